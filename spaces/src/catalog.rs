@@ -1,0 +1,128 @@
+//! What a build offers: parameters, techniques, corpora, presets, meters, methods.
+//!
+//! Only data. The crates that implement a thing describe it; forms, help, tables and checks derive from it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::{Condition, Domain, Value, study::ParameterSpec};
+
+/// Everything a study can name.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Catalog {
+    /// Parameters, parents first.
+    pub parameters: Vec<ParameterInfo>,
+    /// Techniques, by family.
+    pub techniques: Vec<TechniqueInfo>,
+    /// Corpora.
+    pub corpora: Vec<CorpusInfo>,
+    /// Named spaces.
+    pub presets: Vec<Preset>,
+    /// Names of the metrics that this build measures or computes.
+    pub metrics: Vec<String>,
+    /// Search methods.
+    pub methods: Vec<MethodInfo>,
+}
+
+/// A parameter of a configuration.
+#[derive(Clone, Debug, Serialize)]
+pub struct ParameterInfo {
+    /// Unique name.
+    pub name: String,
+    /// One line for people.
+    pub doc: String,
+    /// Unit, or empty.
+    pub unit: String,
+    /// The part of a configuration it belongs to: `model`, `training`, `attention` ...
+    pub group: String,
+    /// Values that can be used at all.
+    pub allowed: Domain,
+    /// Values searched where a preset opens it without naming a range.
+    pub search: Domain,
+    /// Value where nothing is said.
+    pub default: Value,
+    /// When it has a meaning.
+    pub condition: Condition,
+}
+
+/// A technique of a family, such as attention `linear`.
+#[derive(Clone, Debug, Serialize)]
+pub struct TechniqueInfo {
+    /// The family, which is also the parameter that chooses it, such as `attention`.
+    pub family: String,
+    /// The value that chooses it, such as `linear`.
+    pub name: String,
+    /// One line for people.
+    pub doc: String,
+    /// Where it comes from, as an arXiv number or a venue.
+    pub paper: String,
+}
+
+/// A source of training data.
+#[derive(Clone, Debug, Serialize)]
+pub struct CorpusInfo {
+    /// Unique name.
+    pub name: String,
+    /// One line for people.
+    pub doc: String,
+    /// Reads `path`.
+    pub needs_path: bool,
+    /// Takes `tokenizer`; otherwise the corpus brings its own vocabulary.
+    pub takes_tokenizer: bool,
+    /// Further keys of `[data]`.
+    pub options: Vec<ParameterInfo>,
+}
+
+/// A named space: what is held constant and what is opened.
+#[derive(Clone, Debug, Serialize)]
+pub struct Preset {
+    /// Unique name.
+    pub name: String,
+    /// One line for people.
+    pub doc: String,
+    /// Constants.
+    pub fixed: BTreeMap<String, Value>,
+    /// Opened parameters, in order.
+    pub space: Vec<(String, ParameterSpec)>,
+}
+
+/// A search method.
+#[derive(Clone, Debug, Serialize)]
+pub struct MethodInfo {
+    /// The value of `search.method`.
+    pub name: String,
+    /// One line for people.
+    pub doc: String,
+    /// Where it comes from.
+    pub paper: String,
+}
+
+impl Catalog {
+    /// The parameter of that name.
+    pub fn parameter(&self, name: &str) -> Option<&ParameterInfo> {
+        self.parameters.iter().find(|p| p.name == name)
+    }
+
+    /// The corpus of that name.
+    pub fn corpus(&self, name: &str) -> Option<&CorpusInfo> {
+        self.corpora.iter().find(|c| c.name == name)
+    }
+
+    /// The preset of that name.
+    pub fn preset(&self, name: &str) -> Option<&Preset> {
+        self.presets.iter().find(|p| p.name == name)
+    }
+
+    /// Every parameter that has a meaning, given the chosen values; what is not chosen takes its default.
+    pub fn resolve(&self, chosen: &BTreeMap<String, Value>) -> BTreeMap<String, Value> {
+        let mut resolved = BTreeMap::new();
+        for p in &self.parameters {
+            if p.condition.holds(|name| resolved.get(name)) {
+                let value = chosen.get(&p.name).unwrap_or(&p.default);
+                resolved.insert(p.name.clone(), value.clone());
+            }
+        }
+        resolved
+    }
+}

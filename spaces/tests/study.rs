@@ -1,0 +1,325 @@
+//! Study files: what is read is what was written, and what is wrong is named with its line and remedy.
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
+
+use std::collections::BTreeMap;
+
+use spaces::{
+    Catalog, Condition, CorpusInfo, Domain, MethodInfo, ParameterInfo, Preset, Value,
+    study::{ParameterSpec, RangeSpec, config_from_toml, read_study, study_from_toml, study_to_toml},
+};
+
+fn parameter(name: &str, allowed: Domain, default: Value, when: &str) -> ParameterInfo {
+    ParameterInfo {
+        name: name.into(),
+        doc: String::new(),
+        unit: if name == "training_time" {
+            "s".into()
+        } else {
+            String::new()
+        },
+        group: "model".into(),
+        search: allowed.clone(),
+        allowed,
+        default,
+        condition: if when.is_empty() {
+            Condition::default()
+        } else {
+            Condition::parse(when).unwrap()
+        },
+    }
+}
+
+fn catalog() -> Catalog {
+    let int = |low, high| Domain::int(low, high, false, 1).unwrap();
+    let names = |list: &[&str]| Domain::categorical(list.iter().map(|s| Value::from(*s)).collect()).unwrap();
+    Catalog {
+        parameters: vec![
+            parameter("layers", int(1, 64), Value::Int(2), ""),
+            parameter("width", int(8, 4096), Value::Int(64), ""),
+            parameter(
+                "attention",
+                names(&["full", "sliding_window", "linear"]),
+                "full".into(),
+                "",
+            ),
+            parameter(
+                "window",
+                int(1, 4096),
+                Value::Int(64),
+                "attention == 'sliding_window'",
+            ),
+            parameter("experts", int(1, 64), Value::Int(1), ""),
+            parameter("top_k", int(1, 8), Value::Int(1), "experts > 1"),
+            parameter(
+                "learning_rate",
+                Domain::float(1e-6, 1.0, false, None).unwrap(),
+                Value::Float(1e-3),
+                "",
+            ),
+            parameter(
+                "training_time",
+                Domain::float(0.0, 1e6, false, None).unwrap(),
+                Value::Float(0.0),
+                "",
+            ),
+        ],
+        corpora: vec![CorpusInfo {
+            name: "text".into(),
+            doc: String::new(),
+            needs_path: true,
+            takes_tokenizer: true,
+            options: vec![],
+        }],
+        presets: vec![Preset {
+            name: "tiny".into(),
+            doc: String::new(),
+            fixed: BTreeMap::from([("width".into(), Value::Int(96))]),
+            space: vec![
+                (
+                    "layers".into(),
+                    ParameterSpec::Table(RangeSpec {
+                        int: Some([1, 4]),
+                        ..RangeSpec::default()
+                    }),
+                ),
+                (
+                    "attention".into(),
+                    ParameterSpec::List(vec!["full".into(), "linear".into()]),
+                ),
+            ],
+        }],
+        metrics: ["validation_loss", "model_bytes", "energy_j_per_token"]
+            .map(String::from)
+            .to_vec(),
+        methods: vec![MethodInfo {
+            name: "auto".into(),
+            doc: String::new(),
+            paper: String::new(),
+        }],
+        techniques: vec![],
+    }
+}
+
+const GOOD: &str = r#"
+name = "shakespeare"
+
+[data]
+corpus = "text"
+path = "data/input.txt"
+tokenizer = "char"
+
+[fixed]
+training_time = "2 min"
+
+[space]
+preset = "tiny"
+attention = ["full", "sliding_window"]
+window = { int = [8, 64], step = 8 }
+experts = [1, 2, 4]
+top_k = { int = [1, 2], when = "experts > 1" }
+learning_rate = { float = [1e-4, 1e-2], log = true }
+
+[[objective]]
+metric = "validation_loss"
+
+[[objective]]
+metric = "model_bytes"
+
+[[constraint]]
+metric = "model_bytes"
+max = "4 MiB"
+
+[search]
+trials = 40
+wall = "30 min"
+seed = 7
+"#;
+
+#[test]
+fn a_good_file_is_resolved_and_converts_both_ways() {
+    let catalog = catalog();
+    let study = study_from_toml(GOOD, &catalog).unwrap();
+    let names: Vec<_> = study.space.parameters().iter().map(|p| p.name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "attention",
+            "window",
+            "experts",
+            "top_k",
+            "learning_rate",
+            "layers"
+        ]
+    );
+    assert_eq!(
+        study.space.get("window").unwrap().condition.to_string(),
+        "attention == 'sliding_window'"
+    );
+    assert_eq!(study.limits[0].max, Some(4194304.0));
+    assert_eq!(study.wall_s, Some(1800.0));
+    assert!(study.objectives[1].known_before_training && !study.objectives[0].known_before_training);
+
+    let text = study_to_toml(&study.spec);
+    let again = study_from_toml(&text, &catalog).unwrap_or_else(|e| panic!("{e:?}\n{text}"));
+    assert_eq!(again.spec, study.spec, "{text}");
+    let json = serde_json::to_value(&study.spec).unwrap();
+    assert_eq!(read_study(&json).unwrap(), study.spec);
+
+    let candidate = study.space.decode(&[0.9, 0.0, 0.0, 0.0, 0.5, 0.9]);
+    let config = study.config(&catalog, &candidate);
+    assert_eq!(config.values["width"], Value::Int(96));
+    assert_eq!(config.values["training_time"], Value::Float(120.0));
+    assert_eq!(config.values["window"], Value::Int(8));
+    assert!(!config.values.contains_key("top_k"), "one expert: no routing");
+}
+
+/// Replaces `from` by `to` in the good file and gives the errors as one text.
+fn broken(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "{from}");
+    let errors = study_from_toml(&GOOD.replace(from, to), &catalog()).unwrap_err();
+    errors
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[test]
+fn each_mistake_is_one_sentence_with_line_value_and_remedy() {
+    let cases = [
+        (
+            "tokenizer = \"char\"",
+            "tokeniser = \"char\"",
+            "line 7: data.tokeniser: unknown key 'tokeniser'; did you mean 'tokenizer'?",
+        ),
+        (
+            "seed = 7",
+            "sed = 7",
+            "line 33: search.sed: unknown key 'sed'; did you mean 'seed'?",
+        ),
+        (
+            "trials = 40",
+            "trials = \"many\"",
+            "line 31: search.trials: \"many\" is not a whole number of at least 1",
+        ),
+        ("trials = 40", "trials = 0", "0 is not a whole number"),
+        (
+            "wall = \"30 min\"",
+            "wall = \"30 parsecs\"",
+            "'parsecs' is not a unit for a time; write for example \"30 min\"",
+        ),
+        (
+            "attention = [\"full\"",
+            "attention = [\"ful\"",
+            "line 14: space.attention: unknown attention 'ful'; did you mean 'full'?",
+        ),
+        (
+            "[8, 64], step = 8",
+            "[64, 8], step = 8",
+            "line 15: space.window: the range [64, 8] is empty",
+        ),
+        ("[1e-4, 1e-2]", "[0.0, 1e-2]", "cannot start at 0"),
+        ("[1e-4, 1e-2]", "[1e-4]", "two numbers [low, high] is needed"),
+        (
+            "[1e-4, 1e-2]",
+            "[1e-4, 10.0]",
+            "wider than 'learning_rate' allows",
+        ),
+        (
+            "experts = [1, 2, 4]",
+            "experts = 2",
+            "a constant belongs to [fixed]",
+        ),
+        ("experts > 1", "experts > 9", "no value of 'experts'"),
+        (
+            "experts > 1",
+            "expert > 1",
+            "unknown parameter 'expert'; did you mean 'experts'?",
+        ),
+        (
+            "attention = [\"full\", \"sliding_window\"]",
+            "attention = [\"full\", \"linear\"]",
+            "no value of 'attention'",
+        ),
+        (
+            "metric = \"model_bytes\"\n\n[[con",
+            "metric = \"model_byte\"\n\n[[con",
+            "line 24: objective[1].metric: unknown metric 'model_byte'; did you mean 'model_bytes'?",
+        ),
+        (
+            "metric = \"model_bytes\"\n\n[[con",
+            "metric = \"validation_loss\"\n\n[[con",
+            "given twice",
+        ),
+        ("max = \"4 MiB\"", "max = \"4 J\"", "'J' is not a unit for bytes"),
+        ("max = \"4 MiB\"\n", "", "a constraint needs min or max"),
+        (
+            "name = \"shakespeare\"",
+            "name = \"../up\"",
+            "cannot name a folder",
+        ),
+        ("name = \"shakespeare\"", "", "'name' is missing"),
+        (
+            "preset = \"tiny\"",
+            "preset = \"tin\"",
+            "unknown preset 'tin'; did you mean 'tiny'?",
+        ),
+        (
+            "corpus = \"text\"",
+            "corpus = \"texts\"",
+            "unknown corpus 'texts'; did you mean 'text'?",
+        ),
+        ("path = \"data/input.txt\"\n", "", "corpus 'text' needs path"),
+        (
+            "training_time = \"2 min\"",
+            "layers = 0",
+            "0 does not fit 'layers'",
+        ),
+        (
+            "training_time = \"2 min\"",
+            "attention = \"full\"",
+            "both fixed and searched",
+        ),
+        (
+            "training_time = \"2 min\"",
+            "training_time = [1]",
+            "[1] is a list, but a single value is needed",
+        ),
+        (
+            "seed = 7",
+            "seed = 7\nfidelity = { steps = [0.1] }",
+            "search.fidelity: this version trains every trial in full",
+        ),
+        ("[search]", "[search", "line 30: "),
+    ];
+    for (from, to, expected) in cases {
+        let message = broken(from, to);
+        assert!(
+            message.contains(expected),
+            "{from} -> {to}\n expected {expected}\n got {message}"
+        );
+        assert!(!message.contains('\n'), "one mistake, one sentence: {message}");
+    }
+}
+
+#[test]
+fn a_configuration_file_holds_no_search() {
+    let text = "[data]\ncorpus = \"text\"\npath = \"a.txt\"\n[fixed]\nlayers = 3\n";
+    let config = config_from_toml(text, &catalog()).unwrap();
+    assert_eq!(config.values["layers"], Value::Int(3));
+    assert!(!config.values.contains_key("window"));
+    let errors = config_from_toml(GOOD, &catalog()).unwrap_err();
+    assert!(
+        errors
+            .iter()
+            .any(|e| e.to_string().contains("a configuration holds no search"))
+    );
+    let errors = config_from_toml(&text.replace("layers = 3", "window = 3"), &catalog()).unwrap_err();
+    assert!(
+        errors[0]
+            .to_string()
+            .contains("only when attention == 'sliding_window'"),
+        "{}",
+        errors[0]
+    );
+}
