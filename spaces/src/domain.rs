@@ -306,16 +306,13 @@ impl fmt::Display for Domain {
     }
 }
 
-fn check_range<T: PartialOrd + ToString>(
+fn check_range<T: PartialOrd + ToString + Default>(
     low: T,
     high: T,
     log: bool,
     step: Option<T>,
     low_as_f64: f64,
-) -> Result<(), DomainError>
-where
-    T: Default,
-{
+) -> Result<(), DomainError> {
     if low > high {
         return Err(DomainError::Empty {
             low: low.to_string(),

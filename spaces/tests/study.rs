@@ -1,5 +1,5 @@
 //! Study files: what is read is what was written, and what is wrong is named with its line and remedy.
-#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 

@@ -250,10 +250,8 @@ impl Reader {
             Json::Array(items) => ParameterSpec::List(self.list(items, path)),
             Json::Object(table) => ParameterSpec::Table(self.range(table, path)),
             other => {
-                let hint = format!(
-                    "a list such as [1, 2] or a range such as {{ int = [1, 4] }} (a constant belongs to [fixed])"
-                );
-                self.wrong_type(path, other, &hint);
+                let hint = "a list such as [1, 2] or a range such as { int = [1, 4] } (a constant belongs to [fixed])";
+                self.wrong_type(path, other, hint);
                 ParameterSpec::List(vec![])
             }
         }

@@ -50,8 +50,7 @@ pub fn study_to_toml(spec: &StudySpec) -> String {
             document.insert(key, Item::ArrayOfTables(tables));
         }
     }
-    let mut order = 1;
-    for (_, item) in document.iter_mut() {
+    for (order, (_, item)) in (1..).zip(document.iter_mut()) {
         if let Item::Table(table) = item {
             table.set_position(Some(order));
         } else if let Item::ArrayOfTables(tables) = item {
@@ -59,7 +58,6 @@ pub fn study_to_toml(spec: &StudySpec) -> String {
                 table.set_position(Some(order));
             }
         }
-        order += 1;
     }
     document.to_string()
 }
