@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::{Condition, Domain, Value, study::ParameterSpec};
+use crate::{Condition, Domain, Value, quantity, study::ParameterSpec, suggest};
 
 /// Everything a study can name.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -96,6 +96,29 @@ pub struct MethodInfo {
     pub doc: String,
     /// Where it comes from.
     pub paper: String,
+}
+
+impl ParameterInfo {
+    /// The value in the parameter's own type; text with a unit is converted.
+    ///
+    /// # Errors
+    /// A sentence that names the value and what is allowed.
+    pub fn fit(&self, value: &Value) -> Result<Value, String> {
+        let value = match (&self.allowed, value) {
+            (Domain::Categorical { .. }, v) | (_, v @ (Value::Int(_) | Value::Float(_) | Value::Bool(_))) => {
+                v.clone()
+            }
+            (_, Value::Text(text)) => Value::Float(quantity::parse(text, &self.unit)?),
+        };
+        self.allowed
+            .canonical(&value)
+            .ok_or_else(|| match (&self.allowed, &value) {
+                (Domain::Categorical { choices }, Value::Text(name)) => {
+                    suggest(&self.name, name, choices.iter().filter_map(Value::as_str))
+                }
+                _ => format!("{value} does not fit '{}'; use {}", self.name, self.allowed),
+            })
+    }
 }
 
 impl Catalog {

@@ -224,7 +224,7 @@ fn check_data(data: &DataSpec, catalog: &Catalog, errors: &mut Vec<SpecError>) {
                 suggest("key", name, known.iter().copied().chain(["corpus"])),
             ));
         } else if let Some(option) = corpus.options.iter().find(|o| o.name == *name) {
-            if let Err(message) = fit(option, value) {
+            if let Err(message) = option.fit(value) {
                 errors.push(SpecError::new(path, message));
             }
         } else if value.as_str().is_none() {
@@ -244,7 +244,7 @@ fn check_fixed(
     let mut checked = BTreeMap::new();
     for (name, value) in fixed {
         let fitted = match catalog.parameter(name) {
-            Some(info) => fit(info, value),
+            Some(info) => info.fit(value),
             None => Err(suggest(
                 "parameter",
                 name,
@@ -259,24 +259,6 @@ fn check_fixed(
         }
     }
     checked
-}
-
-/// The value in the parameter's own type; text with a unit is converted.
-fn fit(info: &ParameterInfo, value: &Value) -> Result<Value, String> {
-    let value = match (&info.allowed, value) {
-        (Domain::Categorical { .. }, v) | (_, v @ (Value::Int(_) | Value::Float(_) | Value::Bool(_))) => {
-            v.clone()
-        }
-        (_, Value::Text(text)) => Value::Float(quantity::parse(text, &info.unit)?),
-    };
-    info.allowed
-        .canonical(&value)
-        .ok_or_else(|| match (&info.allowed, &value) {
-            (Domain::Categorical { choices }, Value::Text(name)) => {
-                suggest(&info.name, name, choices.iter().filter_map(Value::as_str))
-            }
-            _ => format!("{value} does not fit '{}'; use {}", info.name, info.allowed),
-        })
 }
 
 fn build_space(
