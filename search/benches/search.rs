@@ -1,0 +1,2 @@
+//! Speed of the parts that a study waits for.
+fn main() {}

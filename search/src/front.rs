@@ -1,0 +1,139 @@
+//! Dominance, non-dominated sorting, crowding, the Pareto front.
+//!
+//! Every value is to be minimised. NaN counts as infinity. Equal points do not dominate each other.
+//! Sorting goes by efficient non-dominated sort (Zhang et al. 2015): points in lexicographic order find their front by
+//! bisection, because a point that a front dominates is dominated by every earlier front as well.
+
+mod layer;
+mod rows;
+
+use std::cmp::Ordering;
+
+use self::{layer::Layer, rows::Rows};
+pub(crate) use self::{layer::Staircase, rows::order};
+
+/// Whether `a` is nowhere worse than `b` and somewhere better.
+pub fn dominates(a: &[f64], b: &[f64]) -> bool {
+    let mut better = false;
+    for (x, y) in a.iter().zip(b) {
+        match order(*x, *y) {
+            Ordering::Greater => return false,
+            Ordering::Less => better = true,
+            Ordering::Equal => {}
+        }
+    }
+    better
+}
+
+/// Indices of the points that no other dominates, ascending; of equal points, all.
+///
+/// `O(n log n)` for two and three objectives, `O(n f)` for a front of `f` points otherwise.
+pub fn front<P: AsRef<[f64]>>(points: &[P]) -> Vec<usize> {
+    let rows = Rows::new(points);
+    let mut best = Layer::new(rows.width);
+    let mut members: Vec<usize> = Vec::new();
+    for group in rows.groups() {
+        let values = rows.values(group[0]);
+        if !best.covers(values) {
+            best.insert(values);
+            members.extend(group);
+        }
+    }
+    members.sort_unstable();
+    members
+}
+
+/// The points' indices by rank: the front, the front of the rest, and so on; ascending within a rank.
+///
+/// `O(n log n)` for two objectives, `O(n log^2 n)` for three.
+pub fn sort<P: AsRef<[f64]>>(points: &[P]) -> Vec<Vec<usize>> {
+    let rows = Rows::new(points);
+    let mut layers: Vec<Layer> = Vec::new();
+    let mut ranks: Vec<Vec<usize>> = Vec::new();
+    for group in rows.groups() {
+        let values = rows.values(group[0]);
+        let rank = layers.partition_point(|layer| layer.covers(values));
+        if rank == layers.len() {
+            layers.push(Layer::new(rows.width));
+            ranks.push(Vec::new());
+        }
+        layers[rank].insert(values);
+        ranks[rank].extend(group);
+    }
+    for rank in &mut ranks {
+        rank.sort_unstable();
+    }
+    ranks
+}
+
+/// The ranks of [`sort`] until they hold `enough` points together: cheaper where only the best are of interest.
+pub fn sort_best<P: AsRef<[f64]>>(points: &[P], enough: usize) -> Vec<Vec<usize>> {
+    let mut left: Vec<usize> = (0..points.len()).collect();
+    let mut ranks: Vec<Vec<usize>> = Vec::new();
+    let mut held = 0;
+    while held < enough && !left.is_empty() {
+        let rest: Vec<&[f64]> = left.iter().map(|i| points[*i].as_ref()).collect();
+        let best = front(&rest);
+        let rank: Vec<usize> = best.iter().map(|i| left[*i]).collect();
+        let mut on_front = vec![false; left.len()];
+        best.iter().for_each(|i| on_front[*i] = true);
+        let mut flags = on_front.into_iter();
+        left.retain(|_| !flags.next().unwrap_or(false));
+        held += rank.len();
+        ranks.push(rank);
+    }
+    ranks
+}
+
+/// Crowding distance of each member (Deb et al. 2002): how much room its neighbours leave it; the ends have infinite.
+///
+/// Objectives that do not vary among the members add nothing.
+pub fn crowding<P: AsRef<[f64]>>(points: &[P], members: &[usize]) -> Vec<f64> {
+    let mut distance = vec![0.0; members.len()];
+    let width = members.first().map_or(0, |i| points[*i].as_ref().len());
+    for objective in 0..width {
+        let value = |at: usize| points[members[at]].as_ref()[objective];
+        let mut by_value: Vec<usize> = (0..members.len()).collect();
+        by_value.sort_by(|a, b| order(value(*a), value(*b)));
+        let (first, last) = (by_value[0], by_value[members.len() - 1]);
+        let range = value(last) - value(first);
+        if !(range > 0.0 && range.is_finite()) {
+            continue;
+        }
+        distance[first] = f64::INFINITY;
+        distance[last] = f64::INFINITY;
+        for three in by_value.windows(3) {
+            distance[three[1]] += (value(three[2]) - value(three[0])) / range;
+        }
+    }
+    distance
+}
+
+/// A Pareto front that grows: holds the points that no other one seen so far dominates.
+#[derive(Clone, Debug)]
+pub struct Front<T> {
+    members: Vec<(Vec<f64>, T)>,
+}
+
+impl<T> Default for Front<T> {
+    fn default() -> Self {
+        Front { members: Vec::new() }
+    }
+}
+
+impl<T> Front<T> {
+    /// Adds a point and drops those that it dominates; whether it is on the front. A point with NaN never is.
+    pub fn insert(&mut self, values: Vec<f64>, item: T) -> bool {
+        if values.iter().any(|v| v.is_nan()) || self.members.iter().any(|(m, _)| dominates(m, &values)) {
+            return false;
+        }
+        self.members.retain(|(m, _)| !dominates(&values, m));
+        self.members.push((values, item));
+        true
+    }
+
+    /// The members with their values, in the order in which they came.
+    pub fn members(&self) -> &[(Vec<f64>, T)] {
+        &self.members
+    }
+}

@@ -1,0 +1,96 @@
+//! One front, fed in lexicographic order.
+
+/// The points of one front. They come in lexicographic order and are distinct, so the first objective is never
+/// compared: who came earlier is no worse in it, and is better in some other one or in this.
+pub(super) enum Layer {
+    /// At most one objective: the first point covers every later one.
+    Single(bool),
+    /// Two objectives: the least second value so far.
+    Least(f64),
+    /// Three: the outline in the other two.
+    Outline(Staircase),
+    /// More: the other objectives, point after point.
+    List(Vec<f64>),
+}
+
+impl Layer {
+    pub(super) fn new(width: usize) -> Layer {
+        match width {
+            0 | 1 => Layer::Single(false),
+            2 => Layer::Least(f64::NAN),
+            3 => Layer::Outline(Staircase::default()),
+            _ => Layer::List(Vec::new()),
+        }
+    }
+
+    /// Whether a point of this front dominates `values`, which comes after all of them.
+    pub(super) fn covers(&self, values: &[f64]) -> bool {
+        match self {
+            Layer::Single(met) => *met,
+            Layer::Least(least) => *least <= values[1],
+            Layer::Outline(outline) => outline.covers(values[1], values[2]),
+            Layer::List(list) => {
+                let tail = &values[1..];
+                // the latest are the nearest in the first objective and most often the ones that cover
+                list.chunks_exact(tail.len())
+                    .rev()
+                    .any(|m| m.iter().zip(tail).all(|(a, b)| a <= b))
+            }
+        }
+    }
+
+    /// Adds a point that this front does not cover.
+    pub(super) fn insert(&mut self, values: &[f64]) {
+        match self {
+            Layer::Single(met) => *met = true,
+            Layer::Least(least) => *least = values[1],
+            Layer::Outline(outline) => {
+                outline.insert(values[1], values[2]);
+            }
+            Layer::List(list) => list.extend(&values[1..]),
+        }
+    }
+}
+
+/// Non-dominated pairs: the first value ascends and the second descends.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Staircase {
+    steps: Vec<(f64, f64)>,
+}
+
+impl Staircase {
+    /// Whether a step is no worse than the pair in both values.
+    pub(crate) fn covers(&self, y: f64, z: f64) -> bool {
+        let after = self.steps.partition_point(|step| step.0 <= y);
+        after > 0 && self.steps[after - 1].1 <= z
+    }
+
+    /// Adds a pair that is not covered and drops the steps that it covers.
+    pub(crate) fn insert(&mut self, y: f64, z: f64) {
+        let (first, end) = self.covered_by(y, z);
+        self.steps.splice(first..end, [(y, z)]);
+    }
+
+    /// The area below `corner` that a pair adds which is not covered and is better than the corner in both values.
+    pub(crate) fn gain(&self, y: f64, z: f64, corner: (f64, f64)) -> f64 {
+        let (first, end) = self.covered_by(y, z);
+        let mut height = first
+            .checked_sub(1)
+            .map_or(corner.1, |before| self.steps[before].1)
+            - z;
+        let (mut left, mut area) = (y, 0.0);
+        for step in &self.steps[first..end] {
+            area += (step.0 - left) * height;
+            (left, height) = (step.0, step.1 - z);
+        }
+        let right = self.steps.get(end).map_or(corner.0, |step| step.0);
+        area + (right - left) * height
+    }
+
+    /// The range of the steps that are no better than the pair in either value.
+    fn covered_by(&self, y: f64, z: f64) -> (usize, usize) {
+        let first = self.steps.partition_point(|step| step.0 < y);
+        let end = first + self.steps[first..].partition_point(|step| step.1 >= z);
+        (first, end)
+    }
+}

@@ -1,0 +1,295 @@
+//! What has been tried and what is being tried, as samplers see it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize};
+use spaces::{Candidate, Space};
+
+use crate::{Problem, Proposal};
+
+/// How a trial ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Final values by metric, in the direction in which they are measured.
+    Measured(BTreeMap<String, f64>),
+    /// Ended by an error.
+    Failed,
+    /// Refused before training.
+    Infeasible,
+}
+
+/// A finished trial.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    /// Its number within the study.
+    pub number: u32,
+    /// What was tried.
+    pub candidate: Candidate,
+    /// How it ended; values that are not finite are dropped.
+    pub outcome: Outcome,
+    /// The objectives turned so that less is better; `None` where the trial has no usable result.
+    pub values: Option<Vec<f64>>,
+    /// How far the limits are broken, 0 where they are kept or there is no result.
+    pub violation: f64,
+}
+
+/// A trial that waits or runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pending {
+    /// Its number within the study.
+    pub number: u32,
+    /// What was proposed, with what is known about it.
+    pub proposal: Proposal,
+}
+
+/// Finished trials in finish order, and pending ones.
+///
+/// The controller keeps one and pushes; samplers only read it. A trial whose result lacks an objective or a
+/// limited metric, or has NaN or infinity there, counts as failed: nothing can be learnt from it but to avoid it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Record")]
+pub struct History {
+    trials: Vec<Trial>,
+    pending: Vec<Pending>,
+    /// How often each point, by its hash, is finished or pending.
+    #[serde(skip)]
+    seen: HashMap<String, u32>,
+}
+
+/// [`History`] as it is read back, before its index is built.
+#[derive(Deserialize)]
+struct Record {
+    trials: Vec<Trial>,
+    pending: Vec<Pending>,
+}
+
+impl From<Record> for History {
+    fn from(Record { trials, pending }: Record) -> Self {
+        let mut history = History::default();
+        let candidates = trials.iter().map(|t| &t.candidate);
+        for candidate in candidates.chain(pending.iter().map(|p| &p.proposal.candidate)) {
+            history.see(candidate);
+        }
+        History {
+            trials,
+            pending,
+            ..history
+        }
+    }
+}
+
+impl History {
+    /// Finished trials in finish order.
+    pub fn trials(&self) -> &[Trial] {
+        &self.trials
+    }
+
+    /// Trials that wait or run, in the order in which they were proposed.
+    pub fn pending(&self) -> &[Pending] {
+        &self.pending
+    }
+
+    /// Number of trials, finished or pending.
+    pub fn len(&self) -> usize {
+        self.trials.len() + self.pending.len()
+    }
+
+    /// Whether nothing has been tried.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the candidate is finished or pending.
+    pub fn contains(&self, candidate: &Candidate) -> bool {
+        self.seen.contains_key(&candidate.hash())
+    }
+
+    /// Notes that a proposal became trial `number`.
+    pub fn start(&mut self, problem: &Problem, number: u32, proposal: Proposal) {
+        let proposal = Proposal {
+            candidate: canonical(&problem.space, proposal.candidate),
+            ..proposal
+        };
+        self.see(&proposal.candidate);
+        self.pending.push(Pending { number, proposal });
+    }
+
+    /// Forgets a pending trial that never ran, so that its point may be proposed again.
+    pub fn cancel(&mut self, number: u32) {
+        if let Some(pending) = self.take_pending(number) {
+            self.unsee(&pending.proposal.candidate);
+        }
+    }
+
+    /// Adds a finished trial; if it was pending, it no longer is, and what was known about it fills its gaps.
+    pub fn push(&mut self, problem: &Problem, number: u32, candidate: Candidate, outcome: Outcome) {
+        let mut known = BTreeMap::new();
+        if let Some(pending) = self.take_pending(number) {
+            self.unsee(&pending.proposal.candidate);
+            known = pending.proposal.known;
+        }
+        let candidate = canonical(&problem.space, candidate);
+        self.see(&candidate);
+        let outcome = match outcome {
+            Outcome::Measured(metrics) => {
+                known.extend(metrics.into_iter().filter(|(_, v)| v.is_finite()));
+                Outcome::Measured(known)
+            }
+            other => other,
+        };
+        let judged = match &outcome {
+            Outcome::Measured(metrics) => problem.minimised(metrics).zip(problem.violation(metrics)),
+            Outcome::Failed | Outcome::Infeasible => None,
+        };
+        let (values, violation) = judged.map_or((None, 0.0), |(values, v)| (Some(values), v));
+        self.trials.push(Trial {
+            number,
+            candidate,
+            outcome,
+            values,
+            violation,
+        });
+    }
+
+    /// Minimised objective values of the trials that have a result, in finish order.
+    pub fn values(&self) -> impl Iterator<Item = &[f64]> {
+        self.trials.iter().filter_map(|t| t.values.as_deref())
+    }
+
+    fn take_pending(&mut self, number: u32) -> Option<Pending> {
+        let at = self.pending.iter().position(|p| p.number == number)?;
+        Some(self.pending.remove(at))
+    }
+
+    fn see(&mut self, candidate: &Candidate) {
+        *self.seen.entry(candidate.hash()).or_default() += 1;
+    }
+
+    fn unsee(&mut self, candidate: &Candidate) {
+        let hash = candidate.hash();
+        if let Some(count) = self.seen.get_mut(&hash) {
+            *count -= 1;
+            if *count == 0 {
+                self.seen.remove(&hash);
+            }
+        }
+    }
+}
+
+/// The candidate with each value in its domain's own type, so that a point read back from JSON is the same point.
+fn canonical(space: &Space, mut candidate: Candidate) -> Candidate {
+    for (name, value) in &mut candidate.values {
+        if let Some(own) = space.get(name).and_then(|p| p.domain.canonical(value)) {
+            *value = own;
+        }
+    }
+    candidate
+}
+
+#[cfg(test)]
+mod tests {
+    use spaces::{Direction, Domain, Limit, Objective, Parameter, Value};
+
+    use super::*;
+
+    fn problem() -> Problem {
+        let rate = Parameter {
+            name: "rate".into(),
+            domain: Domain::float(0.0, 10.0, false, None).unwrap(),
+            condition: Default::default(),
+        };
+        let accuracy = Objective {
+            metric: "accuracy".into(),
+            direction: Direction::Maximize,
+            known_before_training: false,
+        };
+        let bytes = Limit {
+            metric: "bytes".into(),
+            min: None,
+            max: Some(10.0),
+        };
+        Problem::new(Space::new(vec![rate]).unwrap(), vec![accuracy], vec![bytes], 0).unwrap()
+    }
+
+    fn at(rate: Value) -> Candidate {
+        [("rate".to_owned(), rate)].into_iter().collect()
+    }
+
+    fn measured(metrics: &[(&str, f64)]) -> Outcome {
+        Outcome::Measured(metrics.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect())
+    }
+
+    #[test]
+    fn values_enter_minimised_and_gaps_make_a_trial_useless() {
+        let (problem, mut history) = (problem(), History::default());
+        for (i, metrics) in [
+            &[("accuracy", 0.5), ("bytes", 20.0)][..],
+            &[("accuracy", f64::NAN), ("bytes", 5.0)],
+            &[("bytes", 5.0)],
+            &[("accuracy", 0.5)],
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            history.push(&problem, i as u32, at(Value::Float(i as f64)), measured(metrics));
+        }
+        history.push(&problem, 9, at(Value::Float(9.0)), Outcome::Failed);
+        assert_eq!(history.values().collect::<Vec<_>>(), [&[-0.5]]);
+        assert_eq!(history.trials()[0].violation, 1.0);
+        assert_eq!(history.len(), 5);
+    }
+
+    #[test]
+    fn a_point_is_known_while_finished_or_pending_whatever_its_type() {
+        let (problem, mut history) = (problem(), History::default());
+        let proposal = |rate| Proposal {
+            candidate: at(rate),
+            known: BTreeMap::from([("bytes".into(), 4.0)]),
+        };
+        history.start(&problem, 0, proposal(Value::Int(1)));
+        history.start(&problem, 1, proposal(Value::Float(2.0)));
+        assert!(history.contains(&at(Value::Float(1.0))));
+        history.cancel(0);
+        assert!(!history.contains(&at(Value::Float(1.0))));
+        history.push(&problem, 1, at(Value::Int(2)), measured(&[("accuracy", 0.9)]));
+        assert!(history.pending().is_empty());
+        assert!(history.contains(&at(Value::Float(2.0))));
+        assert_eq!(history.trials()[0].values, Some(vec![-0.9]), "bytes were known");
+    }
+
+    #[test]
+    fn a_point_finished_twice_survives_the_cancelling_of_a_third() {
+        let (problem, mut history) = (problem(), History::default());
+        history.push(&problem, 0, at(Value::Float(1.0)), Outcome::Failed);
+        let again = Proposal {
+            candidate: at(Value::Float(1.0)),
+            known: BTreeMap::new(),
+        };
+        history.start(&problem, 1, again);
+        history.cancel(1);
+        assert!(history.contains(&at(Value::Float(1.0))));
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_to_the_last_bit() {
+        let (problem, mut history) = (problem(), History::default());
+        for i in 0..500u32 {
+            let x = f64::from(i).mul_add(0.017, 0.1).sin().abs();
+            history.push(
+                &problem,
+                i,
+                at(Value::Float(x)),
+                measured(&[("accuracy", x / 3.0), ("bytes", x)]),
+            );
+        }
+        history.push(
+            &problem,
+            500,
+            at(Value::Float(3.0)),
+            measured(&[("bytes", f64::INFINITY)]),
+        );
+        let back: History = serde_json::from_str(&serde_json::to_string(&history).unwrap()).unwrap();
+        assert_eq!(back, history);
+    }
+}
