@@ -1,0 +1,122 @@
+//! `y = x wᵀ` and batched products, with every multiply-add counted in both directions.
+
+use burn::{
+    backend::{
+        Autodiff, Flex,
+        autodiff::{
+            checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+            grads::Gradients,
+            ops::{Backward, Ops as Step, OpsKind},
+        },
+    },
+    tensor::{Tensor, TensorMetadata, backend::Backend, ops::FloatTensor},
+};
+
+use super::{unwrap, wrap};
+use crate::counter;
+
+/// Counted matrix products.
+pub trait LinearOp: Backend {
+    /// Product of the last two dimensions, `[.., n, k] x [.., k, m]`.
+    fn counted_matmul(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
+        let (left, right) = (a.shape(), b.shape());
+        let k = left[left.num_dims() - 1];
+        counter::add_macs(left.num_elements() / k * k * right[right.num_dims() - 1]);
+        Self::float_matmul(a, b)
+    }
+}
+
+impl LinearOp for Flex {}
+
+#[cfg(feature = "cuda")]
+impl LinearOp for burn::backend::Cuda {}
+
+impl<B: LinearOp, C: CheckpointStrategy> LinearOp for Autodiff<B, C> {
+    fn counted_matmul(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Matmul;
+        impl<B: LinearOp> Backward<B, 2> for Matmul {
+            // each operand, where the other one's gradient is wanted
+            type State = (Option<FloatTensor<B>>, Option<FloatTensor<B>>);
+
+            fn backward(self, ops: Step<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let [a_node, b_node] = ops.parents;
+                let g = grads.consume::<B>(&ops.node);
+                let last = g.shape().num_dims() - 1;
+                if let (Some(node), Some(b)) = (a_node, ops.state.1) {
+                    let b = B::float_swap_dims(b, last - 1, last);
+                    grads.register::<B>(node.id, B::counted_matmul(g.clone(), b));
+                }
+                if let (Some(node), Some(a)) = (b_node, ops.state.0) {
+                    let a = B::float_swap_dims(a, last - 1, last);
+                    grads.register::<B>(node.id, B::counted_matmul(a, g));
+                }
+            }
+        }
+        let needed = |tracked: bool, x: &FloatTensor<B>| tracked.then(|| x.clone());
+        let state = (
+            needed(b.is_tracked(), &a.primitive),
+            needed(a.is_tracked(), &b.primitive),
+        );
+        match Matmul
+            .prepare::<C>([a.node.clone(), b.node.clone()])
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => prep.finish(state, B::counted_matmul(a.primitive, b.primitive)),
+            OpsKind::UnTracked(prep) => prep.finish(B::counted_matmul(a.primitive, b.primitive)),
+        }
+    }
+}
+
+/// `x wᵀ` for `x: [.., in]` and `w: [out, in]`.
+pub fn linear<B: LinearOp, const D: usize>(x: Tensor<B, D>, w: Tensor<B, 2>) -> Tensor<B, D> {
+    let mut shape = x.dims();
+    let width = shape[D - 1];
+    let rows = shape[..D - 1].iter().product::<usize>();
+    shape[D - 1] = w.dims()[0];
+    matmul(x.reshape([rows, width]), w.transpose()).reshape(shape)
+}
+
+/// Product of the last two dimensions, counted.
+pub fn matmul<B: LinearOp, const D: usize>(a: Tensor<B, D>, b: Tensor<B, D>) -> Tensor<B, D> {
+    wrap(B::counted_matmul(unwrap(a), unwrap(b)))
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Distribution;
+
+    use super::*;
+
+    type A = Autodiff<Flex>;
+
+    #[test]
+    fn gradients_equal_burns_own_and_all_work_is_counted() {
+        let device = Default::default();
+        let x = Tensor::<A, 3>::random([2, 5, 6], Distribution::Default, &device).require_grad();
+        let w = Tensor::<A, 2>::random([7, 6], Distribution::Default, &device).require_grad();
+        let (y, forward) = counter::count_macs(|| linear(x.clone(), w.clone()));
+        let loss = (y.clone() * y).sum();
+        let (grads, backward) = counter::count_macs(|| loss.backward());
+        assert_eq!((forward, backward), (2 * 5 * 6 * 7, 2 * 2 * 5 * 6 * 7));
+        let (gx, gw) = (x.grad(&grads).unwrap(), w.grad(&grads).unwrap());
+
+        let y = x.clone().reshape([10, 6]).matmul(w.clone().transpose());
+        let grads = (y.clone() * y).sum().backward();
+        gx.into_data()
+            .assert_approx_eq::<f32>(&x.grad(&grads).unwrap().into_data(), Default::default());
+        gw.into_data()
+            .assert_approx_eq::<f32>(&w.grad(&grads).unwrap().into_data(), Default::default());
+    }
+
+    #[test]
+    fn a_frozen_weight_costs_no_gradient_work() {
+        let device = Default::default();
+        let x = Tensor::<A, 2>::random([5, 6], Distribution::Default, &device).require_grad();
+        let w = Tensor::<A, 2>::random([7, 6], Distribution::Default, &device);
+        let loss = linear(x, w).sum();
+        let (_, backward) = counter::count_macs(|| loss.backward());
+        assert_eq!(backward, 5 * 6 * 7);
+    }
+}

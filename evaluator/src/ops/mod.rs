@@ -1,0 +1,91 @@
+//! Operations that burn lacks or decomposes: each with its own backward pass and its count of executed work.
+//!
+//! One file per operation. A file holds the trait with a reference body in plain tensor operations (used as it stands
+//! on a GPU), the CPU kernel, the autodiff rule, and a test of the kernel against the reference.
+
+mod adamw;
+mod attention;
+mod cache;
+mod cross_entropy;
+mod linear;
+mod linear_attention;
+mod packed_linear;
+mod rms_norm;
+mod rope;
+mod simd;
+mod swiglu;
+
+use burn::{
+    backend::flex::FlexTensor,
+    tensor::{Tensor, TensorData, TensorPrimitive, backend::Backend, ops::FloatTensor},
+};
+
+pub use self::{
+    adamw::{AdamWOp, AdamWStep, adamw},
+    attention::{AttentionOp, Band, attention},
+    cache::{CacheOp, write_rows},
+    cross_entropy::{CrossEntropyOp, cross_entropy},
+    linear::{LinearOp, linear, matmul},
+    linear_attention::{LinearAttentionOp, linear_attention, linear_attention_step},
+    packed_linear::{PackedLinearOp, PackedMatrixParts, packed_linear, unpack_rows},
+    rms_norm::{RmsNormOp, rms_norm},
+    rope::{RopeOp, rope, rope_tables},
+    swiglu::{SwigluOp, swiglu},
+};
+
+/// Everything a model needs of a backend.
+pub trait Ops:
+    Backend
+    + AdamWOp
+    + AttentionOp
+    + CacheOp
+    + CrossEntropyOp
+    + LinearAttentionOp
+    + LinearOp
+    + PackedLinearOp
+    + RmsNormOp
+    + RopeOp
+    + SwigluOp
+{
+}
+
+impl<B> Ops for B where
+    B: Backend
+        + AdamWOp
+        + AttentionOp
+        + CacheOp
+        + CrossEntropyOp
+        + LinearAttentionOp
+        + LinearOp
+        + PackedLinearOp
+        + RmsNormOp
+        + RopeOp
+        + SwigluOp
+{
+}
+
+fn wrap<B: Backend, const D: usize>(primitive: FloatTensor<B>) -> Tensor<B, D> {
+    Tensor::from_primitive(TensorPrimitive::Float(primitive))
+}
+
+fn unwrap<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> FloatTensor<B> {
+    tensor.into_primitive().tensor()
+}
+
+/// The tensor with its elements in row-major order; free where they are already.
+fn contiguous(tensor: FlexTensor) -> FlexTensor {
+    if tensor.is_contiguous() {
+        tensor
+    } else {
+        tensor.to_contiguous()
+    }
+}
+
+/// The elements of a contiguous CPU tensor.
+fn values(tensor: &FlexTensor) -> &[f32] {
+    tensor.as_slice::<f32>().expect("a contiguous f32 tensor")
+}
+
+fn cpu_tensor(values: Vec<f32>, shape: &[usize]) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, shape.to_vec()))
+}
