@@ -37,7 +37,7 @@ pub enum StoreError {
     Invalid(String),
     /// Not a database URL.
     #[error("the database url cannot be read ({0}); write postgres://USER:PASSWORD@HOST:PORT/DATABASE")]
-    BadUrl(#[source] sqlx::Error),
+    BadUrl(String),
     /// No server, or it refuses us.
     #[error(
         "cannot connect to Postgres at {address} ({source}); check that it runs and that DATABASE_URL is right"

@@ -38,7 +38,8 @@ pub struct Events {
 
 #[derive(Debug)]
 struct Shared {
-    sender: broadcast::Sender<Event>,
+    // weak: the task holds the sender, so that subscribers learn when it has ended
+    sender: broadcast::WeakSender<Event>,
     task: JoinHandle<()>,
 }
 
@@ -49,9 +50,13 @@ impl Drop for Shared {
 }
 
 impl Events {
-    /// A new receiver. One that falls behind gets `Lagged`, which means the same as [`Event::Resumed`].
+    /// A new receiver. One that falls behind gets `Lagged`, which means the same as [`Event::Resumed`]; it is closed when
+    /// the store is.
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {
-        self.shared.sender.subscribe()
+        match self.shared.sender.upgrade() {
+            Some(sender) => sender.subscribe(),
+            None => broadcast::channel(1).1,
+        }
     }
 }
 
@@ -64,9 +69,10 @@ impl Store {
     pub async fn events(&self) -> Result<Events> {
         let listener = listen(&self.pool).await?;
         let (sender, _) = broadcast::channel(1024);
-        let task = tokio::spawn(forward(self.pool.clone(), listener, sender.clone()));
+        let weak = sender.downgrade();
+        let task = tokio::spawn(forward(self.pool.clone(), listener, sender));
         Ok(Events {
-            shared: Arc::new(Shared { sender, task }),
+            shared: Arc::new(Shared { sender: weak, task }),
         })
     }
 }

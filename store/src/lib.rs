@@ -81,16 +81,15 @@ impl Store {
     /// [`StoreError::BadUrl`], [`StoreError::Unreachable`], [`StoreError::ServerTooOld`], [`StoreError::DatabaseTooNew`],
     /// [`StoreError::DatabaseAltered`].
     pub async fn open(url: &str) -> Result<Store> {
-        let options: PgConnectOptions = url.parse().map_err(StoreError::BadUrl)?;
-        let options = options.application_name("parsimony");
+        let options = read_url(url)?;
         let mut first = connect(&options).await?;
         check_version(&mut first).await?;
-        migrate(&mut first).await?;
         first.close().await?;
         let pool = PgPoolOptions::new()
             .max_connections(16)
             .acquire_timeout(Duration::from_secs(10))
             .connect_lazy_with(options);
+        migrate(&pool).await?;
         Ok(Store { pool })
     }
 
@@ -107,6 +106,20 @@ impl Store {
     pub async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+fn read_url(url: &str) -> Result<PgConnectOptions> {
+    // the parser takes any scheme
+    if !["postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| url.starts_with(scheme))
+    {
+        return Err(StoreError::BadUrl("it is not one of Postgres".into()));
+    }
+    let options: PgConnectOptions = url
+        .parse()
+        .map_err(|e: sqlx::Error| StoreError::BadUrl(e.to_string()))?;
+    Ok(options.application_name("parsimony"))
 }
 
 /// A single connection, outside of a pool: a pool would hide the reason behind a time-out.
@@ -142,8 +155,8 @@ async fn check_version(connection: &mut PgConnection) -> Result<()> {
     Ok(())
 }
 
-async fn migrate(connection: &mut PgConnection) -> Result<()> {
-    MIGRATIONS.run(connection).await.map_err(|e| match e {
+async fn migrate(pool: &PgPool) -> Result<()> {
+    MIGRATIONS.run(pool).await.map_err(|e| match e {
         MigrateError::VersionMissing(version) => StoreError::DatabaseTooNew(version),
         MigrateError::VersionMismatch(version) => StoreError::DatabaseAltered(version),
         other => StoreError::Database(other.into()),
