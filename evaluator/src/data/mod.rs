@@ -1,0 +1,358 @@
+//! Training data: corpora, tokenizers, batches.
+//!
+//! One corpus is one file and one line in [`REGISTRY`]; it declares its options and loads a text or examples. What is
+//! the same for all of them stands here: tokens, batches, fingerprint, the score of the trivial answer.
+//!
+//! Batches are functions of seed and step, so a training can be resumed without the state of a random generator.
+
+mod access;
+mod batch;
+mod crate_sources;
+mod error;
+mod facts;
+mod files;
+mod generate;
+pub mod listops;
+mod markov;
+mod options;
+mod recall;
+mod samples;
+mod text;
+mod tokenizer;
+
+use sha2::{Digest, Sha256};
+use spaces::{CorpusInfo, DataSpec, suggest};
+
+pub use self::{
+    access::DataAccess,
+    batch::Batch,
+    error::DataError,
+    facts::{Baseline, DataFacts, Origin},
+    tokenizer::{Tokenizer, TokenizerSpec},
+};
+use self::{
+    options::Options,
+    samples::{Examples, Samples},
+};
+
+/// Every corpus, one line each.
+const REGISTRY: &[&dyn Corpus] = &[
+    &text::Text,
+    &crate_sources::CrateSources,
+    &listops::ListOps,
+    &listops::ListOpsFiles,
+    &recall::Recall,
+    &markov::Markov,
+];
+
+/// A source of training data.
+trait Corpus: Sync {
+    /// Name, documentation and options.
+    fn info(&self) -> CorpusInfo;
+
+    /// Reads or makes the data.
+    fn load(&self, options: &Options, access: &DataAccess) -> Result<Loaded, DataError>;
+}
+
+/// What a corpus hands over.
+struct Loaded {
+    origin: Origin,
+    notes: Vec<String>,
+    content: Content,
+}
+
+/// A text to be cut into tokens, or examples that are tokens already.
+enum Content {
+    Text {
+        train: String,
+        valid: String,
+        tokenizer: TokenizerSpec,
+        /// Smallest expected loss, where it is known.
+        loss_floor: Option<f64>,
+    },
+    Answers {
+        train: Examples,
+        valid: Examples,
+        tokenizer: Tokenizer,
+        /// Where the most frequent answer is not the best trivial one.
+        baseline: Option<Baseline>,
+    },
+}
+
+/// A corpus, loaded, cut into tokens and split.
+#[derive(Debug)]
+pub struct Dataset {
+    /// Number of token ids.
+    pub vocab: usize,
+    /// Hash of both parts and the tokenizer: equal if and only if training sees the same tokens.
+    pub fingerprint: String,
+    /// Text to tokens and back.
+    pub tokenizer: Tokenizer,
+    /// Where the data comes from.
+    pub origin: Origin,
+    samples: Samples,
+    facts: DataFacts,
+}
+
+/// Every corpus with its options, for forms, help and checks.
+pub fn catalog() -> Vec<CorpusInfo> {
+    REGISTRY.iter().map(|corpus| corpus.info()).collect()
+}
+
+impl Dataset {
+    /// Reads or makes the data that a study names.
+    ///
+    /// # Errors
+    /// [`DataError`]: unknown names, wrong options, files that cannot or may not be read.
+    pub fn load(spec: &DataSpec, access: &DataAccess) -> Result<Dataset, DataError> {
+        let catalog = catalog();
+        let known = catalog.iter().map(|info| info.name.as_str());
+        let at = known
+            .clone()
+            .position(|name| name == spec.corpus)
+            .ok_or_else(|| DataError::UnknownCorpus(suggest("corpus", &spec.corpus, known)))?;
+        let options = Options::new(catalog[at].clone(), spec)?;
+        let loaded = REGISTRY[at].load(&options, access)?;
+
+        let (samples, tokenizer, baseline, loss_floor, parts, bytes_per_token) = match loaded.content {
+            Content::Text {
+                train,
+                valid,
+                tokenizer,
+                loss_floor,
+            } => {
+                let tokenizer = Tokenizer::build(&tokenizer, &train, &valid, access)?;
+                let tokens = [tokenizer.encode(&train)?, tokenizer.encode(&valid)?];
+                let bytes_per_token = valid.len() as f64 / tokens[1].len() as f64;
+                let baseline = Baseline::frequencies(
+                    tokenizer.vocab(),
+                    tokens[0].iter().copied(),
+                    tokens[1].iter().copied(),
+                );
+                let [train_tokens, valid_tokens] = tokens;
+                let samples = Samples::Stream {
+                    train: train_tokens,
+                    valid: valid_tokens,
+                };
+                let parts = [train.into_bytes(), valid.into_bytes()];
+                (
+                    samples,
+                    tokenizer,
+                    baseline,
+                    loss_floor,
+                    parts,
+                    Some(bytes_per_token),
+                )
+            }
+            Content::Answers {
+                train,
+                valid,
+                tokenizer,
+                baseline,
+            } => {
+                let frequencies = || {
+                    let [train, valid] = [&train, &valid].map(|part| part.answers().map(u32::from));
+                    Baseline::frequencies(tokenizer.vocab(), train, valid)
+                };
+                let baseline = baseline.unwrap_or_else(frequencies);
+                let parts = [train.bytes(), valid.bytes()];
+                (
+                    Samples::Answers { train, valid },
+                    tokenizer,
+                    baseline,
+                    None,
+                    parts,
+                    None,
+                )
+            }
+        };
+        let json = tokenizer.to_json();
+        let hashes = [&parts[0], &parts[1], json.as_bytes()].map(Sha256::digest);
+        let fingerprint = spaces::fingerprint(&hashes.concat());
+        let (train_tokens, valid_tokens) = samples.tokens();
+        let facts = DataFacts {
+            corpus: spec.corpus.clone(),
+            vocab: tokenizer.vocab(),
+            train_tokens,
+            valid_tokens,
+            fingerprint: fingerprint.clone(),
+            bytes_per_token,
+            origin: loaded.origin,
+            answer_only: matches!(samples, Samples::Answers { .. }),
+            baseline,
+            loss_floor,
+            tokenizer_bytes: json.len(),
+            notes: loaded.notes,
+        };
+        Ok(Dataset {
+            vocab: facts.vocab,
+            fingerprint,
+            tokenizer,
+            origin: loaded.origin,
+            samples,
+            facts,
+        })
+    }
+
+    /// What is known of the data beside its tokens.
+    pub fn facts(&self) -> &DataFacts {
+        &self.facts
+    }
+
+    /// Bytes for each token of the held-out part; `None` where bytes have no meaning.
+    pub fn bytes_per_token(&self) -> Option<f64> {
+        self.facts.bytes_per_token
+    }
+
+    /// Checks that rows of `context` tokens can be cut.
+    ///
+    /// # Errors
+    /// [`DataError::Context`] with the contexts that can be.
+    pub fn check_context(&self, context: usize) -> Result<(), DataError> {
+        self.samples.check_context(context)
+    }
+
+    /// Share of the held-out examples that lose a part of their body in rows of `context` tokens.
+    pub fn cut_share(&self, context: usize) -> f64 {
+        self.samples.cut_share(context)
+    }
+
+    /// Rows for one step of training, drawn at random; the same ones for the same seed and step.
+    ///
+    /// # Panics
+    /// If [`Dataset::check_context`] refuses `context`.
+    pub fn train_batch(&self, seed: u64, step: u64, batch: usize, context: usize) -> Batch {
+        self.samples.train_batch(seed, step, batch, context)
+    }
+
+    /// The held-out part in rows that do not overlap, in a fixed order; the last batch may have fewer rows.
+    ///
+    /// Beyond `max_tokens` positions only some rows are used, spread over the whole part; at least one is.
+    ///
+    /// # Panics
+    /// If [`Dataset::check_context`] refuses `context`, or `batch` is 0.
+    pub fn validation(&self, batch: usize, context: usize, max_tokens: usize) -> impl Iterator<Item = Batch> {
+        self.samples.validation(batch, context, max_tokens)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use spaces::Value;
+
+    use super::*;
+
+    pub(super) fn spec(corpus: &str, options: &[(&str, Value)]) -> DataSpec {
+        DataSpec {
+            corpus: corpus.to_owned(),
+            options: options
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), v.clone()))
+                .collect(),
+        }
+    }
+
+    /// A small data set of every corpus of the registry.
+    fn every_corpus(check: impl Fn(&Dataset)) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let text: String = (0..3_000)
+            .map(|i| format!("{} bottles of ümlaut\n", i * i % 101))
+            .collect();
+        std::fs::write(root.join("input.txt"), text).unwrap();
+        let small = [
+            ("train_examples", Value::Int(300)),
+            ("valid_examples", Value::Int(50)),
+        ];
+        let access = DataAccess::only(vec![root.to_owned()]);
+        let load =
+            |corpus: &str, options: &[(&str, Value)]| Dataset::load(&spec(corpus, options), &access).unwrap();
+        for info in catalog() {
+            let data = match info.name.as_str() {
+                "listops_files" => {
+                    listops::write_files(&load("listops", &small), root).unwrap();
+                    load("listops_files", &[("path", root.to_str().unwrap().into())])
+                }
+                name if info.needs_path => load(name, &[("path", "input.txt".into())]),
+                name if info.options.iter().any(|o| o.name == "train_examples") => load(name, &small),
+                name if info.options.iter().any(|o| o.name == "max_bytes") => load(
+                    name,
+                    &[("max_bytes", 100_000.into()), ("tokenizer", "bpe:300".into())],
+                ),
+                name => load(name, &[("length", 5_000.into())]),
+            };
+            check(&data);
+        }
+    }
+
+    #[test]
+    fn every_corpus_keeps_the_contract() {
+        every_corpus(|data| {
+            let facts = data.facts();
+            let name = &facts.corpus;
+            data.check_context(70).unwrap();
+            let batch = data.train_batch(7, 3, 5, 70);
+            assert_eq!(batch, data.train_batch(7, 3, 5, 70), "{name}");
+            assert_ne!(batch, data.train_batch(7, 4, 5, 70), "{name}");
+            assert_ne!(batch, data.train_batch(8, 3, 5, 70), "{name}");
+            let batches: Vec<Batch> = data.validation(4, 70, 2_000).collect();
+            assert_eq!(batches, data.validation(4, 70, 2_000).collect::<Vec<_>>());
+            for batch in batches.iter().chain([&batch]) {
+                assert_eq!(batch.inputs.len(), batch.batch * 70);
+                assert_eq!(batch.targets.len(), batch.batch * 70);
+                assert!(batch.scored() > 0);
+                assert!(batch.inputs.iter().all(|t| (*t as usize) < data.vocab), "{name}");
+                assert!(
+                    batch.targets.iter().all(|t| (-1..data.vocab as i32).contains(t)),
+                    "{name}"
+                );
+            }
+            let text = data.tokenizer.decode(&batch.inputs[..30]).unwrap();
+            let again = Tokenizer::from_json(&data.tokenizer.to_json()).unwrap();
+            assert_eq!(
+                again.encode(&text).unwrap(),
+                data.tokenizer.encode(&text).unwrap()
+            );
+            assert!(facts.train_tokens > facts.valid_tokens && facts.valid_tokens > 0);
+            assert!(
+                facts.baseline.loss > 0.0 && facts.baseline.loss < (data.vocab as f64).ln() + 0.1,
+                "{name}"
+            );
+            assert!((0.0..1.0).contains(&facts.baseline.accuracy));
+            let json = serde_json::to_string(facts).unwrap();
+            assert_eq!(&serde_json::from_str::<DataFacts>(&json).unwrap(), facts);
+        });
+    }
+
+    #[test]
+    fn the_catalogue_is_complete_and_its_defaults_are_allowed() {
+        let catalog = catalog();
+        for (i, info) in catalog.iter().enumerate() {
+            assert!(catalog[..i].iter().all(|other| other.name != info.name));
+            assert!(!info.doc.is_empty() && info.doc.len() < 110, "{}", info.name);
+            for option in &info.options {
+                assert!(
+                    option.allowed.contains(&option.default),
+                    "{}.{}",
+                    info.name,
+                    option.name
+                );
+                assert!(
+                    !option.doc.is_empty()
+                        && !["corpus", "path", "tokenizer"].contains(&option.name.as_str())
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_corpus_is_answered_with_the_nearest() {
+        let message = Dataset::load(&spec("lisops", &[]), &DataAccess::anywhere())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("'lisops'") && message.contains("'listops'"),
+            "{message}"
+        );
+    }
+}
