@@ -6,6 +6,7 @@
 
 mod layer;
 mod rows;
+mod tree;
 
 use std::cmp::Ordering;
 

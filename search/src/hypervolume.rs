@@ -120,12 +120,22 @@ fn volume(points: &[&[f64]], reference: &[f64]) -> f64 {
             total
         }
         _ => {
-            // what a point adds to those before it is a cylinder along the first objective, which they lead in
-            let flat: Vec<&[f64]> = sorted.iter().map(|p| &p[1..]).collect();
-            let added = sorted.iter().enumerate();
-            added
-                .map(|(i, p)| exclusive(flat[i], &flat[..i], &reference[1..]) * depth(p))
-                .sum()
+            // what a point adds to those before it is a cylinder along the first objective, in which they lead;
+            // its base is what the point adds to their shadows in the other objectives
+            let mut shadows: Vec<&[f64]> = Vec::new();
+            let mut total = 0.0;
+            for p in sorted {
+                let shadow = &p[1..];
+                if shadows.iter().any(|s| no_worse(s, shadow)) {
+                    continue;
+                }
+                total += exclusive(shadow, &shadows, &reference[1..]) * depth(p);
+                shadows.retain(|s| !no_worse(shadow, s));
+                // kept in order, so that sorting them one level deeper has nothing to do
+                let at = shadows.partition_point(|s| s[0] <= shadow[0]);
+                shadows.insert(at, shadow);
+            }
+            total
         }
     }
 }
@@ -144,4 +154,8 @@ fn exclusive(point: &[f64], others: &[&[f64]], reference: &[f64]) -> f64 {
     // a level more of recursion costs more than dropping the rows that add nothing to it
     let best: Vec<&[f64]> = front::front(&rows).into_iter().map(|i| rows[i]).collect();
     whole - volume(&best, reference)
+}
+
+fn no_worse(a: &[f64], b: &[f64]) -> bool {
+    a.iter().zip(b).all(|(a, b)| a <= b)
 }

@@ -1,5 +1,7 @@
 //! One front, fed in lexicographic order.
 
+use super::tree::Tree;
+
 /// The points of one front. They come in lexicographic order and are distinct, so the first objective is never
 /// compared: who came earlier is no worse in it, and is better in some other one or in this.
 pub(super) enum Layer {
@@ -9,8 +11,8 @@ pub(super) enum Layer {
     Least(f64),
     /// Three: the outline in the other two.
     Outline(Staircase),
-    /// More: the other objectives, point after point.
-    List(Vec<f64>),
+    /// More: the other objectives.
+    Boxes(Tree),
 }
 
 impl Layer {
@@ -19,7 +21,7 @@ impl Layer {
             0 | 1 => Layer::Single(false),
             2 => Layer::Least(f64::NAN),
             3 => Layer::Outline(Staircase::default()),
-            _ => Layer::List(Vec::new()),
+            _ => Layer::Boxes(Tree::new(width - 1)),
         }
     }
 
@@ -29,13 +31,7 @@ impl Layer {
             Layer::Single(met) => *met,
             Layer::Least(least) => *least <= values[1],
             Layer::Outline(outline) => outline.covers(values[1], values[2]),
-            Layer::List(list) => {
-                let tail = &values[1..];
-                // the latest are the nearest in the first objective and most often the ones that cover
-                list.chunks_exact(tail.len())
-                    .rev()
-                    .any(|m| m.iter().zip(tail).all(|(a, b)| a <= b))
-            }
+            Layer::Boxes(tree) => tree.covers(&values[1..]),
         }
     }
 
@@ -47,7 +43,7 @@ impl Layer {
             Layer::Outline(outline) => {
                 outline.insert(values[1], values[2]);
             }
-            Layer::List(list) => list.extend(&values[1..]),
+            Layer::Boxes(tree) => tree.insert(&values[1..]),
         }
     }
 }
