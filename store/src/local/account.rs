@@ -78,3 +78,40 @@ impl Account {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::Permissions, os::unix::fs::PermissionsExt};
+
+    use super::*;
+
+    #[test]
+    fn a_folder_closed_to_the_servers_user_is_named() {
+        let home = tempfile::tempdir().unwrap();
+        let data_dir = home.path().join("data");
+        fs::create_dir(&data_dir).unwrap();
+        fs::set_permissions(&data_dir, Permissions::from_mode(0o755)).unwrap();
+        let stranger = Account {
+            name: "postgres",
+            uid: 54_321,
+            gid: 54_321,
+        };
+        fs::set_permissions(home.path(), Permissions::from_mode(0o700)).unwrap();
+        let e = stranger.check_reaches(&data_dir).unwrap_err();
+        let blocked = home.path().display();
+        assert!(
+            e.to_string()
+                .contains(&format!("cannot enter {blocked} (mode 700)")),
+            "{e}"
+        );
+        assert!(e.to_string().contains(&format!("chmod o+x {blocked}")), "{e}");
+        fs::set_permissions(home.path(), Permissions::from_mode(0o711)).unwrap();
+        stranger.check_reaches(&data_dir).unwrap();
+        let owner = Account {
+            uid: our_uid(),
+            ..stranger
+        };
+        fs::set_permissions(home.path(), Permissions::from_mode(0o700)).unwrap();
+        owner.check_reaches(&data_dir).unwrap();
+    }
+}

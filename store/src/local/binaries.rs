@@ -63,15 +63,18 @@ pub(super) fn of_version(major: u32, folder: &Path) -> Result<PgBinaries, LocalE
 
 /// What is installed, the newest first.
 fn installed() -> Result<Vec<PgBinaries>, LocalError> {
-    if let Some(chosen) = std::env::var_os("PG_BIN") {
-        let chosen = PathBuf::from(chosen);
-        return match inspect(&chosen) {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    search(std::env::var_os("PG_BIN").map(PathBuf::from), &path)
+}
+
+fn search(chosen: Option<PathBuf>, path: &OsStr) -> Result<Vec<PgBinaries>, LocalError> {
+    if let Some(folder) = chosen {
+        return match inspect(&folder) {
             Some(found) => Ok(vec![found]),
-            None => Err(LocalError::WrongPgBin { folder: chosen }),
+            None => Err(LocalError::WrongPgBin { folder }),
         };
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = HOMES.iter().flat_map(|home| homes(*home)).chain(on_path(&path));
+    let folders = HOMES.iter().flat_map(|home| homes(*home)).chain(on_path(path));
     let mut found: Vec<PgBinaries> = folders.filter_map(|folder| inspect(&folder)).collect();
     // stable: of two equal versions, the one in a package's own home comes first
     found.sort_by_key(|binaries| Reverse(binaries.major));
@@ -145,11 +148,17 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_without_the_programs_is_passed_over() {
-        assert_eq!(inspect(Path::new("/nonexistent")), None);
+    fn what_is_installed_is_found_without_the_path_and_a_wrong_choice_is_said() {
+        let newest = find_binaries().unwrap();
+        let found = search(None, OsStr::new("/nonexistent:")).unwrap();
+        assert!(found.contains(&newest), "{newest:?} is not among {found:?}");
         assert_eq!(
-            on_path(OsStr::new("/nonexistent:/also/not")),
-            Vec::<PathBuf>::new()
+            search(Some(newest.folder.clone()), OsStr::new("")).unwrap(),
+            [newest]
         );
+        let wrong = search(Some("/nonexistent".into()), OsStr::new("")).unwrap_err();
+        assert!(wrong.to_string().contains("PG_BIN is '/nonexistent'"), "{wrong}");
+        let old = of_version(9, Path::new("/data/postgres")).unwrap_err();
+        assert!(old.to_string().contains("PostgreSQL 9"), "{old}");
     }
 }

@@ -88,9 +88,11 @@ impl Cluster {
         }
         blocking(move || {
             let mut stop = self.command("pg_ctl");
-            stop.args(["stop", "--mode=fast", "--wait", "--silent", "--pgdata"])
-                .arg(self.folder());
+            stop.args(["stop", "--mode=fast", "--wait", "--silent"])
+                .env("PGDATA", self.folder());
             run(&mut stop, "pg_ctl stop", &self.data_dir)?;
+            // an empty folder left in the temporary one harms nobody
+            let _ = fs::remove_dir(&self.socket_folder);
             drop(starting);
             Ok(true)
         })
@@ -174,14 +176,15 @@ fn lock(path: &Path) -> Result<File, LocalError> {
 /// The major version that wrote the cluster; `None` if there is no cluster.
 fn written_by(folder: &Path) -> Result<Option<u32>, LocalError> {
     let path = folder.join("PG_VERSION");
+    let foreign = || LocalError::NotACluster {
+        folder: folder.to_owned(),
+    };
     match fs::read_to_string(&path) {
-        Ok(text) => match text.trim().parse() {
-            Ok(major) => Ok(Some(major)),
-            Err(_) => Err(LocalError::NotACluster {
-                folder: folder.to_owned(),
-            }),
-        },
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Ok(text) => text.trim().parse().map(Some).map_err(|_| foreign()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            let something = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+            if something { Err(foreign()) } else { Ok(None) }
+        }
         Err(e) => Err(e).at("read", &path),
     }
 }
@@ -227,10 +230,11 @@ fn start(data_dir: &Path, binaries: &PgBinaries, account: Option<&Account>) -> R
             }
         }
         let mut start = command(binaries, account, "pg_ctl");
+        // pg_ctl hands its arguments to a shell: the folder, which may hold anything, goes by the environment, and the
+        // socket's has only harmless characters
         start
-            .args(["start", "--wait", "--timeout=300", "--silent", "--pgdata"])
-            .arg(&folder);
-        // through a shell: socket_folder has only harmless characters
+            .args(["start", "--wait", "--timeout=300", "--silent"])
+            .env("PGDATA", &folder);
         start.arg(format!(
             "--options=-c listen_addresses= -c unix_socket_permissions=0700 -c unix_socket_directories={}",
             socket_folder.display()
