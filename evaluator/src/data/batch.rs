@@ -9,7 +9,7 @@ pub struct Batch {
     pub context: usize,
     /// Row-major `[batch, context]`.
     pub inputs: Vec<u32>,
-    /// Row-major `[batch, context]`: the token that follows, or -1 where nothing is scored.
+    /// The token that follows each input, or -1 where nothing is scored.
     pub targets: Vec<i32>,
 }
 

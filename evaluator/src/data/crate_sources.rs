@@ -1,4 +1,4 @@
-//! `crate_sources`: real text that every machine that built this program has already.
+//! `crate_sources`: real text that every machine that built this program has.
 //!
 //! The sources and Markdown pages of a fixed list of our own dependencies, read at run time from the local cargo
 //! registry and never passed on. Names and versions are fixed, and a published version never changes, so the text is

@@ -1,4 +1,4 @@
-//! What can be wrong with training data; every message names the value and the remedy.
+//! What can be wrong with training data, with the value and the remedy.
 
 use std::path::PathBuf;
 
@@ -24,7 +24,8 @@ pub enum DataError {
     NotFound(PathBuf),
     /// A path that lies outside, or leads nowhere: which of the two is not told to strangers.
     #[error(
-        "'{}' is not a file or folder inside of the folders allowed for data ({allowed}); move it there or allow its folder where the worker starts",
+        "'{}' is not a file or folder inside of the folders allowed for data ({allowed}); \
+         move it there or allow its folder where the worker starts",
         path.display()
     )]
     NotAllowed {
@@ -38,7 +39,8 @@ pub enum DataError {
     NotAFile(PathBuf),
     /// Bytes that are not UTF-8.
     #[error(
-        "'{}' is not UTF-8 at byte {offset}; convert it (for example with iconv -t utf-8) or name another file",
+        "'{}' is not UTF-8 at byte {offset}; \
+         convert it (for example with iconv -t utf-8) or name another file",
         path.display()
     )]
     NotUtf8 {
@@ -51,7 +53,8 @@ pub enum DataError {
     #[error("'{}' is empty; name a file with text", .0.display())]
     Empty(PathBuf),
     /// A folder in which no file passes the filters.
-    #[error("no text file of kind '{kind}' is in '{}' ({skipped}); set data.files = \"all\" or name another folder", path.display())]
+    #[error("no text file of kind '{kind}' is in '{}' ({skipped}); \
+         set data.files = \"all\" or name another folder", path.display())]
     NoFiles {
         /// The folder.
         path: PathBuf,
@@ -61,7 +64,8 @@ pub enum DataError {
         skipped: String,
     },
     /// More text than the limit.
-    #[error("'{}' holds more than {limit} bytes of text; name a part of it or raise data.max_bytes", path.display())]
+    #[error("'{}' holds more than {limit} bytes of text; \
+         name a part of it or raise data.max_bytes", path.display())]
     TooLarge {
         /// The file or folder.
         path: PathBuf,
@@ -94,7 +98,8 @@ pub enum DataError {
     Tokenizer(String),
     /// Sources that are not on this machine.
     #[error(
-        "the sources of {name} {version} are not in '{}'; run `cargo fetch` in the checkout, or use corpus = \"text\" with a path of your own",
+        "the sources of {name} {version} are not in '{}'; \
+         run `cargo fetch` in the checkout, or use corpus = \"text\" with a path of your own",
         registry.display()
     )]
     NoSources {
@@ -107,7 +112,8 @@ pub enum DataError {
     },
     /// A generator that found fewer distinct examples than it was asked for.
     #[error(
-        "only {found} of {wanted} distinct examples exist under these settings; lower train_examples or valid_examples, or {remedy}"
+        "only {found} of {wanted} distinct examples exist under these settings; \
+         lower train_examples or valid_examples, or {remedy}"
     )]
     TooFew {
         /// Examples found.

@@ -6,10 +6,25 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use super::DataError;
+use super::{DataError, options::wrong};
 
 /// Attempts that are made side by side.
 const CHUNK: u64 = 8192;
+
+/// Tokens that are kept in memory at most, three bytes each; the published ListOps takes 196 million.
+const MOST_TOKENS: usize = 250_000_000;
+
+/// Refuses what could fill the memory of a worker.
+pub(super) fn check_size(examples: usize, longest: usize) -> Result<(), DataError> {
+    if examples.saturating_mul(longest) <= MOST_TOKENS {
+        return Ok(());
+    }
+    let message = format!(
+        "{examples} examples of up to {longest} tokens are more than {MOST_TOKENS} tokens; use at most {} examples",
+        MOST_TOKENS / longest
+    );
+    Err(wrong("train_examples", message))
+}
 
 /// The first `wanted` distinct sequences that `attempt` accepts, in the order of the attempts.
 ///
@@ -77,6 +92,17 @@ mod tests {
         let (one, three) = (on(1), on(3));
         assert_eq!(one, three);
         assert_eq!(one.iter().collect::<HashSet<_>>().len(), 5_000);
+    }
+
+    #[test]
+    fn more_than_memory_holds_is_refused() {
+        assert!(check_size(98_000, 2_001).is_ok());
+        let message = check_size(1_000_000, 2_048).unwrap_err().to_string();
+        assert!(
+            message.contains("1000000 examples") && message.contains("at most 122070"),
+            "{message}"
+        );
+        assert!(check_size(usize::MAX, 3).is_err());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Training data: corpora, tokenizers, batches.
 //!
-//! One corpus is one file and one line in [`REGISTRY`]; it declares its options and loads a text or examples. What is
+//! One corpus is one file and one line in `REGISTRY`; it declares its options and loads a text or examples. What is
 //! the same for all of them stands here: tokens, batches, fingerprint, the score of the trivial answer.
 //!
 //! Batches are functions of seed and step, so a training can be resumed without the state of a random generator.
@@ -84,7 +84,7 @@ enum Content {
 pub struct Dataset {
     /// Number of token ids.
     pub vocab: usize,
-    /// Hash of both parts and the tokenizer: equal if and only if training sees the same tokens.
+    /// Hash of both parts and the tokenizer; equal for equal tokens alone.
     pub fingerprint: String,
     /// Text to tokens and back.
     pub tokenizer: Tokenizer,
@@ -123,6 +123,11 @@ impl Dataset {
             } => {
                 let tokenizer = Tokenizer::build(&tokenizer, &train, &valid, access)?;
                 let tokens = [tokenizer.encode(&train)?, tokenizer.encode(&valid)?];
+                if tokens[1].is_empty() {
+                    let message = "the tokenizer makes no token of the held-out text; \
+                                   give more text or use tokenizer = \"byte\"";
+                    return Err(DataError::Tokenizer(message.to_owned()));
+                }
                 let bytes_per_token = valid.len() as f64 / tokens[1].len() as f64;
                 let baseline = Baseline::frequencies(
                     tokenizer.vocab(),
@@ -212,12 +217,14 @@ impl Dataset {
         self.samples.check_context(context)
     }
 
-    /// Share of the held-out examples that lose a part of their body in rows of `context` tokens.
+    /// Share of the held-out examples that rows of `context` tokens cut short.
     pub fn cut_share(&self, context: usize) -> f64 {
         self.samples.cut_share(context)
     }
 
-    /// Rows for one step of training, drawn at random; the same ones for the same seed and step.
+    /// Rows for one step of training, drawn at random.
+    ///
+    /// The same seed and step give the same rows.
     ///
     /// # Panics
     /// If [`Dataset::check_context`] refuses `context`.
@@ -225,9 +232,9 @@ impl Dataset {
         self.samples.train_batch(seed, step, batch, context)
     }
 
-    /// The held-out part in rows that do not overlap, in a fixed order; the last batch may have fewer rows.
+    /// The held-out part in rows that do not overlap, in a fixed order.
     ///
-    /// Beyond `max_tokens` positions only some rows are used, spread over the whole part; at least one is.
+    /// The last batch may have fewer rows. Beyond `max_tokens` positions only some rows are used, spread over the whole part; at least one is.
     ///
     /// # Panics
     /// If [`Dataset::check_context`] refuses `context`, or `batch` is 0.

@@ -1,4 +1,4 @@
-//! The keys of `[data]`: declared once by each corpus, read back with their defaults.
+//! The keys of `[data]`: declared once by each corpus, read with their defaults.
 
 use spaces::{Condition, CorpusInfo, DataSpec, Domain, ParameterInfo, Value};
 

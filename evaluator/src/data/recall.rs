@@ -1,4 +1,4 @@
-//! `recall`: associative recall, a task that separates full attention from fixed-size states.
+//! `recall`: associative recall, which separates full attention from fixed states.
 //!
 //! A row shows pairs `k v k v ...` with distinct keys and distinct values, then keys again, each followed by the value
 //! that it was shown with; only those values are scored. A model that knows which values were shown, but not with which
@@ -11,7 +11,7 @@ use spaces::CorpusInfo;
 
 use super::{
     Baseline, Content, Corpus, DataAccess, DataError, Loaded, Options, Origin, Tokenizer,
-    generate::distinct,
+    generate::{check_size, distinct},
     options::{seed, whole, wrong},
     samples::Examples,
 };
@@ -70,6 +70,7 @@ impl Corpus for Recall {
         }
         let held_out = options.usize("valid_examples");
         let wanted = options.usize("train_examples") + held_out;
+        check_size(wanted, 2 * (pairs + queries))?;
         let rows = distinct(
             wanted,
             options.usize("seed") as u64,
@@ -175,9 +176,9 @@ mod tests {
         );
         let message = load(&[("queries", 9)]).unwrap_err().to_string();
         assert!(message.starts_with("data.queries: 9 queries"), "{message}");
-        let message = load(&[("pairs", 2), ("keys", 2), ("values", 2)])
+        let message = load(&[("pairs", 2), ("keys", 2), ("values", 2), ("train_examples", 9)])
             .unwrap_err()
             .to_string();
-        assert!(message.contains("only 8 of 21000"), "{message}");
+        assert!(message.contains("only 8 of 1009"), "{message}");
     }
 }

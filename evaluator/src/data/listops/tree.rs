@@ -1,4 +1,6 @@
-//! The published ListOps generator of Long Range Arena (arXiv 2011.04006), and what an expression is worth.
+//! The published ListOps generator, and what an expression is worth.
+//!
+//! Long Range Arena, arXiv 2011.04006.
 
 use rand::{Rng, RngExt};
 

@@ -1,4 +1,4 @@
-//! The files in which Long Range Arena hands out ListOps: tab-separated, in nested binary form.
+//! The published files of ListOps (Long Range Arena): tab-separated, nested.
 //!
 //! `( ( ( [MAX 2 ) 9 ) ] )` with label 9 is `[MAX 2 9 ]`: an operator takes its arguments one by one, and the closing
 //! bracket last.

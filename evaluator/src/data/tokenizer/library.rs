@@ -18,6 +18,9 @@ use super::DataError;
 /// Bytes of a piece of text that is encoded in one call.
 const PIECE: usize = 1 << 14;
 
+/// Bytes from which pairs are learnt; more of the same text hardly changes them, but takes seconds for each trial.
+const LEARNT: usize = 8 << 20;
+
 /// A tokenizer of the `tokenizers` crate.
 #[derive(Clone)]
 pub(super) struct Library {
@@ -29,6 +32,8 @@ pub(super) struct Library {
 
 impl Library {
     /// Learns `entries` byte-level entries from a text; fewer if the text has fewer distinct pairs.
+    ///
+    /// Of a text beyond 8 MiB only pieces that are spread evenly over it are used.
     pub(super) fn train(text: &str, entries: usize) -> Result<Self, DataError> {
         let byte_level = ByteLevel::new(false, true, true);
         let mut inner = tokenizers::Tokenizer::new(BPE::default());
@@ -41,9 +46,10 @@ impl Library {
             .show_progress(false)
             .build();
         let mut trainer = TrainerWrapper::from(trainer);
-        inner
-            .train(&mut trainer, pieces(text).into_iter())
-            .map_err(says)?;
+        let pieces = pieces(text);
+        let used = pieces.len().min(LEARNT / PIECE);
+        let spread = (0..used).map(|i| pieces[i * pieces.len() / used]);
+        inner.train(&mut trainer, spread).map_err(says)?;
         Ok(Library::new(inner, true))
     }
 
@@ -106,7 +112,7 @@ fn says(e: tokenizers::Error) -> DataError {
     ))
 }
 
-/// Cuts a text before line feeds that stand between visible characters, where no word of a byte-level tokenizer crosses.
+/// Cuts a text before line feeds between visible characters, where no word of a byte-level tokenizer crosses.
 fn pieces(text: &str) -> Vec<&str> {
     let mut pieces = vec![];
     let mut rest = text;

@@ -98,7 +98,7 @@ impl Tokenizer {
         Tokenizer(Kind::Words(Words::new(words)))
     }
 
-    /// Reads a `tokenizer.json`, our own or any that the `tokenizers` crate understands.
+    /// Reads a `tokenizer.json`, our own or any that the library understands.
     ///
     /// # Errors
     /// [`DataError::Tokenizer`] with the reason why it cannot be read.
@@ -157,7 +157,9 @@ impl Tokenizer {
         }
     }
 
-    /// The text of token ids; bytes that are not UTF-8 become the replacement character.
+    /// The text of token ids.
+    ///
+    /// Bytes that are not UTF-8 become the replacement character.
     ///
     /// # Errors
     /// [`DataError::Tokenizer`] naming the id that is outside of the vocabulary.
