@@ -4,13 +4,13 @@
 //! is last.
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     sync::atomic::{AtomicU32, Ordering},
 };
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use crate::{Cluster, MIGRATIONS, Store};
+use crate::{Cluster, LocalError, MIGRATIONS, Store, find_binaries};
 
 /// A migrated, empty database of its own; dropped with this.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl TestDb {
     /// # Panics
     /// If no server can be had, with the sentence that says what to install.
     pub async fn new() -> TestDb {
-        let cluster = match Cluster::ensure(&shared_folder()).await {
+        let cluster = match shared_cluster().await {
             Ok(cluster) => cluster,
             Err(e) => panic!("tests of the store need a real server: {e}"),
         };
@@ -75,10 +75,10 @@ impl Drop for TestDb {
     }
 }
 
-/// The same for all processes of a user.
-fn shared_folder() -> PathBuf {
-    let user = nix::unistd::Uid::effective();
-    Path::new("/tmp").join(format!("parsimony-tests-{user}"))
+/// The same for all processes of a user; another server version has another folder.
+async fn shared_cluster() -> Result<Cluster, LocalError> {
+    let (user, major) = (nix::unistd::Uid::effective(), find_binaries()?.major);
+    Cluster::ensure(format!("/tmp/parsimony-tests-{user}-{major}").as_ref()).await
 }
 
 fn with_database(url: &str, name: &str) -> String {

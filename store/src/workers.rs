@@ -1,7 +1,7 @@
 //! Who has been seen working; for display only.
 
 use serde::Serialize;
-use sqlx::{FromRow, PgConnection};
+use sqlx::{FromRow, PgConnection, PgPool};
 use time::OffsetDateTime;
 
 use crate::{Result, Store, row};
@@ -28,7 +28,7 @@ pub struct Worker {
 }
 
 impl Store {
-    /// Every worker ever seen, the last heard of first.
+    /// The workers heard of in the last week, the last heard of first.
     ///
     /// # Errors
     /// [`crate::StoreError::Database`].
@@ -71,6 +71,14 @@ pub(crate) async fn alive(connection: &mut PgConnection, trial: i64) -> Result<(
     sqlx::query("update workers w set last_seen = now() from trials t where t.id = $1 and w.name = t.worker")
         .bind(trial)
         .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Forgets workers of old: each job of a cluster brings new names.
+pub(crate) async fn forget(pool: &PgPool) -> Result<()> {
+    sqlx::query("delete from workers where last_seen < now() - interval '7 days'")
+        .execute(pool)
         .await?;
     Ok(())
 }

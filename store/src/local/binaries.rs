@@ -148,10 +148,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_installed_is_found_without_the_path_and_a_wrong_choice_is_said() {
+    fn what_is_on_the_path_or_chosen_is_found_and_a_wrong_choice_is_said() {
         let newest = find_binaries().unwrap();
-        let found = search(None, OsStr::new("/nonexistent:")).unwrap();
-        assert!(found.contains(&newest), "{newest:?} is not among {found:?}");
+        let on_path = search(None, newest.folder.as_os_str()).unwrap();
+        assert!(
+            on_path.iter().any(|b| b.version == newest.version),
+            "{newest:?} is not among {on_path:?}"
+        );
+        assert!(on_path.is_sorted_by_key(|b| Reverse(b.major)));
         assert_eq!(
             search(Some(newest.folder.clone()), OsStr::new("")).unwrap(),
             [newest]

@@ -205,7 +205,11 @@ fn create(data_dir: &Path, binaries: &PgBinaries, account: Option<&Account>) -> 
         "--username",
         USER,
     ]);
-    run(initdb.arg("--pgdata").arg(&sibling), "initdb", data_dir)?;
+    if let Err(e) = run(initdb.arg("--pgdata").arg(&sibling), "initdb", data_dir) {
+        // a full disk is not made fuller; what cannot be removed now is removed by the next start
+        let _ = fs::remove_dir_all(&sibling);
+        return Err(e);
+    }
     fs::rename(&sibling, &folder).at("put the new cluster in place as", &folder)
 }
 
@@ -309,7 +313,11 @@ fn run(command: &mut Command, name: &'static str, data_dir: &Path) -> Result<(),
         return Ok(());
     }
     let output = String::from_utf8_lossy(&fs::read(&log_path).at("read", &log_path)?).into_owned();
-    if output.contains("No space left on device") {
+    // the second is the hint that goes with a write cut short
+    if ["No space left on device", "Check free disk space"]
+        .iter()
+        .any(|sign| output.contains(sign))
+    {
         return Err(LocalError::DiskFull {
             folder: data_dir.to_owned(),
         });

@@ -10,7 +10,7 @@ use super::{Held, append_measurements, hold};
 use crate::{
     Result, Store, StoreError,
     lock::{StudyLock, wake_workers},
-    row,
+    row, workers,
 };
 
 impl Held {
@@ -60,10 +60,12 @@ impl Store {
     }
 
     /// Takes trials from workers that went silent; each costs an attempt. Returns how many. Call it every few seconds.
+    /// Workers that were not heard of for a week are forgotten on the way.
     ///
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn reap(&self) -> Result<u32> {
+        workers::forget(&self.pool).await?;
         let mut reaped = 0;
         loop {
             let mut transaction = self.pool.begin().await?;

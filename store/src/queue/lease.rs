@@ -65,12 +65,13 @@ impl Store {
         loop {
             let mut transaction = self.pool.begin().await?;
             let waiting: Option<(i64, i64)> = sqlx::query_as(
-                "select t.id, t.study_id
-                from trials t join studies s on s.id = t.study_id
-                where t.state = 'queued' and t.not_before <= now() and s.state = 'running'
-                order by t.priority desc, t.id
+                // no join: it would sort the whole queue, where this walks its index to the first fit
+                "select id, study_id from trials
+                where state = 'queued' and not_before <= now()
+                    and study_id = any(array(select id from studies where state = 'running'))
+                order by priority desc, id
                 limit 1
-                for no key update of t skip locked",
+                for no key update skip locked",
             )
             .fetch_optional(&mut *transaction)
             .await?;

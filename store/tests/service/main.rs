@@ -3,6 +3,7 @@
 
 mod access;
 mod events;
+mod failures;
 mod history;
 mod queue;
 mod races;

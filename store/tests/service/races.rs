@@ -125,6 +125,41 @@ async fn a_reader_who_follows_revisions_misses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_is_claimed_after_a_pause() {
+    let db = TestDb::new().await;
+    for round in 0..5 {
+        let s = study(&db.store, &format!("round {round}")).await;
+        enqueue(&db.store, s.id, 0..100).await;
+        let mut workers = JoinSet::new();
+        for w in 0..12 {
+            let store = db.store.clone();
+            workers.spawn(async move {
+                while store
+                    .lease(&format!("w{w}"), "cpu", LONG)
+                    .await
+                    .unwrap()
+                    .is_some()
+                {}
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        db.store.pause(s.id).await.unwrap();
+        workers.join_all().await;
+        // nothing but claims and the pause took a revision, so the pause must have the last one
+        let last_claim = db.store.trials(s.id, &Default::default()).await.unwrap();
+        let last_claim = last_claim.iter().map(|t| t.revision).max().unwrap();
+        assert!(
+            last_claim < db.store.study(s.id).await.unwrap().revision,
+            "claimed after the pause"
+        );
+        assert!(
+            db.store.counts(s.id).await.unwrap().queued > 0,
+            "the pause came too late to test anything"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn everything_at_once_ends_without_deadlock() {
     let db = TestDb::new().await;
     let mut tasks = JoinSet::new();
