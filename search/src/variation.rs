@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use spaces::{Domain, Space, Value};
 
 /// Distribution index of the crossover: the higher, the closer children stay to their parents.
-const CROSSOVER_ETA: f64 = 5.0;
+const CROSSOVER_ETA: f64 = 2.0;
 /// Distribution index of the mutation.
 const MUTATION_ETA: f64 = 10.0;
 

@@ -1,5 +1,4 @@
 //! Laws of fronts, sorting and hypervolume, each against a plain implementation.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use proptest::prelude::*;
 use search::{

@@ -92,3 +92,71 @@ fn tournament(parents: &[Parent<'_>], rng: &mut ChaCha8Rng) -> usize {
         a
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use spaces::{Direction, Limit, Objective, Space};
+
+    use super::*;
+    use crate::{Outcome, Problem, proposal_rng};
+
+    /// A history of trials with loss, bytes and heat, of which heat may be at most 10.
+    fn history(rows: &[[f64; 3]]) -> History {
+        let objective = |metric: &str| Objective {
+            metric: metric.into(),
+            direction: Direction::Minimize,
+            known_before_training: false,
+        };
+        let limit = Limit {
+            metric: "heat".into(),
+            min: None,
+            max: Some(10.0),
+        };
+        let objectives = vec![objective("loss"), objective("bytes")];
+        let problem = Problem::new(Space::default(), objectives, vec![limit], 0).unwrap();
+        let mut history = History::default();
+        for (number, row) in (0..).zip(rows) {
+            let metrics = ["loss", "bytes", "heat"].map(String::from).into_iter().zip(*row);
+            let metrics: BTreeMap<String, f64> = metrics.collect();
+            history.push(&problem, number, Default::default(), Outcome::Measured(metrics));
+        }
+        history
+    }
+
+    #[test]
+    fn parents_stand_by_limits_then_rank_then_room() {
+        let history = history(&[
+            [0.0, 0.0, 15.0],     // best, but too hot
+            [0.0, 0.0, 12.0],     // less too hot
+            [5.0, 5.0, 5.0],      // second rank
+            [1.0, 4.0, 5.0],      // an end of the front
+            [2.0, 2.9, 5.0],      // between near neighbours
+            [2.1, 2.8, 5.0],      // with more room on one side
+            [4.0, 1.0, 5.0],      // the other end
+            [f64::NAN, 0.0, 5.0], // no result
+        ]);
+        let parents = parents(&history, 10);
+        let order: Vec<u32> = parents.iter().map(|p| p.trial.number).collect();
+        assert_eq!(order, [3, 6, 5, 4, 2, 1, 0]);
+        let ranks: Vec<usize> = parents.iter().map(|p| p.rank).collect();
+        assert_eq!(ranks, [0, 0, 0, 0, 1, 2, 3]);
+        assert_eq!(super::parents(&history, 3).len(), 3);
+    }
+
+    #[test]
+    fn the_better_of_two_wins() {
+        let history = history(&[[1.0, 4.0, 5.0], [2.0, 2.0, 5.0], [4.0, 1.0, 5.0], [5.0, 5.0, 5.0]]);
+        let parents = parents(&history, 4);
+        let (mut rng, mut wins) = (proposal_rng(0, 0), [0; 4]);
+        for _ in 0..4000 {
+            wins[tournament(&parents, &mut rng)] += 1;
+        }
+        // the last wins only against itself, the third only against itself and the last
+        assert!(
+            (200..300).contains(&wins[3]) && (680..820).contains(&wins[2]),
+            "{wins:?}"
+        );
+    }
+}
