@@ -1,0 +1,33 @@
+// The buttons that steer a study: pause, resume, cancel, delete.
+import { post, remove } from "./api.js";
+
+/** @type {Record<string, { question?: string, verb?: string }>} */
+const QUESTIONS = {
+  cancel: { question: "Cancel the study? Trials that run are stopped; what has finished is kept.", verb: "Cancel the study" },
+  delete: { question: "Delete the study with all its trials and models? This cannot be undone.", verb: "Delete for ever" },
+};
+
+/**
+ * Gives a meaning to each button below `root` that has `data-steer`.
+ * @param {HTMLElement} root
+ * @param {{ name: string, path: string, confirmed: (question: string, verb: string) => Promise<boolean>, complain: (e: unknown) => void }} with_
+ */
+export function steer(root, { path, confirmed, complain }) {
+  for (const button of root.querySelectorAll("button[data-steer]")) {
+    const action = /** @type {HTMLElement} */ (button).dataset["steer"] ?? "";
+    button.addEventListener("click", async () => {
+      const { question, verb } = QUESTIONS[action] ?? {};
+      if (question && verb && !(await confirmed(question, verb))) return;
+      try {
+        if (action === "delete") {
+          await remove(path);
+          location.assign("/");
+        } else {
+          await post(`${path}/${action}`);
+        }
+      } catch (e) {
+        complain(e);
+      }
+    });
+  }
+}

@@ -1,0 +1,107 @@
+// The two cards beside the chart: what is recommended, and what is looked at.
+import { diff, pairs } from "../config-diff.js";
+import { byId, fill, h } from "../dom.js";
+import { duration, heading, percent, quantity, title } from "../format.js";
+import { LETTERS } from "./scatter.js";
+
+/** @typedef {import("./model.js").Model} Model */
+/** @typedef {import("./model.js").Trial} Trial */
+
+/** The evidence of a value, where it is not plainly measured. @param {import("../types.js").Metric | undefined} metric */
+export function evidence(metric) {
+  if (!metric || metric.evidence === "measured") return null;
+  return h("span", { class: `tag ${metric.evidence}`, title: metric.source }, metric.evidence);
+}
+
+/** @param {Model} model @param {Trial} trial @param {Trial | undefined} base @param {string[]} metrics */
+function values(model, trial, base, metrics) {
+  return h(
+    "table",
+    { class: "values" },
+    h("tbody", {}, metrics.map((name) => {
+      const metric = trial.metrics[name];
+      const other = base && model.value(base, name);
+      const change = metric && other !== undefined ? percent(metric.value, other) : "";
+      return h("tr", {},
+        h("th", { scope: "row" }, heading(name)),
+        h("td", { class: "num" }, quantity(metric?.value, model.unit(name)), metric?.spread ? h("span", { class: "muted" }, ` ± ${quantity(metric.spread, model.unit(name))}`) : null),
+        h("td", { class: "num muted" }, change === "same" ? "" : change, evidence(metric)));
+    })),
+  );
+}
+
+/** @param {Model} model */
+export function recommendedCard(model) {
+  const body = byId("recommended-body");
+  let shown = "";
+  return () => {
+    const chosen = model.recommended;
+    const trial = chosen ? model.trials.get(chosen.id) : undefined;
+    const key = JSON.stringify([chosen, model.recommendError, trial?.state, model.results.length === 0]);
+    if (key === shown) return;
+    shown = key;
+    if (!chosen || !trial) {
+      fill(body, h("p", { class: "muted" }, model.recommendError || (model.results.length ? "…" : "Nothing has finished yet. The first result appears here by itself.")));
+      return;
+    }
+    const unit = (/** @type {string} */ m) => model.unit(m);
+    const lost = chosen.given_up.filter((g) => g.value !== g.best);
+    fill(
+      body,
+      h("p", { class: "lead" }, h("a", { href: `/trials/${trial.id}` }, `Trial ${trial.number}`), " ", h("span", { class: "muted" }, model.rule === "knee" ? "knee of the front" : model.rule.replace(/^(min|max):(.*)$/, (_, a, b) => `${a === "min" ? "least" : "most"} ${title(b)}`))),
+      values(model, trial, undefined, model.objectives.map((o) => o.metric)),
+      chosen.relax.length
+        ? h("div", { class: "note bad" }, "Nothing keeps every budget. ", chosen.relax.map((r) =>
+            `Relax ${title(r.limit.metric)} to ${quantity(r.value, unit(r.limit.metric))} (${(100 * r.by).toFixed(1)} % more). `))
+        : null,
+      h("h3", {}, "Given up"),
+      lost.length
+        ? h("ul", { class: "small" }, lost.map((g) => h("li", {}, `${heading(g.metric)} ${percent(g.value, g.best)} `,
+            h("span", { class: "muted" }, `against the best, ${quantity(g.best, unit(g.metric))} in `), h("a", { href: `/trials/${g.best_id}` }, `trial ${model.trials.get(g.best_id)?.number ?? g.best_id}`))))
+        : h("p", { class: "small muted" }, "nothing: it is the best in every objective"),
+      h("details", {}, h("summary", {}, "Why this one"), h("p", { class: "small" }, readable(model, chosen.reason))),
+      h("details", {}, h("summary", {}, "Configuration"), pairs(trial.config)),
+      h("p", { class: "actions" },
+        h("a", { class: "button primary", href: `/api/v1/trials/${trial.id}/export`, download: true }, "Export model"),
+        h("a", { class: "button", href: `/trials/${trial.id}` }, "Open")),
+    );
+  };
+}
+
+/** The server's sentence names trials by id; people know them by number. @param {Model} model @param {string} reason */
+function readable(model, reason) {
+  return reason.replace(/trial (\d+)/g, (all, id) => {
+    const trial = model.trials.get(Number(id));
+    return trial ? `trial ${trial.number}` : all;
+  });
+}
+
+/** @param {Model} model @param {{ pin: (id: number) => void }} act */
+export function inspector(model, act) {
+  const body = byId("inspector-body");
+  let shown = "";
+  return () => {
+    const trial = model.shown;
+    const base = model.recommended ? model.trials.get(model.recommended.id) : undefined;
+    const key = JSON.stringify([trial?.id, trial?.state, base?.id, model.pinned, trial && model.front.has(trial.id), trial && model.keeps(trial)]);
+    if (key === shown) return;
+    shown = key;
+    if (!trial) {
+      fill(body, h("p", { class: "muted small" }, "Point at a trial, or focus the chart and use the arrow keys."));
+      return;
+    }
+    const letter = LETTERS[model.pinned.indexOf(trial.id)];
+    const place = !model.keeps(trial) ? "over budget" : model.front.has(trial.id) ? "on the front" : trial.state === "done" ? "dominated" : trial.state;
+    const same = base?.id === trial.id;
+    fill(
+      body,
+      h("p", { class: "lead" }, h("a", { href: `/trials/${trial.id}` }, `Trial ${trial.number}`), " ",
+        h("span", { class: "muted" }, [place, same ? "recommended" : "", trial.wall_s ? duration(trial.wall_s) : ""].filter(Boolean).join(" · "))),
+      values(model, trial, same ? undefined : base, model.objectives.map((o) => o.metric)),
+      same || !base ? null : [h("h3", {}, "Differs from the recommended one in"), diff(trial.config, base.config)],
+      h("p", { class: "actions" },
+        h("button", { type: "button", onclick: () => act.pin(trial.id) }, letter ? `Unpin ${letter}` : "Pin to compare"),
+        h("a", { class: "button", href: `/trials/${trial.id}` }, "Open")),
+    );
+  };
+}

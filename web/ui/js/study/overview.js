@@ -1,0 +1,77 @@
+// How the search goes: progress, counts, the hypervolume's curve, and what failed.
+import { lines } from "../charts/lines.js";
+import { byId, fill, h } from "../dom.js";
+import { ago, duration, number } from "../format.js";
+
+/** @typedef {import("./model.js").Model} Model */
+/** @typedef {import("../types.js").Study} Study */
+
+/** The remaining time as a range. @param {[number, number] | null} range seconds */
+export function remaining(range) {
+  if (!range) return "";
+  const [low, high] = [duration(range[0]), duration(range[1])];
+  return low === high ? `about ${low} left` : `${low} to ${high} left`;
+}
+
+/** @param {Study} study */
+export function progressText(study) {
+  const { finished, wanted, elapsed_s, eta_s } = study.progress;
+  const parts = [`${finished} of ${wanted} trials`];
+  if (elapsed_s) parts.push(`${duration(elapsed_s)} so far`);
+  if (study.state === "running") parts.push(remaining(eta_s));
+  return parts.filter(Boolean).join(" · ");
+}
+
+/**
+ * @param {Model} model @param {{ retryFailed: () => void, only: (state: string) => void }} act
+ */
+export function overview(model, act) {
+  const curve = lines(byId("hypervolume"), byId("hypervolume-table"));
+  let drawn = "";
+  let failed = "";
+
+  return () => {
+    const { study } = model;
+    const { finished, wanted } = study.progress;
+    byId("state").className = `pill ${study.state}`;
+    byId("state").textContent = study.state;
+    byId("progress-text").textContent = progressText(study);
+    byId("updated").textContent = `last change ${ago(study.changed_at)}`;
+    const bar = byId("progress");
+    bar.setAttribute("aria-valuenow", String(finished));
+    bar.setAttribute("aria-valuemax", String(wanted));
+    bar.setAttribute("aria-valuetext", progressText(study));
+    /** @type {HTMLElement} */ (bar.firstElementChild).style.width = `${wanted ? Math.min(100, (100 * finished) / wanted) : 0}%`;
+    const error = byId("study-error");
+    error.hidden = !study.error;
+    error.textContent = study.error ?? "";
+
+    fill(byId("counts"), Object.entries(study.counts).filter(([, n]) => n > 0).map(([state, n]) =>
+      h("li", {}, h("button", { type: "button", class: "plain", onclick: () => act.only(state) }, h("span", { class: `pill ${state}` }, state), h("strong", {}, n)))));
+
+    const key = JSON.stringify([study.hypervolume.length, study.hypervolume.at(-1)]);
+    if (key !== drawn) {
+      drawn = key;
+      byId("hypervolume-now").textContent = study.hypervolume.length ? number(study.hypervolume.at(-1)?.value ?? 0) : "–";
+      curve({
+        lines: [{ name: "hypervolume", points: study.hypervolume.map((p) => /** @type {[number, number]} */ ([p.trial, p.value])) }],
+        x: "finished trials", y: "Hypervolume", unit: "", step: true,
+      });
+    }
+    showFailures();
+  };
+
+  function showFailures() {
+    const failures = [...model.trials.values()].filter((t) => t.state === "failed").sort((a, b) => a.number - b.number);
+    const key = failures.map((t) => `${t.id}:${t.attempt}`).join();
+    if (key === failed) return;
+    failed = key;
+    byId("failures").hidden = failures.length === 0;
+    byId("failures-count").textContent = String(failures.length);
+    fill(byId("failures-list"), failures.slice(0, 20).map((t) =>
+      h("li", {}, h("a", { href: `/trials/${t.id}` }, `Trial ${t.number}`), " ", h("span", { class: "tag" }, (t.failure_kind ?? "failed").replaceAll("_", " ")), " ", h("span", { class: "small" }, t.failure_message ?? ""))),
+      failures.length > 20 ? h("li", {}, h("button", { type: "button", onclick: () => act.only("failed") }, `show all ${failures.length} in the table`)) : null);
+    const retry = document.getElementById("retry-failed");
+    if (retry) retry.onclick = act.retryFailed;
+  }
+}

@@ -1,0 +1,135 @@
+// One trial: what it is, how it went, what it measured, against the recommended one.
+import "./shell.js";
+import { get, post, sentence } from "./api.js";
+import { lines } from "./charts/lines.js";
+import { diff, pairs } from "./config-diff.js";
+import { byId, debounce, fill, h, ready } from "./dom.js";
+import { ago, duration, heading, percent, quantity, title } from "./format.js";
+import { listen, showConnection } from "./live.js";
+import { loadStudy, vocabulary } from "./load.js";
+
+const id = Number(document.body.dataset["trial"]);
+const path = `/studies/${encodeURIComponent(document.body.dataset["study"] ?? "")}`;
+const [words, study] = await Promise.all([vocabulary(), loadStudy(path)]);
+const unit = (/** @type {string} */ m) => words.get(m)?.unit ?? "";
+const curve = lines(byId("curve"), byId("curve-table"));
+const picker = /** @type {HTMLSelectElement} */ (byId("curve-metric"));
+/** @type {any} */
+let trial;
+/** @type {any} */
+let base;
+
+async function load() {
+  [trial, base] = await Promise.all([get(`/trials/${id}`), recommended()]);
+  show();
+}
+
+async function recommended() {
+  try {
+    const { id: best } = await get(`${path}/recommend?rule=knee`);
+    return best === id ? null : await get(`/trials/${best}`);
+  } catch {
+    return null; // nothing to compare with yet
+  }
+}
+
+function show() {
+  byId("state").className = `pill ${trial.state}`;
+  byId("state").textContent = trial.stopping && trial.state === "running" ? "stopping" : trial.state;
+  const failure = byId("failure");
+  failure.hidden = !trial.failure_message;
+  failure.textContent = trial.failure_message ? `${heading(trial.failure_kind ?? trial.state)}: ${trial.failure_message}` : "";
+  for (const [name, shown] of Object.entries({
+    retry: ["failed", "cancelled"].includes(trial.state),
+    cancel: ["queued", "running"].includes(trial.state) && !trial.stopping,
+    export: trial.state === "done" && trial.artifacts.length > 0,
+  })) {
+    const button = document.getElementById(name);
+    if (button) button.hidden = !shown;
+  }
+  const compare = byId("compare");
+  compare.hidden = !base;
+  if (base) compare.setAttribute("href", `/compare?trials=${base.id},${id}`);
+
+  const { progress } = trial;
+  fill(byId("facts"), Object.entries({
+    Attempt: `${trial.attempt} of ${trial.max_attempts}`,
+    Worker: trial.worker ?? "–",
+    Device: trial.device ?? "–",
+    Started: trial.started_at ? ago(trial.started_at) : "–",
+    Took: duration(trial.wall_s),
+    ...(trial.state === "running" && progress ? { Now: `${progress.phase} ${progress.step} of ${progress.steps}${progress.eta_s ? `, ${duration(progress.eta_s)} left` : ""}` } : {}),
+  }).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+
+  const names = Object.keys(trial.metrics);
+  const first = study.objectives.map((o) => o.metric).filter((m) => names.includes(m));
+  fill(byId("metrics"), [...first, ...names.filter((m) => !first.includes(m))].map((m) => {
+    const metric = trial.metrics[m];
+    const other = base?.metrics[m]?.value;
+    return h("tr", {},
+      h("th", { scope: "row", title: words.get(m)?.doc }, heading(m), first.includes(m) ? h("span", { class: "tag accent" }, "objective") : null),
+      h("td", { class: "num" }, quantity(metric.value, metric.unit)),
+      h("td", { class: "num" }, metric.spread ? `± ${quantity(metric.spread, metric.unit)}` : "–"),
+      h("td", { class: "num" }, other === undefined ? "–" : percent(metric.value, other)),
+      h("td", {}, h("span", { class: `tag ${metric.evidence}` }, metric.evidence)),
+      h("td", { class: "muted" }, metric.source.replaceAll("_", " ")));
+  }));
+  byId("no-metrics").hidden = names.length > 0;
+
+  fill(byId("config"), pairs(trial.config));
+  byId("diff-panel").hidden = !base;
+  if (base) fill(byId("diff"), diff(trial.config, base.config));
+  showPairs("activity", trial.activity);
+  showPairs("provenance", { ...trial.provenance, ...(trial.snapshot?.method ? { "proposed by": `${trial.snapshot.method}, after ${trial.snapshot.finished} results` } : {}) });
+}
+
+/** @param {string} place @param {Record<string, unknown>} values */
+function showPairs(place, values) {
+  const entries = Object.entries(values);
+  byId(`${place}-panel`).hidden = entries.length === 0;
+  fill(byId(place), entries.map(([name, value]) => [h("dt", {}, title(name)), h("dd", { class: "mono" }, String(value))]));
+}
+
+// --- the learning curve ---
+
+async function loadCurve() {
+  if (trial.attempt === 0) return showCurve(null);
+  const wanted = picker.value;
+  try {
+    showCurve(await get(`/trials/${id}/curve${wanted ? `?metric=${encodeURIComponent(wanted)}` : ""}`));
+  } catch (e) {
+    complain(e);
+  }
+}
+
+/** @param {any} answer */
+function showCurve(answer) {
+  const curves = answer?.curves ?? {};
+  const names = Object.keys(curves);
+  byId("curve-panel").hidden = names.length === 0;
+  const shown = names.includes(picker.value) ? picker.value : (names.find((n) => study.objectives[0]?.metric === n) ?? names[0]);
+  if (!shown) return;
+  if (picker.options.length !== names.length) fill(picker, names.map((n) => h("option", { value: n }, heading(n))));
+  picker.value = shown;
+  curve({ lines: [{ name: title(shown), points: curves[shown] }], x: "training step", y: heading(shown), unit: unit(shown) });
+}
+picker.addEventListener("change", () => void loadCurve());
+
+// --- actions ---
+
+/** @param {unknown} e */
+function complain(e) {
+  byId("alert").hidden = false;
+  byId("alert").textContent = sentence(e);
+}
+for (const action of ["retry", "cancel"]) {
+  document.getElementById(action)?.addEventListener("click", () => {
+    post(`/trials/${id}/${action}`).then(load, complain);
+  });
+}
+
+await load();
+await loadCurve();
+const again = debounce(500, () => void load().then(loadCurve, complain));
+listen(`${path}/events`, { trial: (changed) => changed.id === id && again() }, showConnection);
+ready();

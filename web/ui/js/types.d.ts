@@ -1,0 +1,96 @@
+// What the server's JSON looks like, as far as the pages read it.
+
+export type Value = boolean | number | string;
+export type Direction = "minimize" | "maximize";
+
+export interface Metric {
+  value: number;
+  unit: string;
+  evidence: string;
+  spread?: number | null;
+  source: string;
+}
+
+export interface MetricInfo {
+  name: string;
+  unit: string;
+  direction: Direction;
+  known_before_training: boolean;
+  doc: string;
+}
+
+export interface Progress {
+  phase: string;
+  step: number;
+  steps: number;
+  eta_s?: number | null;
+}
+
+export interface Trial {
+  id: number;
+  number: number;
+  state: string;
+  attempt: number;
+  max_attempts: number;
+  worker: string | null;
+  device: string | null;
+  config: Record<string, Value>;
+  metrics: Record<string, Metric>;
+  failure_kind: string | null;
+  failure_message: string | null;
+  stopping: boolean;
+  progress: Progress | null;
+  wall_s: number | null;
+  started_at: string | null;
+  finished_at: string | null;
+}
+
+export interface Objective {
+  metric: string;
+  direction: Direction;
+  unit: string;
+}
+
+export interface Limit {
+  metric: string;
+  min?: number | null;
+  max?: number | null;
+}
+
+export type Counts = Record<
+  "queued" | "running" | "done" | "pruned" | "infeasible" | "failed" | "cancelled",
+  number
+>;
+
+export interface Study {
+  id: number;
+  name: string;
+  state: string;
+  error: string | null;
+  counts: Counts;
+  objectives: Objective[];
+  limits: Limit[];
+  changed_at: string;
+  progress: {
+    finished: number;
+    wanted: number;
+    elapsed_s: number | null;
+    eta_s: [number, number] | null;
+  };
+  hypervolume: { trial: number; value: number }[];
+}
+
+export interface Recommendation {
+  id: number;
+  reason: string;
+  feasible: number;
+  looked_at: number;
+  given_up: { metric: string; value: number; best: number; best_id: number }[];
+  relax: { limit: Limit; value: number; by: number }[];
+}
+
+/** Limits of one metric, in its own unit. */
+export interface Budget {
+  min: number | null;
+  max: number | null;
+}
