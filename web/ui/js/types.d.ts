@@ -94,3 +94,54 @@ export interface Budget {
   min: number | null;
   max: number | null;
 }
+
+export type Domain =
+  | { int: { low: number; high: number; log: boolean; step: number } }
+  | { float: { low: number; high: number; log: boolean; step: number | null } }
+  | { categorical: { choices: Value[] } };
+
+export interface Condition {
+  clauses: { parent: string; test: Record<string, Value | Value[]> }[];
+}
+
+export interface ParameterInfo {
+  name: string;
+  doc: string;
+  unit: string;
+  group: string;
+  allowed: Domain;
+  search: Domain;
+  default: Value;
+  condition: Condition;
+}
+
+export interface Range {
+  int?: [number, number];
+  float?: [number, number];
+  choices?: Value[];
+  step?: number;
+  log?: boolean;
+  when?: string;
+}
+export type ParameterSpec = Value[] | Range;
+
+export interface Catalog {
+  parameters: ParameterInfo[];
+  techniques: { family: string; name: string; doc: string; paper: string }[];
+  corpora: { name: string; doc: string; needs_path: boolean; takes_tokenizer: boolean; options: ParameterInfo[] }[];
+  presets: { name: string; doc: string; fixed: Record<string, Value>; space: [string, ParameterSpec][] }[];
+  metrics: MetricInfo[];
+  methods: { name: string; doc: string; paper: string }[];
+}
+
+/** A study as the user writes it. */
+export interface Spec {
+  name: string;
+  data: { corpus: string } & Record<string, Value>;
+  base?: { path: string };
+  fixed?: Record<string, Value>;
+  space?: { preset?: string } & Record<string, ParameterSpec | string | undefined>;
+  objective: { metric: string }[];
+  constraint?: { metric: string; min?: Value; max?: Value }[];
+  search?: { method?: string; trials?: number; wall?: Value; parallel?: number; seed?: number };
+}

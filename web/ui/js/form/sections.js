@@ -1,0 +1,136 @@
+// The form's other sections: name and data, objectives, hard limits, search.
+import { fill, h } from "../dom.js";
+import { heading } from "../format.js";
+import { errorPlace, field, idOf, select, text } from "./field.js";
+import { words } from "./parameters.js";
+
+/** @typedef {import("./draft.js").Draft} Draft */
+/** @typedef {import("../types.js").Catalog} Catalog */
+
+/**
+ * @param {HTMLElement} place @param {Catalog} catalog @param {Draft} draft @param {() => void} changed
+ * @param {() => void} redraw after a change that changes what other fields there are
+ */
+export function basics(place, catalog, draft, changed, redraw) {
+  const corpus = catalog.corpora.find((c) => c.name === draft.corpus);
+  const preset = catalog.presets.find((p) => p.name === draft.preset);
+  const data = (/** @type {string} */ key) => (/** @type {string} */ value) => {
+    draft.data[key] = value;
+    changed();
+  };
+  fill(
+    place,
+    field("name", "Name", text(draft.name, (v) => { draft.name = v; changed(); }, { required: true }), { doc: "letters, digits, '-', '_' and '.'; also the folder of its results" }),
+    field("space.preset", "Preset", select(draft.preset, [["", "none"], ...catalog.presets.map((p) => /** @type {[string, string]} */ ([p.name, p.name]))], (v) => { draft.preset = v; changed(); redraw(); }), { doc: preset?.doc ?? "fills in what is not named below" }),
+    field("data.corpus", "Data", select(draft.corpus, [["", "choose …"], ...catalog.corpora.map((c) => /** @type {[string, string]} */ ([c.name, c.name]))], (v) => { draft.corpus = v; changed(); redraw(); }), { doc: corpus?.doc ?? "what the models learn" }),
+    corpus?.needs_path ? field("data.path", "File or folder", text(draft.data["path"] ?? "", data("path"), { placeholder: "data/input.txt" }), { doc: "on the server, below a folder that its operator allows" }) : null,
+    corpus?.takes_tokenizer ? field("data.tokenizer", "Tokenizer", text(draft.data["tokenizer"] ?? "", data("tokenizer"), { placeholder: "char" }), { doc: "char, byte, bpe:1024 or file:tokenizer.json" }) : null,
+    (corpus?.options ?? []).map((option) => {
+      const value = draft.data[option.name] ?? "";
+      const input = "categorical" in option.allowed
+        ? select(value, [["", `default (${option.default})`], ...option.allowed.categorical.choices.map((c) => /** @type {[string, string]} */ ([String(c), String(c)]))], data(option.name))
+        : text(value, data(option.name), { placeholder: String(option.default), inputmode: "decimal" });
+      return field(`data.${option.name}`, heading(option.name), input, { doc: `${option.doc}${"categorical" in option.allowed ? "" : ` (${words(option.allowed)})`}`, unit: option.unit });
+    }),
+    field("base.path", "Start from", text(draft.base, (v) => { draft.base = v; changed(); }, { placeholder: "from scratch" }), { doc: "optional: a folder with a checkpoint" }),
+  );
+}
+
+/**
+ * @param {HTMLElement} place @param {Catalog} catalog @param {Draft} draft @param {() => void} changed
+ */
+export function objectives(place, catalog, draft, changed) {
+  const again = (/** @type {string} */ focus) => {
+    changed();
+    objectives(place, catalog, draft, changed);
+    document.getElementById(focus)?.focus();
+  };
+  // the chosen ones first, in their order
+  const chosen = draft.objectives.flatMap((name) => catalog.metrics.filter((m) => m.name === name));
+  const unknown = draft.objectives.filter((name) => !catalog.metrics.some((m) => m.name === name));
+  const others = catalog.metrics.filter((m) => !draft.objectives.includes(m.name));
+  const line = (/** @type {import("../types.js").MetricInfo} */ m) => {
+    const at = draft.objectives.indexOf(m.name);
+    const id = `objective-${m.name}`;
+    const move = (/** @type {number} */ by) => {
+      const [name] = draft.objectives.splice(at, 1);
+      draft.objectives.splice(at + by, 0, name ?? m.name);
+      again(`${id}-${by < 0 ? "up" : "down"}`);
+    };
+    const path = at < 0 ? "" : `objective[${at}].metric`;
+    return h("div", { class: "choice" },
+      h("label", { class: "check" }, h("input", { type: "checkbox", id, checked: at >= 0, ...(path ? { "data-path": path } : {}), onchange: () => {
+        if (at < 0) draft.objectives.push(m.name);
+        else draft.objectives.splice(at, 1);
+        again(id);
+      } }), h("span", {}, heading(m.name))),
+      h("span", { class: "doc" }, `${m.direction === "minimize" ? "less" : "more"} is better${m.unit ? `, in ${m.unit}` : ""}: ${m.doc}`,
+        m.known_before_training ? h("span", { class: "tag" }, "known before training") : null, path ? h("span", { class: "error", id: `${id}-error`, hidden: true }) : null),
+      at < 0 ? h("span") : h("span", { class: "order" }, h("span", { class: "muted small" }, `${at + 1}.`),
+        h("button", { type: "button", class: "plain", id: `${id}-up`, "aria-label": `move ${heading(m.name)} up`, disabled: at === 0, onclick: () => move(-1) }, "↑"),
+        h("button", { type: "button", class: "plain", id: `${id}-down`, "aria-label": `move ${heading(m.name)} down`, disabled: at === draft.objectives.length - 1, onclick: () => move(1) }, "↓")));
+  };
+  fill(place,
+    h("div", { id: idOf("objective"), "data-path": "objective", tabindex: -1 }, errorPlace("objective")),
+    unknown.map((name) => h("div", { class: "choice" }, h("label", { class: "check" }, h("input", { type: "checkbox", checked: true, onchange: () => { draft.objectives = draft.objectives.filter((n) => n !== name); again("f-objective"); } }), name), h("span", { class: "doc" }, "not known to this server"))),
+    chosen.map(line), others.map(line));
+}
+
+/**
+ * @param {HTMLElement} place @param {Catalog} catalog @param {Draft} draft @param {() => void} changed
+ */
+export function limits(place, catalog, draft, changed) {
+  const again = () => {
+    changed();
+    limits(place, catalog, draft, changed);
+  };
+  fill(
+    place,
+    draft.limits.map((limit, i) => {
+      const path = `constraint[${i}]`;
+      const metric = select(limit.metric, catalog.metrics.map((m) => [m.name, heading(m.name)]), (v) => { limit.metric = v; again(); });
+      metric.setAttribute("aria-label", `metric of limit ${i + 1}`);
+      metric.dataset["path"] = `${path}.metric`;
+      metric.id = idOf(`${path}.metric`);
+      const side = select(limit.side, [["max", "at most"], ["min", "at least"]], (v) => { limit.side = /** @type {"min" | "max"} */ (v); again(); });
+      side.setAttribute("aria-label", `side of limit ${i + 1}`);
+      const unit = catalog.metrics.find((m) => m.name === limit.metric)?.unit ?? "";
+      const value = text(limit.value, (v) => { limit.value = v; changed(); }, { placeholder: unit === "B" ? "4 MiB" : unit === "s" ? "30 min" : "", "aria-label": `value of limit ${i + 1}` });
+      value.id = idOf(`${path}.${limit.side}`);
+      value.dataset["path"] = `${path}.${limit.side}`;
+      value.setAttribute("aria-describedby", `${value.id}-error`);
+      return h("div", { class: "limit" }, metric, side, value, h("span", { class: "muted small" }, unit ? `${unit}, or with a unit` : ""),
+        h("button", { type: "button", class: "plain", "aria-label": `remove limit ${i + 1}`, onclick: () => { draft.limits.splice(i, 1); again(); document.getElementById("add-limit")?.focus(); } }, "✕"),
+        errorPlace(`${path}.${limit.side}`), errorPlace(`${path}.metric`));
+    }),
+    h("p", {}, h("button", { type: "button", id: "add-limit", onclick: () => {
+      const used = draft.limits.map((l) => l.metric);
+      const metric = catalog.metrics.find((m) => m.known_before_training && !used.includes(m.name)) ?? catalog.metrics[0];
+      if (!metric) return;
+      draft.limits.push({ metric: metric.name, side: metric.direction === "minimize" ? "max" : "min", value: "" });
+      again();
+      document.getElementById(idOf(`constraint[${draft.limits.length - 1}].metric`))?.focus();
+    } }, "Add a limit")),
+  );
+}
+
+/**
+ * @param {HTMLElement} place @param {Catalog} catalog @param {Draft} draft @param {() => void} changed
+ */
+export function search(place, catalog, draft, changed) {
+  const { search } = draft;
+  const keep = (/** @type {keyof Draft["search"]} */ key) => (/** @type {string} */ value) => {
+    search[key] = value;
+    changed();
+  };
+  const number = { inputmode: "numeric" };
+  const method = catalog.methods.find((m) => m.name === search.method);
+  fill(
+    place,
+    field("search.method", "Method", select(search.method, catalog.methods.map((m) => [m.name, m.name]), keep("method")), { doc: method?.doc ?? "" }),
+    field("search.trials", "Trials", text(search.trials, keep("trials"), number), { doc: "finished trials that are wanted" }),
+    field("search.wall", "Wall time", text(search.wall, keep("wall"), { placeholder: "no limit" }), { doc: "such as 30 min; no trial is proposed after it" }),
+    field("search.parallel", "In parallel", text(search.parallel, keep("parallel"), number), { doc: "trials that may wait or run at once" }),
+    field("search.seed", "Seed", text(search.seed, keep("seed"), number), { doc: "the same seed, the same search" }),
+  );
+}
