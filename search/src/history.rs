@@ -255,6 +255,8 @@ mod tests {
         history.push(&problem, 1, at(Value::Int(2)), measured(&[("accuracy", 0.9)]));
         assert!(history.pending().is_empty());
         assert!(history.contains(&at(Value::Float(2.0))));
+        let read: History = serde_json::from_str(&serde_json::to_string(&history).unwrap()).unwrap();
+        assert_eq!(read, history, "the index counts the point once");
         assert_eq!(history.trials()[0].values, Some(vec![-0.9]), "bytes were known");
     }
 

@@ -114,6 +114,8 @@ fn polynomial(u: f64, rng: &mut ChaCha8Rng) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use spaces::Parameter;
 
     use super::*;
@@ -160,14 +162,15 @@ mod tests {
         let space =
             one(Domain::categorical((0..9).map(|i| format!("n{i}").as_str().into()).collect()).unwrap());
         let mut rng = proposal_rng(0, 0);
-        let mut met = [0; 2];
+        let (mut met, mut drawn) = ([0; 2], HashSet::new());
         for _ in 0..100 {
             let child = crossover(&space, &[Some(0.1)], &[Some(0.9)], &mut rng);
             met[usize::from(child[0] > 0.5)] += 1;
             assert_eq!(crossover(&space, &[None], &[Some(0.9)], &mut rng), [0.9]);
-            assert!((0.0..1.0).contains(&crossover(&space, &[None], &[None], &mut rng)[0]));
+            drawn.insert(crossover(&space, &[None], &[None], &mut rng)[0].to_bits());
         }
         assert!(met[0] > 20 && met[1] > 20, "{met:?}");
+        assert_eq!(drawn.len(), 100, "what neither parent has is drawn anew");
     }
 
     #[test]

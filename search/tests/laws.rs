@@ -115,15 +115,23 @@ proptest! {
     }
 
     #[test]
-    fn crowding_is_infinite_at_the_ends_only(points in points(40)) {
+    fn crowding_is_infinite_at_both_ends_of_each_objective_and_only_there(points in points(40)) {
         let members = front(&points);
-        for (i, d) in members.iter().zip(crowding(&points, &members)) {
-            let is_end = (0..points[0].len()).any(|k| {
-                let column = || members.iter().map(|j| points[*j][k]);
-                let (least, most) = (column().fold(f64::MAX, f64::min), column().fold(f64::MIN, f64::max));
-                least < most && (points[*i][k] == least || points[*i][k] == most)
-            });
-            prop_assert!(d >= 0.0 && (d.is_finite() || is_end));
+        let crowding = crowding(&points, &members);
+        let mut may_be_infinite = vec![false; members.len()];
+        let width = points.first().map_or(0, Vec::len);
+        let columns = (0..width).map(|k| members.iter().map(|j| points[*j][k]).collect::<Vec<f64>>());
+        for column in columns {
+            let least = column.iter().copied().fold(f64::MAX, f64::min);
+            let most = column.iter().copied().fold(f64::MIN, f64::max);
+            for end in [least, most].into_iter().filter(|_| least < most) {
+                let there: Vec<usize> = (0..column.len()).filter(|i| column[*i] == end).collect();
+                prop_assert!(there.iter().any(|i| crowding[*i].is_infinite()));
+                there.iter().for_each(|i| may_be_infinite[*i] = true);
+            }
+        }
+        for (d, end) in crowding.iter().zip(may_be_infinite) {
+            prop_assert!(*d >= 0.0 && (d.is_finite() || end));
         }
     }
 }
@@ -162,6 +170,17 @@ proptest! {
         let scaled = hypervolume(&turned, &vec![6.0 * scale + shift; width]);
         prop_assert!(close(volume, scaled / scale.powi(width as i32)), "{volume} {scaled}");
     }
+}
+
+#[test]
+fn crowding_adds_the_room_between_the_neighbours() {
+    let points = [[0.0, 10.0], [1.0, 4.0], [2.0, 2.0], [4.0, 0.0]];
+    let inner = [2.0 / 4.0 + 8.0 / 10.0, 3.0 / 4.0 + 4.0 / 10.0];
+    assert_eq!(
+        crowding(&points, &[0, 1, 2, 3]),
+        [f64::INFINITY, inner[0], inner[1], f64::INFINITY]
+    );
+    assert!(crowding(&points, &[]).is_empty());
 }
 
 #[test]

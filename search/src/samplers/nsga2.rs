@@ -97,13 +97,13 @@ fn tournament(parents: &[Parent<'_>], rng: &mut ChaCha8Rng) -> usize {
 mod tests {
     use std::collections::BTreeMap;
 
-    use spaces::{Direction, Limit, Objective, Space};
+    use spaces::{Direction, Domain, Limit, Objective, Parameter, Space, Value};
 
     use super::*;
-    use crate::{Outcome, Problem, proposal_rng};
+    use crate::{NoOracle, Outcome, Problem, proposal_rng};
 
     /// A history of trials with loss, bytes and heat, of which heat may be at most 10.
-    fn history(rows: &[[f64; 3]]) -> History {
+    fn history(rows: &[[f64; 3]]) -> (History, Problem) {
         let objective = |metric: &str| Objective {
             metric: metric.into(),
             direction: Direction::Minimize,
@@ -122,12 +122,12 @@ mod tests {
             let metrics: BTreeMap<String, f64> = metrics.collect();
             history.push(&problem, number, Default::default(), Outcome::Measured(metrics));
         }
-        history
+        (history, problem)
     }
 
     #[test]
     fn parents_stand_by_limits_then_rank_then_room() {
-        let history = history(&[
+        let (history, _) = history(&[
             [0.0, 0.0, 15.0],     // best, but too hot
             [0.0, 0.0, 12.0],     // less too hot
             [5.0, 5.0, 5.0],      // second rank
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_better_of_two_wins() {
-        let history = history(&[[1.0, 4.0, 5.0], [2.0, 2.0, 5.0], [4.0, 1.0, 5.0], [5.0, 5.0, 5.0]]);
+        let (history, _) = history(&[[1.0, 4.0, 5.0], [2.0, 2.0, 5.0], [4.0, 1.0, 5.0], [5.0, 5.0, 5.0]]);
         let parents = parents(&history, 4);
         let (mut rng, mut wins) = (proposal_rng(0, 0), [0; 4]);
         for _ in 0..4000 {
@@ -158,5 +158,36 @@ mod tests {
             (200..300).contains(&wins[3]) && (680..820).contains(&wins[2]),
             "{wins:?}"
         );
+    }
+
+    #[test]
+    fn children_reach_values_that_no_parent_has() {
+        let parameter = |name: &str, domain| Parameter {
+            name: name.into(),
+            domain,
+            condition: Default::default(),
+        };
+        let names = Domain::categorical(vec!["a".into(), "b".into(), "c".into()]).unwrap();
+        let real = Domain::float(0.0, 1.0, false, None).unwrap();
+        let space = Space::new(vec![parameter("name", names), parameter("x", real)]).unwrap();
+        let objectives = history(&[]).1.objectives;
+        let problem = Problem::new(space, objectives, vec![], 0).unwrap();
+        let mut history = History::default();
+        for number in 0..32u32 {
+            let x = f64::from(number) / 100.0;
+            let candidate = problem.space.decode(&[0.0, x]);
+            let metrics = BTreeMap::from([("loss".into(), x), ("bytes".into(), 1.0 - x)]);
+            history.push(&problem, number, candidate, Outcome::Measured(metrics));
+        }
+        let (mut other, mut beyond) = (0, 0);
+        for number in 32..132 {
+            let mut oracle = NoOracle;
+            let proposal =
+                Nsga2 { population: 32 }.ask(&mut Ask::new(&problem, &history, &mut oracle, number));
+            let candidate = proposal.unwrap().candidate;
+            other += u32::from(candidate.get("name") != Some(&"a".into()));
+            beyond += u32::from(candidate.get("x").and_then(Value::as_f64).unwrap() > 0.4);
+        }
+        assert!(other > 20 && beyond > 2, "{other} {beyond}");
     }
 }
