@@ -1,1 +1,3 @@
-//! placeholder
+//! What tests across crates share.
+
+pub mod browser;

@@ -1,7 +1,7 @@
 // Two to four trials side by side; the first is what the others are measured against.
 import "./shell.js";
 import { get, sentence } from "./api.js";
-import { lines } from "./charts/lines.js";
+import { lines, pointsOf } from "./charts/lines.js";
 import { differing } from "./config-diff.js";
 import { byId, fill, h, ready } from "./dom.js";
 import { heading, percent, plain, quantity, title } from "./format.js";
@@ -52,14 +52,14 @@ function show(words, trials) {
 /** @param {Map<string, import("./types.js").MetricInfo>} words @param {any[]} trials */
 async function showCurves(words, trials) {
   const answers = await Promise.all(trials.map((t) => (t.attempt ? get(`/trials/${t.id}/curve`).catch(() => null) : null)));
-  const names = [...new Set(answers.flatMap((a) => Object.keys(a?.curves ?? {})))];
+  const names = [...new Set(answers.flatMap((a) => (a?.curves ?? []).map((/** @type {import("./types.js").Curve} */ c) => c.metric)))];
   const [name] = names;
   byId("curve-panel").hidden = !name;
   if (!name) return;
   const draw = lines(byId("curve"), byId("curve-table"));
   const of = (/** @type {string} */ metric) =>
     draw({
-      lines: trials.map((t, i) => ({ name: `${LETTERS[i]} · ${t.number}`, points: answers[i]?.curves[metric] ?? [] })),
+      lines: trials.map((t, i) => ({ name: `${LETTERS[i]} · ${t.number}`, points: pointsOf(answers[i]?.curves ?? [], metric) })),
       x: "training step", y: heading(metric), unit: words.get(metric)?.unit ?? "",
     });
   const picker = /** @type {HTMLSelectElement} */ (byId("curve-metric"));

@@ -20,7 +20,7 @@ let tab = "form";
 /** @type {Draft} */
 let draft = start();
 
-/** @returns {Draft} */
+/** The draft of this tab, if there is one. @returns {Draft} */
 function start() {
   try {
     const kept = JSON.parse(sessionStorage.getItem(KEPT) ?? "null");
@@ -33,10 +33,15 @@ function start() {
   } catch {
     // an unreadable draft is no draft
   }
-  const fresh = emptyDraft();
-  fresh.preset = catalog.presets[0]?.name ?? "";
-  fresh.objectives = ["validation_loss", "inference_flops_per_token"].filter((m) => catalog.metrics.some((k) => k.name === m));
-  return fresh;
+  return fresh();
+}
+
+/** @returns {Draft} */
+function fresh() {
+  const first = emptyDraft();
+  first.preset = catalog.presets[0]?.name ?? "";
+  first.objectives = ["validation_loss", "inference_flops_per_token"].filter((m) => catalog.metrics.some((k) => k.name === m));
+  return first;
 }
 
 const keep = debounce(200, () => sessionStorage.setItem(KEPT, JSON.stringify({ draft, tab, toml: toml.value })));
@@ -149,6 +154,20 @@ async function take(path) {
   }
 }
 
+byId("demo").addEventListener("click", demo);
+
+/** A study that runs anywhere: data that the server makes by itself, and few, small trials. */
+function demo() {
+  draft = fresh();
+  draft.name = `demo-${new Date().toISOString().slice(0, 10)}`;
+  draft.corpus = catalog.corpora.find((c) => !c.needs_path)?.name ?? "";
+  draft.search.trials = "16";
+  tab = "form";
+  draw();
+  void show("form");
+  keep();
+}
+
 byId("reset").addEventListener("click", () => {
   sessionStorage.removeItem(KEPT);
   location.assign("/new");
@@ -157,5 +176,6 @@ byId("reset").addEventListener("click", () => {
 draw();
 await show(tab);
 const from = query.get("from");
+if (query.has("demo")) demo();
 if (from) await take(`/studies/${encodeURIComponent(from)}/clone`);
 ready();

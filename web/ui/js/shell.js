@@ -29,6 +29,12 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
 });
 show();
 
+document.getElementById("logout")?.addEventListener("click", async () => {
+  const csrf = document.querySelector('meta[name="csrf"]')?.getAttribute("content") ?? "";
+  await fetch("/logout", { method: "POST", headers: { "x-csrf-token": csrf } });
+  location.assign("/login");
+});
+
 // menus close on Escape and on a click beside them
 addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;

@@ -7,10 +7,26 @@ const QUESTIONS = {
   delete: { question: "Delete the study with all its trials and models? This cannot be undone.", verb: "Delete for ever" },
 };
 
+/** When each is of use. @type {Record<string, (state: string) => boolean>} */
+const USEFUL = {
+  pause: (state) => state === "running",
+  resume: (state) => state === "paused",
+  cancel: (state) => state === "running" || state === "paused",
+  delete: (state) => state !== "running" && state !== "paused",
+};
+
+/** Shows the buttons that are of use in a state. @param {HTMLElement} root @param {string} state */
+export function offer(root, state) {
+  for (const button of root.querySelectorAll("button[data-steer]")) {
+    const { dataset } = /** @type {HTMLElement} */ (button);
+    /** @type {HTMLElement} */ (button).hidden = !USEFUL[dataset["steer"] ?? ""]?.(state);
+  }
+}
+
 /**
  * Gives a meaning to each button below `root` that has `data-steer`.
  * @param {HTMLElement} root
- * @param {{ name: string, path: string, confirmed: (question: string, verb: string) => Promise<boolean>, complain: (e: unknown) => void }} with_
+ * @param {{ path: string, confirmed: (question: string, verb: string) => Promise<boolean>, complain: (e: unknown) => void }} means
  */
 export function steer(root, { path, confirmed, complain }) {
   for (const button of root.querySelectorAll("button[data-steer]")) {

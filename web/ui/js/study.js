@@ -15,7 +15,7 @@ import { overview } from "./study/overview.js";
 import { LETTERS, scatter } from "./study/scatter.js";
 import { mixed, summary } from "./study/summary.js";
 import { table } from "./study/table.js";
-import { steer } from "./steer.js";
+import { offer, steer } from "./steer.js";
 
 const name = document.body.dataset["study"] ?? "";
 const path = `/studies/${encodeURIComponent(name)}`;
@@ -23,7 +23,6 @@ const path = `/studies/${encodeURIComponent(name)}`;
 const [words, study] = await Promise.all([vocabulary(), loadStudy(path)]);
 const model = new Model(study, words);
 model.put(await loadTrials(path));
-for (const { metric, min, max } of study.limits) model.budgets.set(metric, { min: min ?? null, max: max ?? null });
 /** @param {string} metric whether its values span too much for a linear axis */
 const wide = (metric) => {
   const values = model.results.map((t) => model.value(t, metric) ?? NaN);
@@ -46,7 +45,7 @@ function near(id, spoken = false) {
   if (spoken && trial) {
     const say = (/** @type {string} */ m) => `${title(m)} ${quantity(model.value(trial, m), model.unit(m))}`;
     const place = model.walk.indexOf(trial);
-    announce(`Trial ${trial.number}${place < 0 ? "" : `, ${place + 1} of ${model.walk.length} on the front`}${trial.id === model.recommended?.id ? ", recommended" : ""}: ${say(model.y)}, ${say(model.x)}`);
+    announce(`Trial ${trial.number}${place < 0 ? "" : `, ${place + 1} of ${model.walk.length} on the front`}${trial.id === model.recommended?.trial.id ? ", recommended" : ""}: ${say(model.y)}, ${say(model.x)}`);
   }
 }
 
@@ -113,6 +112,7 @@ const show = eachFrame(() => {
   views.recommended();
   views.inspector();
   views.overview();
+  offer(document.body, model.study.state);
   views.table.show();
   chips();
   const text = summary(model);
@@ -147,7 +147,7 @@ function chips() {
     h("strong", {}, LETTERS[model.pinned.indexOf(id)] ?? ""), ` trial ${model.trials.get(id)?.number}`, h("span", { "aria-hidden": "true" }, " ✕"), h("span", { class: "hush" }, ", unpin")))));
   byId("pinned").hidden = ids.length === 0;
   const go = /** @type {HTMLButtonElement} */ (byId("compare"));
-  const others = ids.length === 1 && model.recommended && model.recommended.id !== ids[0] ? [model.recommended.id, ...ids] : ids;
+  const others = ids.length === 1 && model.recommended && model.recommended.trial.id !== ids[0] ? [model.recommended.trial.id, ...ids] : ids;
   go.disabled = others.length < 2;
   go.textContent = ids.length === 1 ? "Compare with the recommended one" : `Compare ${ids.length}`;
   go.onclick = () => compare(others);
@@ -224,10 +224,10 @@ async function askRecommendation() {
   for (const where of model.wheres()) query.append("where", where);
   try {
     const chosen = await get(`${path}/recommend?${query}`, asking.signal);
-    const before = model.recommended?.id;
+    const before = model.recommended?.trial.id;
     model.recommended = chosen;
     model.recommendError = "";
-    if (before !== undefined && before !== chosen.id) announce(`recommended: trial ${model.trials.get(chosen.id)?.number}`);
+    if (before !== undefined && before !== chosen.trial.id) announce(`recommended: trial ${chosen.trial.number}`);
   } catch (e) {
     if (e instanceof DOMException && e.name === "AbortError") return;
     model.recommended = null;
@@ -244,7 +244,7 @@ function complain(e) {
   alert.textContent = sentence(e);
 }
 
-steer(document.body, { name, path, confirmed, complain });
+steer(document.body, { path, confirmed, complain });
 const refresh = debounce(400, () => {
   loadStudy(path).then((fresh) => {
     model.study = fresh;
@@ -273,7 +273,8 @@ listen(
   showConnection,
 );
 
+document.getElementById("clone")?.setAttribute("href", `/new?from=${encodeURIComponent(name)}`);
 await askRecommendation();
 show();
-setInterval(() => (byId("updated").textContent = byId("updated").textContent), 30_000);
+setInterval(show, 30_000); // what says how long ago grows old
 requestAnimationFrame(() => requestAnimationFrame(ready));

@@ -1,7 +1,7 @@
 // One trial: what it is, how it went, what it measured, against the recommended one.
 import "./shell.js";
 import { get, post, sentence } from "./api.js";
-import { lines } from "./charts/lines.js";
+import { lines, pointsOf } from "./charts/lines.js";
 import { diff, pairs } from "./config-diff.js";
 import { byId, debounce, fill, h, ready } from "./dom.js";
 import { ago, duration, heading, percent, quantity, title } from "./format.js";
@@ -14,9 +14,9 @@ const [words, study] = await Promise.all([vocabulary(), loadStudy(path)]);
 const unit = (/** @type {string} */ m) => words.get(m)?.unit ?? "";
 const curve = lines(byId("curve"), byId("curve-table"));
 const picker = /** @type {HTMLSelectElement} */ (byId("curve-metric"));
-/** @type {any} */
+/** @type {import("./types.js").TrialView} */
 let trial;
-/** @type {any} */
+/** @type {import("./types.js").Trial | null} */
 let base;
 
 async function load() {
@@ -26,8 +26,8 @@ async function load() {
 
 async function recommended() {
   try {
-    const { id: best } = await get(`${path}/recommend?rule=knee`);
-    return best === id ? null : await get(`/trials/${best}`);
+    const { trial: best } = await get(`${path}/recommend?rule=knee`);
+    return best.id === id ? null : best;
   } catch {
     return null; // nothing to compare with yet
   }
@@ -37,8 +37,8 @@ function show() {
   byId("state").className = `pill ${trial.state}`;
   byId("state").textContent = trial.stopping && trial.state === "running" ? "stopping" : trial.state;
   const failure = byId("failure");
-  failure.hidden = !trial.failure_message;
-  failure.textContent = trial.failure_message ? `${heading(trial.failure_kind ?? trial.state)}: ${trial.failure_message}` : "";
+  failure.hidden = !trial.failure;
+  failure.textContent = trial.failure ? `${heading(trial.failure.kind ?? trial.state)}: ${trial.failure.message}` : "";
   for (const [name, shown] of Object.entries({
     retry: ["failed", "cancelled"].includes(trial.state),
     cancel: ["queued", "running"].includes(trial.state) && !trial.stopping,
@@ -64,7 +64,7 @@ function show() {
   const names = Object.keys(trial.metrics);
   const first = study.objectives.map((o) => o.metric).filter((m) => names.includes(m));
   fill(byId("metrics"), [...first, ...names.filter((m) => !first.includes(m))].map((m) => {
-    const metric = trial.metrics[m];
+    const metric = /** @type {import("./types.js").Metric} */ (trial.metrics[m]);
     const other = base?.metrics[m]?.value;
     return h("tr", {},
       h("th", { scope: "row", title: words.get(m)?.doc }, heading(m), first.includes(m) ? h("span", { class: "tag accent" }, "objective") : null),
@@ -94,24 +94,23 @@ function showPairs(place, values) {
 
 async function loadCurve() {
   if (trial.attempt === 0) return showCurve(null);
-  const wanted = picker.value;
   try {
-    showCurve(await get(`/trials/${id}/curve${wanted ? `?metric=${encodeURIComponent(wanted)}` : ""}`));
+    showCurve(await get(`/trials/${id}/curve`));
   } catch (e) {
     complain(e);
   }
 }
 
-/** @param {any} answer */
+/** @param {{ curves: import("./types.js").Curve[] } | null} answer */
 function showCurve(answer) {
-  const curves = answer?.curves ?? {};
-  const names = Object.keys(curves);
+  const curves = answer?.curves ?? [];
+  const names = curves.map((c) => c.metric);
   byId("curve-panel").hidden = names.length === 0;
   const shown = names.includes(picker.value) ? picker.value : (names.find((n) => study.objectives[0]?.metric === n) ?? names[0]);
   if (!shown) return;
   if (picker.options.length !== names.length) fill(picker, names.map((n) => h("option", { value: n }, heading(n))));
   picker.value = shown;
-  curve({ lines: [{ name: title(shown), points: curves[shown] }], x: "training step", y: heading(shown), unit: unit(shown) });
+  curve({ lines: [{ name: title(shown), points: pointsOf(curves, shown) }], x: "training step", y: heading(shown), unit: unit(shown) });
 }
 picker.addEventListener("change", () => void loadCurve());
 

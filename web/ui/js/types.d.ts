@@ -31,13 +31,11 @@ export interface Trial {
   number: number;
   state: string;
   attempt: number;
-  max_attempts: number;
   worker: string | null;
   device: string | null;
   config: Record<string, Value>;
   metrics: Record<string, Metric>;
-  failure_kind: string | null;
-  failure_message: string | null;
+  failure: { kind: string | null; message: string } | null;
   stopping: boolean;
   progress: Progress | null;
   wall_s: number | null;
@@ -75,13 +73,30 @@ export interface Study {
     finished: number;
     wanted: number;
     elapsed_s: number | null;
-    eta_s: [number, number] | null;
+    eta: { low_s: number; high_s: number } | null;
   };
-  hypervolume: { trial: number; value: number }[];
+  hypervolume: { value: number; fixed: boolean; curve: { trial: number; results: number; value: number }[] };
+  parameters: { name: string; doc: string; unit: string }[];
+}
+
+/** A trial with all that is kept of it. */
+export interface TrialView extends Trial {
+  study_name: string;
+  max_attempts: number;
+  activity: Record<string, number>;
+  provenance: Record<string, string>;
+  snapshot: { method: string; seed: number; finished: number; pending: number[] };
+  artifacts: { name: string; sha256: string; size_bytes: number }[];
+}
+
+export interface Curve {
+  metric: string;
+  unit: string;
+  points: { step: number; value: number }[];
 }
 
 export interface Recommendation {
-  id: number;
+  trial: Trial;
   reason: string;
   feasible: number;
   looked_at: number;

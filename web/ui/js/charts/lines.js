@@ -22,6 +22,12 @@ import { colours } from "./theme.js";
  * @property {boolean} [log]
  */
 
+/** A metric's points as this chart takes them. @param {import("../types.js").Curve[]} curves @param {string} metric */
+export function pointsOf(curves, metric) {
+  const found = curves.find((c) => c.metric === metric);
+  return (found?.points ?? []).map((p) => /** @type {[number, number]} */ ([p.step, p.value]));
+}
+
 /**
  * @param {HTMLElement} element @param {HTMLElement | null} twin where the same numbers stand as a table
  */

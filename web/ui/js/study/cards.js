@@ -36,7 +36,7 @@ export function recommendedCard(model) {
   let shown = "";
   return () => {
     const chosen = model.recommended;
-    const trial = chosen ? model.trials.get(chosen.id) : undefined;
+    const trial = chosen?.trial;
     const key = JSON.stringify([chosen, model.recommendError, trial?.state, model.results.length === 0]);
     if (key === shown) return;
     shown = key;
@@ -82,7 +82,7 @@ export function inspector(model, act) {
   let shown = "";
   return () => {
     const trial = model.shown;
-    const base = model.recommended ? model.trials.get(model.recommended.id) : undefined;
+    const base = model.recommended?.trial;
     const key = JSON.stringify([trial?.id, trial?.state, base?.id, model.pinned, trial && model.front.has(trial.id), trial && model.keeps(trial)]);
     if (key === shown) return;
     shown = key;

@@ -17,7 +17,7 @@ export function keys(element, model, act) {
       const trial = walk[Math.max(0, Math.min(walk.length - 1, to))];
       if (trial) act.near(trial.id, true);
     };
-    const start = () => Math.max(0, walk.findIndex((t) => t.id === (model.pinned.at(-1) ?? model.recommended?.id)));
+    const start = () => Math.max(0, walk.findIndex((t) => t.id === (model.pinned.at(-1) ?? model.recommended?.trial.id)));
     switch (event.key) {
       case "ArrowRight":
       case "ArrowUp":
@@ -43,7 +43,7 @@ export function keys(element, model, act) {
         break;
       case "c":
       case "C": {
-        const other = model.pinned.findLast((id) => id !== model.near) ?? model.recommended?.id;
+        const other = model.pinned.findLast((id) => id !== model.near) ?? model.recommended?.trial.id;
         if (model.near === null || other === undefined || other === model.near) return;
         act.compare(other, model.near);
         break;

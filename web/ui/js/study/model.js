@@ -10,6 +10,9 @@ import { front } from "./front.js";
 /** Trials that can be compared side by side. */
 export const MOST_PINNED = 4;
 
+/** From the best founded down. */
+const EVIDENCE = ["measured", "analytic", "estimated", "extrapolated", "imported"];
+
 export class Model {
   /** @type {Map<number, Trial>} */
   trials = new Map();
@@ -17,8 +20,6 @@ export class Model {
   budgets = new Map();
   /** Metrics that any trial has, objectives first. @type {string[]} */
   metrics = [];
-  /** Searched parameters that any trial has. @type {string[]} */
-  parameters = [];
   x = "";
   y = "";
   xlog = false;
@@ -39,7 +40,9 @@ export class Model {
   // derived
   /** Finished trials with a value for each objective. @type {Trial[]} */
   results = [];
-  /** Those that keep the budgets. @type {Set<number>} */
+  /** Those whose energy is known in another way than that of the best founded ones, so that they cannot be compared. @type {Set<number>} */
+  apart = new Set();
+  /** Those that can be compared and keep the budgets. @type {Set<number>} */
   feasible = new Set();
   /** Those of them that no other beats in all objectives. @type {Set<number>} */
   front = new Set();
@@ -85,23 +88,31 @@ export class Model {
     const objectives = this.objectives.map((o) => o.metric);
     this.results = [];
     const metrics = new Set(objectives);
-    const parameters = new Set();
     for (const trial of this.trials.values()) {
-      for (const name in trial.config) parameters.add(name);
       if (trial.state !== "done") continue;
       for (const name in trial.metrics) metrics.add(name);
       if (objectives.every((name) => Number.isFinite(this.value(trial, name)))) this.results.push(trial);
     }
     this.metrics = [...metrics];
-    this.parameters = [...parameters].sort();
-    this.feasible = new Set(this.results.filter((t) => this.keeps(t)).map((t) => t.id));
+    this.apart = this.#apart();
+    const together = this.results.filter((t) => !this.apart.has(t.id));
+    this.feasible = new Set(together.filter((t) => this.keeps(t)).map((t) => t.id));
     // where nothing keeps the budgets, the whole front is what there is to look at
-    const running = this.feasible.size ? this.results.filter((t) => this.feasible.has(t.id)) : this.results;
+    const running = this.feasible.size ? together.filter((t) => this.feasible.has(t.id)) : together;
     this.front = front(this.#rows(running, objectives));
     const plotted = running.filter((t) => this.shows(t));
     const onLine = front(this.#rows(plotted, this.x === this.y ? [this.x] : [this.x, this.y]));
     this.line = this.#byX(plotted.filter((t) => onLine.has(t.id)));
     this.walk = this.#byX(plotted.filter((t) => this.front.has(t.id)));
+  }
+
+  /** The server's rule: a front never mixes energy that was measured with energy that was estimated. */
+  #apart() {
+    const energies = this.objectives.map((o) => o.metric).filter((m) => /^(J|g CO2)/.test(this.unit(m)));
+    const rank = (/** @type {Trial} */ t) => energies.map((m) => EVIDENCE.indexOf(t.metrics[m]?.evidence ?? "analytic")).join();
+    const ranks = this.results.map(rank);
+    const best = ranks.reduce((a, b) => (b < a ? b : a), ranks[0] ?? "");
+    return new Set(this.results.filter((_, i) => ranks[i] !== best).map((t) => t.id));
   }
 
   /** Whether the trial has a place on the chart. @param {Trial} trial */
@@ -111,9 +122,10 @@ export class Model {
     return (!this.xlog || x > 0) && (!this.ylog || y > 0);
   }
 
-  /** Whether the trial keeps every budget; one without the value does not. @param {Trial} trial */
+  /** Whether the trial keeps the study's limits and every budget; one without the value does not. @param {Trial} trial */
   keeps(trial) {
-    for (const [metric, { min, max }] of this.budgets) {
+    const limits = this.study.limits.map((l) => /** @type {[string, Budget]} */ ([l.metric, { min: l.min ?? null, max: l.max ?? null }]));
+    for (const [metric, { min, max }] of [...limits, ...this.budgets]) {
       const value = this.value(trial, metric);
       if (value === undefined || (max !== null && value > max) || (min !== null && value < min)) return false;
     }

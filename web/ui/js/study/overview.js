@@ -6,19 +6,19 @@ import { ago, duration, number } from "../format.js";
 /** @typedef {import("./model.js").Model} Model */
 /** @typedef {import("../types.js").Study} Study */
 
-/** The remaining time as a range. @param {[number, number] | null} range seconds */
+/** The remaining time as a range. @param {Study["progress"]["eta"]} range */
 export function remaining(range) {
   if (!range) return "";
-  const [low, high] = [duration(range[0]), duration(range[1])];
+  const [low, high] = [duration(range.low_s), duration(range.high_s)];
   return low === high ? `about ${low} left` : `${low} to ${high} left`;
 }
 
 /** @param {Study} study */
 export function progressText(study) {
-  const { finished, wanted, elapsed_s, eta_s } = study.progress;
+  const { finished, wanted, elapsed_s, eta } = study.progress;
   const parts = [`${finished} of ${wanted} trials`];
   if (elapsed_s) parts.push(`${duration(elapsed_s)} so far`);
-  if (study.state === "running") parts.push(remaining(eta_s));
+  if (study.state === "running") parts.push(remaining(eta));
   return parts.filter(Boolean).join(" · ");
 }
 
@@ -49,12 +49,13 @@ export function overview(model, act) {
     fill(byId("counts"), Object.entries(study.counts).filter(([, n]) => n > 0).map(([state, n]) =>
       h("li", {}, h("button", { type: "button", class: "plain", onclick: () => act.only(state) }, h("span", { class: `pill ${state}` }, state), h("strong", {}, n)))));
 
-    const key = JSON.stringify([study.hypervolume.length, study.hypervolume.at(-1)]);
+    const { value, fixed, curve: points } = study.hypervolume;
+    const key = JSON.stringify([points.length, points.at(-1), fixed]);
     if (key !== drawn) {
       drawn = key;
-      byId("hypervolume-now").textContent = study.hypervolume.length ? number(study.hypervolume.at(-1)?.value ?? 0) : "–";
+      byId("hypervolume-now").textContent = points.length ? `${number(value)}${fixed ? "" : ", reference still moves"}` : "–";
       curve({
-        lines: [{ name: "hypervolume", points: study.hypervolume.map((p) => /** @type {[number, number]} */ ([p.trial, p.value])) }],
+        lines: [{ name: "hypervolume", points: points.map((p) => /** @type {[number, number]} */ ([p.results, p.value])) }],
         x: "finished trials", y: "Hypervolume", unit: "", step: true,
       });
     }
@@ -69,7 +70,7 @@ export function overview(model, act) {
     byId("failures").hidden = failures.length === 0;
     byId("failures-count").textContent = String(failures.length);
     fill(byId("failures-list"), failures.slice(0, 20).map((t) =>
-      h("li", {}, h("a", { href: `/trials/${t.id}` }, `Trial ${t.number}`), " ", h("span", { class: "tag" }, (t.failure_kind ?? "failed").replaceAll("_", " ")), " ", h("span", { class: "small" }, t.failure_message ?? ""))),
+      h("li", {}, h("a", { href: `/trials/${t.id}` }, `Trial ${t.number}`), " ", h("span", { class: "tag" }, (t.failure?.kind ?? "failed").replaceAll("_", " ")), " ", h("span", { class: "small" }, t.failure?.message ?? ""))),
       failures.length > 20 ? h("li", {}, h("button", { type: "button", onclick: () => act.only("failed") }, `show all ${failures.length} in the table`)) : null);
     const retry = document.getElementById("retry-failed");
     if (retry) retry.onclick = act.retryFailed;

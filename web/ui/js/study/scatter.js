@@ -62,7 +62,8 @@ export function scatter(element, model, act) {
     const drawn = shown.filter(inside);
     places = new Map(drawn.map((t) => [t.id, at(t)]));
     const isFront = (/** @type {Trial} */ t) => model.front.has(t.id);
-    const isOver = (/** @type {Trial} */ t) => !model.feasible.has(t.id);
+    const isApart = (/** @type {Trial} */ t) => model.apart.has(t.id);
+    const isOver = (/** @type {Trial} */ t) => !model.feasible.has(t.id) && !isApart(t);
     const onLine = new Set(model.line.map((t) => t.id));
     const estimated = (/** @type {Trial} */ t) =>
       [model.x, model.y].some((m) => ["estimated", "extrapolated"].includes(t.metrics[m]?.evidence ?? ""));
@@ -72,7 +73,9 @@ export function scatter(element, model, act) {
     const series = [
       { id: "dominated", type: "scatter", symbolSize: 6, silent: true, z: 2,
         itemStyle: { color: "transparent", borderColor: c.faded, borderWidth: 1, opacity: 0.75 },
-        data: drawn.filter((t) => !isFront(t) && !isOver(t)).map(at) },
+        data: drawn.filter((t) => !isFront(t) && !isOver(t) && !isApart(t)).map(at) },
+      { id: "apart", type: "scatter", symbol: "emptyRect", symbolSize: 6, silent: true, z: 2,
+        itemStyle: { color: c.faded, opacity: 0.8 }, data: drawn.filter(isApart).map(at) },
       { id: "over", type: "scatter", symbol: CROSS, symbolSize: 7, silent: true, z: 2,
         itemStyle: { color: c.faded, opacity: 0.8 },
         data: drawn.filter((t) => isOver(t) && !isFront(t)).map(at) },
@@ -99,7 +102,7 @@ export function scatter(element, model, act) {
         itemStyle: { color: c.accent, borderColor: c.surface, borderWidth: 2 },
         label: { show: true, position: "right", distance: 4, color: c.ink, fontFamily: c.font, fontSize: 12, fontWeight: 600,
           formatter: model.rule === "knee" ? "knee" : "recommended", textBorderColor: c.surface, textBorderWidth: 3 },
-        data: drawn.filter((t) => t.id === model.recommended?.id).map(at) },
+        data: drawn.filter((t) => t.id === model.recommended?.trial.id).map(at) },
     ];
     chart.setOption({
       animation: false,

@@ -12,7 +12,7 @@ export function summary(model) {
     `${quantity(model.value(t, model.y), model.unit(model.y))} at ${quantity(model.value(t, model.x), model.unit(model.x))}`;
   const [first, last] = ends;
   const span = first && last && first !== last ? ` It runs from ${say(first)} (trial ${first.number}) to ${say(last)} (trial ${last.number}).` : "";
-  const chosen = model.recommended && model.trials.get(model.recommended.id);
+  const chosen = model.recommended?.trial;
   const best = chosen ? ` ${model.rule === "knee" ? "Knee" : "Recommended"}: trial ${chosen.number}, ${say(chosen)}.` : "";
   const kept = model.budgets.size ? ` ${model.feasible.size} of ${all} keep to the budgets.` : "";
   const others = model.objectives.length > 2 ? ` of ${model.objectives.length} objectives` : "";

@@ -62,7 +62,7 @@ export function table(model, act) {
       { key: "number", name: "Trial", numeric: true, sort: (t) => t.number, cell: (t) => h("a", { href: `/trials/${t.id}` }, t.number) },
       { key: "state", name: "State", sort: (t) => place(t), cell: (t) => h("span", { class: `pill ${t.state}` }, place(t)) },
       ...model.metrics.map((m) => metric(m)),
-      ...model.parameters.map((p) => ({
+      ...model.study.parameters.map(({ name: p }) => ({
         key: `p:${p}`, name: heading(p), sort: (/** @type {Trial} */ t) => { const v = t.config[p]; return typeof v === "boolean" ? Number(v) : v; },
         cell: (/** @type {Trial} */ t) => plain(t.config[p]),
       })),
@@ -83,6 +83,7 @@ export function table(model, act) {
   function place(t) {
     if (t.state !== "done") return t.stopping && t.state === "running" ? "stopping" : t.state;
     if (!model.keeps(t)) return "over budget";
+    if (model.apart.has(t.id)) return "set apart";
     return model.front.has(t.id) ? "front" : "done";
   }
   /** Objectives and searched parameters are shown first, the rest on demand. @param {Column} column */
