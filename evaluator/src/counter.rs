@@ -11,7 +11,7 @@ use std::{
 };
 
 static MACS: AtomicU64 = AtomicU64::new(0);
-static ACTIVITY: Mutex<BTreeMap<&'static str, u64>> = Mutex::new(BTreeMap::new());
+static ACTIVITY: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
 
 /// Adds executed multiply-adds of matrix work. Called where the work is done, never from a formula.
 pub fn add_macs(macs: usize) {
@@ -31,16 +31,17 @@ pub fn count_macs<T>(work: impl FnOnce() -> T) -> (T, u64) {
 }
 
 /// Notes that a technique did something `n` times.
-pub fn add_activity(name: &'static str, n: usize) {
-    *ACTIVITY
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .entry(name)
-        .or_default() += n as u64;
+pub fn add_activity(name: &str, n: usize) {
+    let mut counts = ACTIVITY.lock().unwrap_or_else(PoisonError::into_inner);
+    match counts.get_mut(name) {
+        Some(count) => *count += n as u64,
+        None => {
+            counts.insert(name.to_owned(), n as u64);
+        }
+    }
 }
 
 /// What each technique did since the process began.
 pub fn activity() -> BTreeMap<String, u64> {
-    let counts = ACTIVITY.lock().unwrap_or_else(PoisonError::into_inner);
-    counts.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect()
+    ACTIVITY.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }

@@ -1,4 +1,33 @@
 //! What a configuration costs and how good it is: builds, trains, compresses and measures language models.
+//!
+//! The only crate that names burn. [`evaluate`] does one configuration from data to exported, measured model;
+//! [`Facts::known`] tells what follows from a configuration alone; [`catalog`] tells what configurations can name.
 
+mod backend;
+pub mod bundle;
+mod catalog;
 pub mod counter;
+#[cfg(feature = "cuda")]
+mod cuda;
+pub mod data;
+pub mod device;
+pub mod energy;
+mod error;
+mod evaluate;
+mod events;
+pub mod memory;
+mod meters;
+pub mod model;
 pub mod ops;
+mod parameter;
+pub mod plan;
+pub mod techniques;
+pub mod training;
+
+pub use self::{
+    backend::evaluate,
+    catalog::catalog,
+    error::EvaluationError,
+    evaluate::{Facts, Job, inspect, load_data},
+    events::{Events, Silent},
+};

@@ -1,7 +1,7 @@
 //! One step of AdamW (1711.05101) on one tensor, in one pass and in place where nothing else holds it.
 
 use burn::{
-    backend::{Flex, flex::FlexTensor},
+    backend::{Autodiff, Flex, autodiff::checkpoint::strategy::CheckpointStrategy, flex::FlexTensor},
     tensor::{Tensor, backend::Backend, ops::FloatTensor},
 };
 use multiversion::multiversion;
@@ -71,6 +71,8 @@ pub fn adamw<B: AdamWOp, const D: usize>(
 
 #[cfg(feature = "cuda")]
 impl AdamWOp for burn::backend::Cuda {}
+
+impl<B: Backend, C: CheckpointStrategy> AdamWOp for Autodiff<B, C> {}
 
 impl AdamWOp for Flex {
     fn adamw_step(state: [FlexTensor; 3], gradient: FlexTensor, step: AdamWStep) -> [FlexTensor; 3] {

@@ -1,7 +1,7 @@
 //! Writing rows of a preallocated cache in place.
 
 use burn::{
-    backend::{Flex, flex::FlexTensor},
+    backend::{Autodiff, Flex, autodiff::checkpoint::strategy::CheckpointStrategy, flex::FlexTensor},
     tensor::{Slice, Tensor, TensorMetadata, backend::Backend, ops::FloatTensor},
 };
 
@@ -28,6 +28,8 @@ pub fn write_rows<B: CacheOp>(cache: Tensor<B, 4>, x: Tensor<B, 4>, at: usize) -
 
 #[cfg(feature = "cuda")]
 impl CacheOp for burn::backend::Cuda {}
+
+impl<B: Backend, C: CheckpointStrategy> CacheOp for Autodiff<B, C> {}
 
 impl CacheOp for Flex {
     fn cache_write(mut cache: FlexTensor, x: FlexTensor, at: usize) -> FlexTensor {

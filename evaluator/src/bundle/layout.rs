@@ -1,0 +1,97 @@
+//! Which tensors a served model has, and so how many bytes its files have, before it exists.
+
+use safetensors::{
+    Dtype,
+    tensor::{Metadata, TensorInfo},
+};
+
+use super::config::{Served, to_json};
+use crate::{
+    model::ModelPlan,
+    techniques::{feed_forward::FeedForwardPlan, quantization::QuantizationPlan},
+};
+
+/// A tensor of the weight file.
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) dtype: Dtype,
+    pub(super) shape: Vec<usize>,
+}
+
+/// Bytes of `config.json`, `model.safetensors` and `tokenizer.json`.
+pub fn served_bytes(model: &ModelPlan, quantization: Option<QuantizationPlan>, tokenizer_bytes: u64) -> u64 {
+    let served = Served { model: model.clone(), quantization };
+    to_json(&served).len() as u64 + file_bytes(entries(&served)) + tokenizer_bytes
+}
+
+/// Bytes of a weight file with these tensors.
+fn file_bytes(mut entries: Vec<Entry>) -> u64 {
+    // the order in which the format's own writer lays tensors out
+    entries.sort_by(|a, b| b.dtype.cmp(&a.dtype).then(a.name.cmp(&b.name)));
+    let mut offset = 0;
+    let tensors = entries
+        .into_iter()
+        .map(|e| {
+            let begin = offset;
+            offset += e.shape.iter().product::<usize>() * e.dtype.bitsize() / 8;
+            (e.name, TensorInfo { dtype: e.dtype, shape: e.shape, data_offsets: (begin, offset) })
+        })
+        .collect();
+    let header = Metadata::new(None, tensors).expect("offsets follow one another");
+    let header = serde_json::to_string(&header).expect("plain data serialises").len();
+    8 + header.next_multiple_of(8) as u64 + offset as u64
+}
+
+/// The tensors of the weight file.
+pub(super) fn entries(served: &Served) -> Vec<Entry> {
+    let model = &served.model;
+    let width = model.width;
+    let mut entries = vec![];
+    let matrix = |entries: &mut Vec<Entry>, path: &str, rows: usize, columns: usize, packing: Option<QuantizationPlan>| {
+        let mut add = |suffix: &str, dtype, columns| {
+            entries.push(Entry { name: format!("{path}.{suffix}"), dtype, shape: vec![rows, columns] });
+        };
+        match packing.map(|p| p.shape(rows, columns)) {
+            None => add("weight", Dtype::F32, columns),
+            Some(shape) => {
+                add("codes", Dtype::I32, shape.words_per_row());
+                add("scales", Dtype::F16, shape.groups());
+                add("zeros", Dtype::I32, shape.zero_words_per_row());
+            }
+        }
+    };
+    let vector = |entries: &mut Vec<Entry>, path: &str| {
+        entries.push(Entry { name: format!("{path}.weight"), dtype: Dtype::F32, shape: vec![width] });
+    };
+    let packing = served.quantization;
+    matrix(&mut entries, "model.embed_tokens", model.vocabulary, width, packing);
+    for (i, layer) in model.layers.iter().enumerate() {
+        let path = format!("model.layers.{i}");
+        let (queries, keys) =
+            (layer.attention.heads * layer.attention.depth, layer.attention.kv_heads * layer.attention.depth);
+        vector(&mut entries, &format!("{path}.input_layernorm"));
+        for (name, rows, columns) in
+            [("q_proj", queries, width), ("k_proj", keys, width), ("v_proj", keys, width), ("o_proj", width, queries)]
+        {
+            matrix(&mut entries, &format!("{path}.self_attn.{name}"), rows, columns, packing);
+        }
+        vector(&mut entries, &format!("{path}.post_attention_layernorm"));
+        let hidden = layer.feed_forward.hidden();
+        let mut network = |path: &str, [gate, up, down]: [&str; 3]| {
+            matrix(&mut entries, &format!("{path}.{gate}"), hidden, width, packing);
+            matrix(&mut entries, &format!("{path}.{up}"), hidden, width, packing);
+            matrix(&mut entries, &format!("{path}.{down}"), width, hidden, packing);
+        };
+        match &layer.feed_forward {
+            FeedForwardPlan::Dense { .. } => network(&format!("{path}.mlp"), ["gate_proj", "up_proj", "down_proj"]),
+            FeedForwardPlan::Moe(moe) => {
+                for e in 0..moe.experts {
+                    network(&format!("{path}.block_sparse_moe.experts.{e}"), ["w1", "w3", "w2"]);
+                }
+                matrix(&mut entries, &format!("{path}.block_sparse_moe.gate"), moe.experts, width, None);
+            }
+        }
+    }
+    vector(&mut entries, "model.norm");
+    entries
+}

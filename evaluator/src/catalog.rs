@@ -1,0 +1,77 @@
+//! What this build offers, as data: derived from the techniques, corpora and meters themselves.
+
+use std::collections::BTreeMap;
+
+use spaces::{Catalog, Preset, TechniqueInfo, Value, study::{ParameterSpec, RangeSpec}};
+
+use crate::{data, meters, plan, techniques};
+
+/// Everything a study can name but the search methods.
+pub fn catalog() -> Catalog {
+    let mut parameters = plan::parameters();
+    parameters.extend(techniques::parameters());
+    let techniques: Vec<TechniqueInfo> = techniques::techniques();
+    Catalog {
+        parameters,
+        techniques,
+        corpora: data::catalog(),
+        presets: presets(),
+        metrics: meters::metrics().into_iter().map(String::from).collect(),
+        methods: vec![],
+    }
+}
+
+/// Named spaces. Each opens families of techniques; ranges that are not said here are those the technique declares.
+fn presets() -> Vec<Preset> {
+    let open = |names: &[&str]| -> Vec<(String, ParameterSpec)> {
+        let catalog: Vec<_> = plan::parameters().into_iter().chain(techniques::parameters()).collect();
+        names
+            .iter()
+            .filter_map(|name| catalog.iter().find(|p| p.name == **name))
+            .map(|p| (p.name.clone(), as_spec(&p.search)))
+            .collect()
+    };
+    let fixed = |list: &[(&str, Value)]| -> BTreeMap<String, Value> {
+        list.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+    };
+    let architecture = ["attention", "window", "layers", "width", "ffn_ratio", "experts", "top_k"];
+    let compression = ["prune_ratio", "bits"];
+    vec![
+        Preset {
+            name: "tiny-decoder".into(),
+            doc: "a decoder of 2 to 6 layers, trained from scratch in seconds to minutes on a processor, then compressed".into(),
+            fixed: fixed(&[("context", Value::Int(128)), ("heads", Value::Int(4)), ("batch", Value::Int(16))]),
+            space: [open(&architecture), open(&["learning_rate"]), open(&compression)].concat(),
+        },
+        Preset {
+            name: "compress".into(),
+            doc: "one trained model (from [base] or from scratch), pruned and packed in many ways".into(),
+            fixed: fixed(&[]),
+            space: open(&["prune_ratio", "head_prune_ratio", "prune_criterion", "recovery", "bits", "quant_group"]),
+        },
+        Preset {
+            name: "fine-tune".into(),
+            doc: "a base checkpoint adapted to other data, all weights or low-rank, then compressed".into(),
+            fixed: fixed(&[]),
+            space: open(&["fine_tune", "lora_rank", "lora_alpha", "lora_targets", "learning_rate", "prune_ratio", "bits"]),
+        },
+    ]
+}
+
+fn as_spec(domain: &spaces::Domain) -> ParameterSpec {
+    match domain {
+        spaces::Domain::Categorical { choices } => ParameterSpec::List(choices.clone()),
+        spaces::Domain::Int { low, high, log, step } => ParameterSpec::Table(RangeSpec {
+            int: Some([*low, *high]),
+            log: *log,
+            step: (*step != 1).then_some(*step as f64),
+            ..RangeSpec::default()
+        }),
+        spaces::Domain::Float { low, high, log, step } => ParameterSpec::Table(RangeSpec {
+            float: Some([*low, *high]),
+            log: *log,
+            step: *step,
+            ..RangeSpec::default()
+        }),
+    }
+}

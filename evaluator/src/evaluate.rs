@@ -1,0 +1,332 @@
+//! One evaluation, start to end: data, model, training, pruning, packing, export, measurement.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use burn::{module::AutodiffModule, tensor::backend::AutodiffBackend};
+use spaces::{
+    Config, DataSpec, Value, fingerprint,
+    protocol::{Evaluation, Progress},
+};
+
+use crate::{
+    EvaluationError, Events,
+    bundle::{self, Provenance, Served},
+    counter,
+    data::{DataAccess, DataFacts, Dataset},
+    device::{Device, DeviceChoice, processor},
+    energy,
+    memory::process_peak_bytes,
+    meters::{Subject, TrainingRun, measure},
+    model::{Decoder, Initial, ModelPlan},
+    ops::Ops,
+    plan::{Budget, IMPORTANCE_BATCHES, Plan},
+    techniques::{
+        fine_tuning::{FineTuning, lora},
+        pruning, quantization,
+    },
+    training::{Batches, Checkpoint, Record, Stretch, gradients, train},
+};
+
+/// What shall be evaluated, and where.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The configuration.
+    pub config: Config,
+    /// Seed of weights and batches.
+    pub seed: u64,
+    /// Holds the checkpoint while it runs and the exported model (`bundle`) afterwards.
+    pub work_dir: PathBuf,
+    /// Which files may be read.
+    pub access: DataAccess,
+    /// Fingerprint that the data must have, where one is known.
+    pub expected_fingerprint: Option<String>,
+    /// Where it is computed.
+    pub device: DeviceChoice,
+    /// Study, trial and the like, for the bundle.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What a study's data and base say, so that costs are known without loading them again.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Of the data.
+    pub data: DataFacts,
+    /// Shape of the base checkpoint.
+    pub base: Option<ModelPlan>,
+}
+
+impl Facts {
+    /// The metrics that follow from a configuration alone.
+    ///
+    /// # Errors
+    /// One sentence where it cannot be built.
+    pub fn known(&self, config: &Config) -> Result<BTreeMap<String, f64>, String> {
+        let plan = Plan::read(config, self.data.vocab, self.base.as_ref())?;
+        Ok(plan.known(&self.data))
+    }
+}
+
+/// Loads the data and the base's shape that a configuration names.
+///
+/// # Errors
+/// [`EvaluationError`] where either cannot be had.
+pub fn load_data(data: &DataSpec, base: Option<&Path>, access: &DataAccess) -> Result<(Dataset, Option<Served>), EvaluationError> {
+    let served = match base {
+        Some(path) => {
+            let dir = access.resolve(&path.display().to_string())?;
+            Some(bundle::read_served(&dir)?)
+        }
+        None => None,
+    };
+    let mut spec = data.clone();
+    if let Some(base) = base {
+        if spec.tokenizer().is_some() {
+            return Err(EvaluationError::Invalid(
+                "data.tokenizer is given beside [base]; remove it, the base brings its tokenizer".into(),
+            ));
+        }
+        let file = base.join("tokenizer.json");
+        spec.options.insert("tokenizer".into(), Value::Text(format!("file:{}", file.display())));
+    }
+    let dataset = Dataset::load(&spec, access)?;
+    if served.as_ref().is_some_and(|s| s.quantization.is_some()) {
+        return Err(EvaluationError::Invalid("the base is packed to few bits; start from a 32-bit model".into()));
+    }
+    Ok((dataset, served))
+}
+
+/// Facts of a study's data and base.
+///
+/// # Errors
+/// [`EvaluationError`] where either cannot be had.
+pub fn inspect(data: &DataSpec, base: Option<&Path>, access: &DataAccess) -> Result<Facts, EvaluationError> {
+    let (dataset, served) = load_data(data, base, access)?;
+    Ok(Facts { data: dataset.facts().clone(), base: served.map(|s| s.model) })
+}
+
+/// Evaluates on the backend `A`; see [`crate::evaluate`].
+pub(crate) fn run<A>(
+    job: &Job,
+    device: &Device,
+    backend: &A::Device,
+    events: &mut dyn Events,
+) -> Result<Evaluation, EvaluationError>
+where
+    A: AutodiffBackend + Ops,
+    A::InnerBackend: Ops,
+{
+    let started = Instant::now();
+    events.progress(Progress { phase: "load".into(), ..Progress::default() });
+    let base = job.config.base.as_ref().map(|b| PathBuf::from(&b.path));
+    let (data, base_served) = load_data(&job.config.data, base.as_deref(), &job.access)?;
+    if let Some(expected) = job.expected_fingerprint.as_ref().filter(|f| **f != data.fingerprint) {
+        return Err(EvaluationError::OtherData { found: data.fingerprint.clone(), expected: expected.clone() });
+    }
+    let plan = Plan::read(&job.config, data.vocab, base_served.as_ref().map(|s| &s.model)).map_err(EvaluationError::Invalid)?;
+    data.check_context(plan.training.context)?;
+    prepare_folder(job)?;
+
+    let mut source = energy::open(device.gpu_uuid());
+    let trainer = Trainer { job, plan: &plan, data: &data, checkpoints: job.work_dir.join("checkpoint") };
+    let start = |plan: &ModelPlan| -> Result<Decoder<A>, EvaluationError> {
+        Ok(match &base {
+            Some(path) => {
+                let (model, _) = bundle::read_model::<A::InnerBackend>(&job.access.resolve(&path.display().to_string())?, backend)?;
+                Decoder::from_inner(model)
+            }
+            None => Decoder::new(plan, job.seed, backend),
+        })
+    };
+    let (model, record) = trainer.run::<A>(start, backend, source.as_mut(), events)?;
+
+    events.progress(Progress { phase: "export".into(), ..Progress::default() });
+    let training = TrainingRun { record, peak_bytes: process_peak_bytes() };
+    let mut model = model.valid();
+    if let Some(packing) = plan.quantization {
+        quantization::quantize(&mut model, packing);
+    }
+    let served = Served { model: plan.served.clone(), quantization: plan.quantization };
+    let dir = job.work_dir.join("bundle");
+    bundle::write_model(&mut model, &served, &data.tokenizer, &dir)?;
+    drop(model);
+
+    events.progress(Progress { phase: "measure".into(), ..Progress::default() });
+    let (model, _) = bundle::read_model::<A::InnerBackend>(&dir, backend)?;
+    let mut subject = Subject {
+        model: &model,
+        plan: &plan,
+        data: &data,
+        bundle: &dir,
+        device,
+        training: (record.steps > 0).then_some(&training),
+        energy: source.as_mut(),
+        step: record.steps,
+    };
+    let measurements = measure(&mut subject)?;
+    let activity = counter::activity();
+    if let Some(idle) = plan.expected_activity().into_iter().find(|name| activity.get(*name).copied().unwrap_or(0) == 0) {
+        return Err(EvaluationError::Inert(format!("a technique was on and did nothing: counter '{idle}' is 0")));
+    }
+    let mut provenance = provenance(job, device, &data, &served);
+    provenance.insert("training_steps".into(), record.steps.to_string());
+    let written = Provenance {
+        config: job.config.clone(),
+        metrics: measurements.clone(),
+        activity: activity.clone(),
+        provenance: provenance.clone(),
+    };
+    bundle::write_provenance(&written, &dir)?;
+    // what is left of the checkpoint is of no use any more; that it stays is no failure
+    let _ = fs::remove_dir_all(&trainer.checkpoints);
+    Ok(Evaluation {
+        measurements,
+        activity,
+        provenance,
+        wall_s: started.elapsed().as_secs_f64(),
+        artifacts: bundle::FILES.map(String::from).to_vec(),
+    })
+}
+
+/// Empties the folder where it belongs to another job, so that no foreign checkpoint is resumed.
+fn prepare_folder(job: &Job) -> Result<(), EvaluationError> {
+    let dir = &job.work_dir;
+    let failed = |source| EvaluationError::Disk { path: dir.display().to_string(), source };
+    let identity = serde_json::to_vec(&(&job.config, job.seed)).expect("plain data serialises");
+    let identity = fingerprint(&identity);
+    let file = dir.join("job");
+    if fs::read_to_string(&file).is_ok_and(|found| found == identity) {
+        return Ok(());
+    }
+    for leftover in ["checkpoint", "bundle"] {
+        let leftover = dir.join(leftover);
+        if leftover.exists() {
+            fs::remove_dir_all(leftover).map_err(failed)?;
+        }
+    }
+    fs::create_dir_all(dir).and_then(|()| fs::write(file, identity)).map_err(failed)
+}
+
+fn provenance(job: &Job, device: &Device, data: &Dataset, served: &Served) -> BTreeMap<String, String> {
+    let mut map = job.labels.clone();
+    let mut add = |key: &str, value: String| map.insert(key.into(), value);
+    add("version", env!("CARGO_PKG_VERSION").into());
+    add("seed", job.seed.to_string());
+    add("data", job.config.data.corpus.clone());
+    add("data_fingerprint", data.fingerprint.clone());
+    add("data_origin", format!("{:?}", data.origin).to_lowercase());
+    add("device", device.describe());
+    add("processor", processor());
+    add("threads", rayon::current_num_threads().to_string());
+    add("summary", summary(&served.model, served));
+    if let Some((architecture, _)) = served.standard_architecture() {
+        add("architecture", architecture.into());
+    }
+    map
+}
+
+fn summary(model: &ModelPlan, served: &Served) -> String {
+    let layer = model.layers.first();
+    let attention = layer.map_or("no", |l| l.attention.core.name());
+    let networks = layer.map_or(1, |l| l.feed_forward.networks());
+    let mixture = if networks > 1 { format!(", {networks} experts") } else { String::new() };
+    let bits = served.quantization.map_or(32, |q| q.bits);
+    format!(
+        "A decoder of {} layers and width {} with {attention} attention{mixture}, {bits}-bit weights.",
+        model.layers.len(),
+        model.width
+    )
+}
+
+/// The training part of an evaluation.
+struct Trainer<'a> {
+    job: &'a Job,
+    plan: &'a Plan,
+    data: &'a Dataset,
+    checkpoints: PathBuf,
+}
+
+const MAIN: &str = "train";
+const RECOVERY: &str = "recover";
+
+impl Trainer<'_> {
+    /// Trains, prunes and recovers; gives the dense model to be served and everything that was spent on it.
+    fn run<A>(
+        &self,
+        start: impl Fn(&ModelPlan) -> Result<Decoder<A>, EvaluationError>,
+        backend: &A::Device,
+        energy: &mut dyn energy::Source,
+        events: &mut dyn Events,
+    ) -> Result<(Decoder<A>, Record), EvaluationError>
+    where
+        A: AutodiffBackend + Ops,
+        A::InnerBackend: Ops,
+    {
+        let plan = self.plan;
+        let mut resumed = Checkpoint::<A::InnerBackend>::find(&self.checkpoints, backend);
+        let batches = Batches::new(self.data, self.job.seed, &plan.training);
+        let stretch = |phase, budget, earlier| Stretch {
+            phase,
+            plan: &plan.training,
+            budget,
+            batches,
+            checkpoints: Some(&self.checkpoints),
+            earlier,
+        };
+        if let Some(checkpoint) = resumed.take_if(|c| c.phase == RECOVERY) {
+            let earlier = checkpoint.earlier;
+            let budget = Budget::Steps(checkpoint.total_steps);
+            let model = Decoder::new(&plan.served, self.job.seed, backend);
+            let (model, record) = train(model, &stretch(RECOVERY, budget, earlier), Some(checkpoint), energy, events)?;
+            return Ok((model, earlier.and(record)));
+        }
+        let mut model = start(&plan.model)?;
+        let mut record = Record::default();
+        if let Some(FineTuning::Lora(lora)) = plan.fine_tuning {
+            let mut initial = Initial::new(self.job.seed, plan.model.layers.len(), backend.clone());
+            lora::attach(&mut model, lora, &mut initial);
+        }
+        if plan.trainable().is_some() {
+            let main = stretch(MAIN, plan.training.budget, Record::default());
+            (model, record) = train(model, &main, resumed, energy, events)?;
+        }
+        if matches!(plan.fine_tuning, Some(FineTuning::Lora(_))) {
+            lora::merge(&mut model);
+        }
+        let Some(pruning) = plan.pruning else { return Ok((model, record)) };
+
+        events.progress(Progress { phase: "prune".into(), ..Progress::default() });
+        let (importance, macs) = counter::count_macs(|| self.importance(&mut model, &batches, pruning));
+        record.macs += macs;
+        pruning::shrink(&mut model, &plan.served, &importance);
+        let steps = plan.recovery_steps(record.steps);
+        if steps > 0 {
+            let recovery = stretch(RECOVERY, Budget::Steps(steps), record);
+            let (recovered, more) = train(model, &recovery, None, energy, events)?;
+            return Ok((recovered, record.and(more)));
+        }
+        Ok((model, record))
+    }
+
+    fn importance<A>(&self, model: &mut Decoder<A>, batches: &Batches, plan: pruning::PruningPlan) -> pruning::Importance
+    where
+        A: AutodiffBackend + Ops,
+    {
+        let attention = self.plan.model.layers.first().map(|l| l.attention);
+        let (depth, share) = attention.map_or((1, 1), |a| (a.depth, a.share()));
+        if !plan.judges_by_gradient() {
+            return pruning::by_magnitude(model, depth, share);
+        }
+        let mut sum = None;
+        for step in 0..IMPORTANCE_BATCHES {
+            // batches of their own, after any that training reaches
+            let (_, batch_gradients) = gradients(model, batches, u64::MAX / 2 + step);
+            sum = Some(pruning::add_taylor_batch(sum, model, &batch_gradients, depth, share));
+        }
+        sum.unwrap_or(pruning::Importance { layers: vec![] })
+    }
+}

@@ -1,0 +1,40 @@
+//! Matrix work: executed multiply-adds, counted where they are done, held against the formulas.
+
+use burn::tensor::{Int, Tensor};
+use spaces::{Evidence, Measurement};
+
+use super::Subject;
+use crate::{EvaluationError, counter, device::Device, ops::Ops};
+
+pub(super) const METRICS: &[&str] = &["inference_flops_per_token", "training_flops"];
+
+pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, EvaluationError> {
+    let context = s.plan.served.context;
+    let token = Tensor::<B, 2, Int>::zeros([1, 1], &s.model.device());
+    let mut memory = s.memory();
+    let (_, macs) = counter::count_macs(|| {
+        for _ in 0..context {
+            s.model.extend(token.clone(), &mut memory);
+        }
+    });
+    let formula: u64 = (0..context).map(|p| s.plan.served.decoding_macs(p)).sum();
+    let per_token = |macs: u64| 2.0 * macs as f64 / context as f64;
+    let decoding = match s.device {
+        Device::Cpu if macs == formula => {
+            s.row("inference_flops_per_token", per_token(macs), Evidence::Measured, "operation_counter")
+        }
+        Device::Cpu => {
+            return Err(EvaluationError::Miscounted { what: "decoding multiply-adds".into(), counted: macs, formula });
+        }
+        // a GPU computes masked pairs too: the objective stays the formula's, and the row says what was executed
+        Device::Cuda { .. } => {
+            let source = format!("formula; {} FLOP/token executed", per_token(macs));
+            s.row("inference_flops_per_token", per_token(formula), Evidence::Analytic, source)
+        }
+    };
+    let mut rows = vec![decoding];
+    if let Some(run) = s.training {
+        rows.push(s.row("training_flops", 2.0 * run.record.macs as f64, Evidence::Measured, "operation_counter"));
+    }
+    Ok(rows)
+}

@@ -1,0 +1,129 @@
+//! Meters: what is measured on the exported model and on its training.
+//!
+//! A meter is one file and one line in the list below. It names its metrics, so the catalogue knows what can be asked for.
+
+mod decoding;
+mod flops;
+mod latency;
+mod loss;
+mod memory;
+mod size;
+mod training;
+
+use std::path::Path;
+
+use burn::tensor::{Int, Tensor, TensorData};
+use spaces::{Evidence, Measurement};
+
+use crate::{
+    EvaluationError,
+    data::Dataset,
+    device::Device,
+    energy::Source,
+    model::{Decoder, Memory},
+    ops::Ops,
+    plan::Plan,
+    training::Record,
+};
+
+/// What was recorded while the model was trained.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct TrainingRun {
+    /// Steps, tokens, work, time and energy of everything that was trained or judged.
+    pub(crate) record: Record,
+    /// The most memory the process held.
+    pub(crate) peak_bytes: Option<u64>,
+}
+
+/// A model under measurement.
+pub(crate) struct Subject<'a, B: Ops> {
+    /// The model, read back from its files.
+    pub(crate) model: &'a Decoder<B>,
+    pub(crate) plan: &'a Plan,
+    pub(crate) data: &'a Dataset,
+    /// The folder of its files.
+    pub(crate) bundle: &'a Path,
+    pub(crate) device: &'a Device,
+    /// `None` where the model was not trained just now.
+    pub(crate) training: Option<&'a TrainingRun>,
+    pub(crate) energy: &'a mut dyn Source,
+    /// Last step of the training, for the rows.
+    pub(crate) step: u64,
+}
+
+macro_rules! meters {
+    ($($module:ident),+ $(,)?) => {
+        /// Every metric that some meter yields.
+        pub(crate) fn metrics() -> Vec<&'static str> {
+            let mut all = vec![];
+            $(all.extend_from_slice($module::METRICS);)+
+            all
+        }
+
+        /// Runs every meter.
+        pub(crate) fn measure<B: Ops>(subject: &mut Subject<B>) -> Result<Vec<Measurement>, EvaluationError> {
+            let mut all = vec![];
+            $(all.extend($module::measure(subject)?);)+
+            Ok(all)
+        }
+    };
+}
+
+meters! { loss, size, flops, memory, latency, decoding, training }
+
+impl<B: Ops> Subject<'_, B> {
+    fn row(&self, metric: &str, value: f64, evidence: Evidence, source: impl Into<String>) -> Measurement {
+        Measurement { metric: metric.into(), step: self.step, value, spread: None, evidence, source: source.into() }
+    }
+
+    /// Tokens of a prompt that fills half the context; the other half is decoded.
+    fn prompt_length(&self) -> usize {
+        (self.plan.served.context / 2).max(1)
+    }
+
+    /// A held-out prompt, `[1, n]`.
+    fn prompt(&self) -> Tensor<B, 2, Int> {
+        let n = self.prompt_length();
+        let batch = self.data.validation(1, self.plan.served.context, self.plan.served.context).next();
+        let mut tokens: Vec<i32> = batch.map_or_else(Vec::new, |b| b.inputs.iter().map(|t| *t as i32).collect());
+        tokens.resize(n, 0);
+        Tensor::from_data(TensorData::new(tokens, [1, n]), &self.model.device())
+    }
+
+    fn memory(&self) -> Memory<B> {
+        self.model.memory(&self.plan.served, 1, self.plan.served.context)
+    }
+}
+
+/// Takes in a token and gives the most likely next one, `[1, 1]`; waits for the device.
+fn next_token<B: Ops>(model: &Decoder<B>, tokens: Tensor<B, 2, Int>, memory: &mut Memory<B>) -> Tensor<B, 2, Int> {
+    let device = tokens.device();
+    let chosen = model.extend(tokens, memory).argmax(1);
+    let id = chosen.into_data().iter::<i64>().next().unwrap_or(0);
+    Tensor::from_data(TensorData::new(vec![id as i32], [1, 1]), &device)
+}
+
+/// Median and half the distance between the quartiles.
+fn median_and_spread(values: &mut [f64]) -> (f64, f64) {
+    values.sort_by(f64::total_cmp);
+    let at = |q: f64| values[((values.len() - 1) as f64 * q).round() as usize];
+    (at(0.5), 0.5 * (at(0.75) - at(0.25)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_in_the_vocabulary_once() {
+        let mut names = metrics();
+        assert!(names.iter().all(|n| spaces::metric(n).is_some()));
+        names.sort_unstable();
+        assert!(names.windows(2).all(|w| w[0] != w[1]));
+    }
+
+    #[test]
+    fn the_spread_is_half_the_middle_half() {
+        assert_eq!(median_and_spread(&mut [5.0, 1.0, 3.0, 2.0, 4.0]), (3.0, 1.0));
+    }
+}

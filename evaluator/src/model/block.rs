@@ -1,0 +1,110 @@
+//! One block: attention and feed-forward, each on the normalised residual stream.
+
+use burn::{
+    module::{Module, Param},
+    tensor::{Tensor, backend::Backend},
+};
+
+use super::{Initial, Matrix, NORM_EPSILON, Part, Parts, join, plan::AttentionPlan, plan::LayerPlan};
+use crate::{
+    ops::{Ops, rms_norm, rope},
+    techniques::{
+        attention::{Core, State},
+        feed_forward::FeedForward,
+    },
+};
+
+/// Projections around an attention core.
+#[derive(Module, Debug)]
+pub struct Attention<B: Backend> {
+    /// `[heads * depth, width]`
+    pub query: Matrix<B>,
+    /// `[kv_heads * depth, width]`
+    pub key: Matrix<B>,
+    /// `[kv_heads * depth, width]`
+    pub value: Matrix<B>,
+    /// `[width, heads * depth]`
+    pub output: Matrix<B>,
+    #[module(skip)]
+    core: Core,
+    depth: usize,
+}
+
+/// One block of the decoder.
+#[derive(Module, Debug)]
+pub struct Block<B: Backend> {
+    attention_norm: Param<Tensor<B, 1>>,
+    /// The attention.
+    pub attention: Attention<B>,
+    feed_forward_norm: Param<Tensor<B, 1>>,
+    /// The feed-forward part.
+    pub feed_forward: FeedForward<B>,
+}
+
+/// Cosines and sines of the positions at hand, `[n, depth / 2]`.
+pub(super) type Angles<B> = (Tensor<B, 2>, Tensor<B, 2>);
+
+impl<B: Ops> Attention<B> {
+    fn new(plan: &AttentionPlan, width: usize, initial: &mut Initial<B>) -> Self {
+        Attention {
+            query: initial.matrix(plan.heads * plan.depth, width),
+            key: initial.matrix(plan.kv_heads * plan.depth, width),
+            value: initial.matrix(plan.kv_heads * plan.depth, width),
+            output: initial.residual_matrix(width, plan.heads * plan.depth),
+            core: plan.core,
+            depth: plan.depth,
+        }
+    }
+
+    /// `x [b, n, width]` to its attention output; with a state, `x` continues what the state remembers.
+    fn forward(&self, x: Tensor<B, 3>, angles: Angles<B>, state: Option<&mut State<B>>) -> Tensor<B, 3> {
+        let [b, n, _] = x.dims();
+        let heads = |m: &Matrix<B>, x: Tensor<B, 3>| m.apply(x).reshape([b as i32, n as i32, -1, self.depth as i32]);
+        let q = rope(heads(&self.query, x.clone()), angles.clone());
+        let k = rope(heads(&self.key, x.clone()), angles);
+        let v = heads(&self.value, x);
+        let o = match state {
+            None => self.core.whole(q, k, v),
+            Some(state) => self.core.extend(q, k, v, state),
+        };
+        self.output.apply(o.reshape([b as i32, n as i32, -1]))
+    }
+}
+
+impl<B: Ops> Block<B> {
+    pub(super) fn new(plan: &LayerPlan, width: usize, initial: &mut Initial<B>) -> Self {
+        Block {
+            attention_norm: initial.ones(width),
+            attention: Attention::new(&plan.attention, width, initial),
+            feed_forward_norm: initial.ones(width),
+            feed_forward: FeedForward::new(&plan.feed_forward, width, initial),
+        }
+    }
+
+    /// The residual stream after this block, and the auxiliary loss of its router if it has one.
+    pub(super) fn forward(
+        &self,
+        x: Tensor<B, 3>,
+        angles: Angles<B>,
+        state: Option<&mut State<B>>,
+    ) -> (Tensor<B, 3>, Option<Tensor<B, 1>>) {
+        let normal = rms_norm(x.clone(), self.attention_norm.val(), NORM_EPSILON as f32);
+        let x = x + self.attention.forward(normal, angles, state);
+        let normal = rms_norm(x.clone(), self.feed_forward_norm.val(), NORM_EPSILON as f32);
+        let (y, auxiliary) = self.feed_forward.forward(normal);
+        (x + y, auxiliary)
+    }
+}
+
+impl<B: Backend> Parts<B> for Block<B> {
+    fn each_part(&mut self, path: &str, visitor: &mut dyn FnMut(&str, Part<'_, B>)) {
+        visitor(&join(path, "input_layernorm"), Part::Vector(&mut self.attention_norm));
+        let attention = join(path, "self_attn");
+        visitor(&join(&attention, "q_proj"), Part::Matrix(&mut self.attention.query));
+        visitor(&join(&attention, "k_proj"), Part::Matrix(&mut self.attention.key));
+        visitor(&join(&attention, "v_proj"), Part::Matrix(&mut self.attention.value));
+        visitor(&join(&attention, "o_proj"), Part::Matrix(&mut self.attention.output));
+        visitor(&join(path, "post_attention_layernorm"), Part::Vector(&mut self.feed_forward_norm));
+        self.feed_forward.each_part(path, visitor);
+    }
+}

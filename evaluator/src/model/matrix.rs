@@ -1,0 +1,73 @@
+//! A weight matrix in one of its forms.
+
+use burn::{
+    module::{Module, Param},
+    tensor::{Int, Tensor, backend::Backend},
+};
+
+use crate::{
+    ops::{Ops, linear},
+    techniques::{fine_tuning::lora::LowRank, quantization::packed::Packed},
+};
+
+/// A matrix `[out, in]`: dense, dense with a low-rank addition, or packed to few bits.
+#[derive(Module, Debug)]
+pub enum Matrix<B: Backend> {
+    /// 32-bit weights.
+    Dense(Dense<B>),
+    /// Frozen weights and a trained low-rank addition.
+    LowRank(LowRank<B>),
+    /// Packed weights, for serving.
+    Packed(Packed<B>),
+}
+
+/// 32-bit weights `[out, in]`.
+#[derive(Module, Debug)]
+pub struct Dense<B: Backend> {
+    /// The weights.
+    pub weight: Param<Tensor<B, 2>>,
+}
+
+impl<B: Backend> Matrix<B> {
+    /// Wraps weights `[out, in]`.
+    pub fn dense(weight: Tensor<B, 2>) -> Self {
+        Matrix::Dense(Dense { weight: Param::from_tensor(weight) })
+    }
+
+    /// The 32-bit weights `[out, in]`, if that is the form.
+    pub fn as_dense(&self) -> Option<Tensor<B, 2>> {
+        match self {
+            Matrix::Dense(dense) => Some(dense.weight.val()),
+            _ => None,
+        }
+    }
+
+    /// Rows and columns.
+    pub fn dims(&self) -> [usize; 2] {
+        match self {
+            Matrix::Dense(dense) => dense.weight.dims(),
+            Matrix::LowRank(low_rank) => low_rank.weight.dims(),
+            Matrix::Packed(packed) => packed.dims(),
+        }
+    }
+}
+
+impl<B: Ops> Matrix<B> {
+    /// `x wᵀ` for `x: [.., in]`.
+    pub fn apply<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
+        match self {
+            Matrix::Dense(dense) => linear(x, dense.weight.val()),
+            Matrix::LowRank(low_rank) => low_rank.apply(x),
+            Matrix::Packed(packed) => packed.apply(x),
+        }
+    }
+
+    /// The rows of the given numbers, `[n, in]`.
+    pub fn rows(&self, ids: Tensor<B, 1, Int>) -> Tensor<B, 2> {
+        match self {
+            Matrix::Dense(dense) => dense.weight.val().select(0, ids),
+            Matrix::LowRank(low_rank) => low_rank.weight.val().select(0, ids),
+            Matrix::Packed(packed) => packed.rows(ids),
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The decoder language model: RMSNorm, rotary positions, gated feed-forward, tied head.
+
+mod block;
+mod cost;
+mod decoder;
+mod initial;
+mod matrix;
+mod parts;
+mod plan;
+
+pub(crate) use self::cost::matrix_pass;
+pub use self::{
+    block::{Attention, Block},
+    cost::{Pass, Trainable},
+    decoder::{Decoder, Forward, Memory},
+    initial::Initial,
+    matrix::{Dense, Matrix},
+    parts::{Part, Parts, TensorMut, each_tensor, join},
+    plan::{AttentionPlan, LayerPlan, ModelPlan, NORM_EPSILON, ROPE_THETA},
+};

@@ -1,0 +1,53 @@
+//! Walking a model's weights under the names that Hugging Face's tools use.
+
+use burn::{
+    module::Param,
+    tensor::{Tensor, backend::Backend},
+};
+
+use super::Matrix;
+
+/// One named weight.
+pub enum Part<'a, B: Backend> {
+    /// A matrix that multiplies activations.
+    Matrix(&'a mut Matrix<B>),
+    /// The router of a mixture: small, decides for others, and so is never compressed.
+    Router(&'a mut Matrix<B>),
+    /// The scale of a norm.
+    Vector(&'a mut Param<Tensor<B, 1>>),
+}
+
+/// Something that holds named weights.
+pub trait Parts<B: Backend> {
+    /// Visits every weight once, in a fixed order, with its path (without the final `.weight`).
+    fn each_part(&mut self, path: &str, visitor: &mut dyn FnMut(&str, Part<'_, B>));
+}
+
+/// A tensor that may be trained.
+pub enum TensorMut<'a, B: Backend> {
+    /// A matrix.
+    Matrix(&'a mut Param<Tensor<B, 2>>),
+    /// A vector, which weight decay leaves alone.
+    Vector(&'a mut Param<Tensor<B, 1>>),
+}
+
+/// Visits every 32-bit tensor once, in a fixed order, with its full name; packed matrices are left out.
+pub fn each_tensor<B: Backend>(model: &mut impl Parts<B>, visitor: &mut dyn FnMut(String, TensorMut<'_, B>)) {
+    model.each_part("", &mut |path, part| match part {
+        Part::Matrix(matrix) | Part::Router(matrix) => match matrix {
+            Matrix::Dense(dense) => visitor(join(path, "weight"), TensorMut::Matrix(&mut dense.weight)),
+            Matrix::LowRank(low_rank) => {
+                visitor(join(path, "weight"), TensorMut::Matrix(&mut low_rank.weight));
+                visitor(join(path, "lora_a"), TensorMut::Matrix(&mut low_rank.a));
+                visitor(join(path, "lora_b"), TensorMut::Matrix(&mut low_rank.b));
+            }
+            Matrix::Packed(_) => {}
+        },
+        Part::Vector(scale) => visitor(join(path, "weight"), TensorMut::Vector(scale)),
+    });
+}
+
+/// `path.name`, or `name` at the root.
+pub fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}

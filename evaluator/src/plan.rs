@@ -1,0 +1,279 @@
+//! A configuration, read and checked: what is built, trained, removed, packed. Costs that follow from it alone.
+
+use std::collections::BTreeMap;
+
+use spaces::{Config, Evidence, Measurement, ParameterInfo};
+
+use crate::{
+    bundle,
+    data::DataFacts,
+    model::{AttentionPlan, LayerPlan, ModelPlan, Trainable},
+    parameter::{Declared, Values, float, int},
+    techniques::{
+        attention::Core, feed_forward::FeedForwardPlan, fine_tuning::FineTuning, pruning::PruningPlan,
+        quantization::QuantizationPlan,
+    },
+};
+
+/// Batches that importance is judged on before pruning.
+pub const IMPORTANCE_BATCHES: u64 = 8;
+
+/// Everything an evaluation does, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The model as it is trained.
+    pub model: ModelPlan,
+    /// The model as it is served, after pruning.
+    pub served: ModelPlan,
+    /// How a base is adapted; `None` when training starts from scratch.
+    pub fine_tuning: Option<FineTuning>,
+    /// The training.
+    pub training: TrainingPlan,
+    /// What is removed afterwards.
+    pub pruning: Option<PruningPlan>,
+    /// How weights are packed.
+    pub quantization: Option<QuantizationPlan>,
+    /// Tokens that the final loss is measured on, at most.
+    pub validation_tokens: usize,
+}
+
+/// How long a training lasts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Budget {
+    /// A number of optimizer steps.
+    Steps(u64),
+    /// Wall time in seconds; turned into steps by timing the first ones.
+    Seconds(f64),
+}
+
+/// The training loop's numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrainingPlan {
+    /// How long it lasts.
+    pub budget: Budget,
+    /// Sequences of one step.
+    pub batch: usize,
+    /// Tokens of one sequence.
+    pub context: usize,
+    /// Highest learning rate.
+    pub learning_rate: f64,
+    /// Share of the steps in which the rate rises from 0.
+    pub warmup: f64,
+    /// The last rate over the highest one.
+    pub final_rate: f64,
+    /// Decay of matrices.
+    pub weight_decay: f64,
+    /// Largest norm of the gradient of all weights together.
+    pub gradient_clip: f64,
+}
+
+/// The parameters of the model and its training, parents first.
+pub(crate) fn parameters() -> Vec<ParameterInfo> {
+    use spaces::Domain;
+    let log = |low, high| Domain::float(low, high, true, None).expect("not empty");
+    let steps = |low, high, step| Domain::int(low, high, false, step).expect("not empty");
+    let model = [
+        int("context", "tokens of a sequence, in training and serving", 1, 1 << 20, 128).unit("tokens"),
+        int("layers", "blocks", 1, 256, 2).search(steps(1, 6, 1)),
+        int("width", "components of the residual stream; heads must divide it", 2, 16_384, 128).search(steps(64, 256, 32)),
+    ];
+    let training = [
+        float("training_time", "training budget in wall time; 0 to go by tokens", 0.0, 1e7, 0.0).unit("s"),
+        int("tokens", "training budget in tokens", 1, 1 << 50, 1_000_000).unit("tokens").when("training_time == 0"),
+        int("batch", "sequences of one step", 1, 65_536, 16).unit("sequences"),
+        float("learning_rate", "highest learning rate", 1e-7, 1.0, 1e-3).search(log(3e-4, 1e-2)),
+        float("warmup", "share of the steps in which the learning rate rises", 0.0, 0.9, 0.05),
+        float("final_rate", "last learning rate over the highest one, by a cosine", 0.0, 1.0, 0.1),
+        float("weight_decay", "decay of matrices (AdamW)", 0.0, 10.0, 0.1),
+        float("gradient_clip", "largest norm of the whole gradient", 1e-3, 1e6, 1.0),
+        int("validation_tokens", "held-out tokens that the loss is measured on, at most", 1, 1 << 40, 131_072)
+            .unit("tokens"),
+    ];
+    let group = |name: &str, list: Vec<ParameterInfo>| {
+        let name = name.to_owned();
+        list.into_iter().map(move |p| ParameterInfo { group: name.clone(), ..p })
+    };
+    group("model", model.to_vec()).chain(group("training", training.to_vec())).collect()
+}
+
+/// Names of the parameters that a base checkpoint fixes.
+pub fn fixed_by_base() -> &'static [&'static str] {
+    &["layers", "width", "heads", "kv_heads", "attention", "window", "linear_chunk", "ffn_ratio", "experts", "top_k"]
+}
+
+impl Plan {
+    /// Reads a configuration; `base` is the shape of the checkpoint it starts from.
+    ///
+    /// # Errors
+    /// One sentence: which value cannot be built with which other, and what to use instead.
+    pub fn read(config: &Config, vocabulary: usize, base: Option<&ModelPlan>) -> Result<Plan, String> {
+        let values = Values(&config.values);
+        let context = values.int("context");
+        let model = match base {
+            Some(base) => ModelPlan { context, ..base.clone() },
+            None => read_model(values, vocabulary, context)?,
+        };
+        if base.is_some_and(|base| base.vocabulary != vocabulary) {
+            return Err(format!(
+                "the data has {vocabulary} tokens and the base {}; use the base's tokenizer by leaving data.tokenizer out",
+                model.vocabulary
+            ));
+        }
+        let fine_tuning = FineTuning::read(values);
+        if base.is_none() && fine_tuning != FineTuning::None {
+            return Err(format!(
+                "fine_tune = '{}' needs a checkpoint to start from; add [base] with path = \"FOLDER\"",
+                values.text("fine_tune")
+            ));
+        }
+        if let FineTuning::Lora(lora) = fine_tuning
+            && lora.rank > model.width
+        {
+            return Err(format!("lora_rank {} is above width {}; use a smaller rank", lora.rank, model.width));
+        }
+        let (batch, seconds) = (values.int("batch"), values.float("training_time"));
+        let budget = if seconds > 0.0 {
+            Budget::Seconds(seconds)
+        } else {
+            Budget::Steps((values.int("tokens") as u64 / (batch * context) as u64).max(1))
+        };
+        let pruning = PruningPlan::read(values);
+        let served = match &pruning {
+            Some(pruning) => pruning.pruned(&model)?,
+            None => model.clone(),
+        };
+        Ok(Plan {
+            model,
+            served,
+            fine_tuning: base.map(|_| fine_tuning),
+            training: TrainingPlan {
+                budget,
+                batch,
+                context,
+                learning_rate: values.float("learning_rate"),
+                warmup: values.float("warmup"),
+                final_rate: values.float("final_rate"),
+                weight_decay: values.float("weight_decay"),
+                gradient_clip: values.float("gradient_clip"),
+            },
+            pruning,
+            quantization: QuantizationPlan::read(values),
+            validation_tokens: values.int("validation_tokens"),
+        })
+    }
+
+    /// Counters that are above zero once every technique that is on has done its work.
+    pub fn expected_activity(&self) -> Vec<&'static str> {
+        let mut names: Vec<&str> = self.model.layers.iter().filter_map(|l| l.attention.core.activity()).collect();
+        names.dedup();
+        if self.model.layers.iter().any(|l| l.feed_forward.networks() > 1) {
+            names.push("expert_rows_dispatched");
+        }
+        if matches!(self.fine_tuning, Some(FineTuning::Lora(_))) {
+            names.push("lora_matrices");
+        }
+        if let Some(pruning) = self.pruning {
+            names.extend((pruning.neurons > 0.0).then_some("pruned_neurons"));
+            names.extend((pruning.heads > 0.0).then_some("pruned_heads"));
+        }
+        if self.quantization.is_some() {
+            names.extend(["packed_weights", "packed_products"]);
+        }
+        names
+    }
+
+    /// Which weights the main training changes; `None` where there is no training.
+    pub fn trainable(&self) -> Option<Trainable> {
+        self.fine_tuning.map_or(Some(Trainable::All), |method| method.trainable())
+    }
+
+    /// Optimizer steps of the recovery after pruning, for a main training of `steps`.
+    pub fn recovery_steps(&self, steps: u64) -> u64 {
+        let share = self.pruning.map_or(0.0, |p| p.recovery);
+        if share > 0.0 { ((share * steps as f64).round() as u64).max(1) } else { 0 }
+    }
+
+    /// FLOPs of the whole training for a main training of `steps`: training, judging importance, recovery.
+    pub fn training_flops(&self, steps: u64) -> u64 {
+        let TrainingPlan { batch, context, .. } = self.training;
+        let pass = |model: &ModelPlan, trainable| model.training_pass(batch, context, trainable).total();
+        let main = self.trainable().map_or(0, |trainable| steps * pass(&self.model, trainable));
+        let judged = match self.pruning {
+            Some(p) if p.judges_by_gradient() => IMPORTANCE_BATCHES * pass(&self.model, Trainable::All),
+            _ => 0,
+        };
+        2 * (main + judged + self.recovery_steps(steps) * pass(&self.served, Trainable::All))
+    }
+
+    /// The metrics that follow from the plan alone, exactly.
+    pub fn known(&self, facts: &DataFacts) -> BTreeMap<String, f64> {
+        let bytes = bundle::served_bytes(&self.served, self.quantization, facts.tokenizer_bytes as u64);
+        let mut known = BTreeMap::from([
+            ("parameters".to_owned(), self.served.parameters() as f64),
+            ("active_parameters".to_owned(), self.served.active_parameters() as f64),
+            ("inference_flops_per_token".to_owned(), self.served.inference_flops_per_token()),
+            ("model_bytes".to_owned(), bytes as f64),
+            ("state_bytes_per_sequence".to_owned(), self.served.state_bytes() as f64),
+        ]);
+        if let Budget::Steps(steps) = self.training.budget {
+            known.insert("training_flops".to_owned(), self.training_flops(steps) as f64);
+        }
+        known
+    }
+
+    /// [`Plan::known`] as measurements.
+    pub fn known_measurements(&self, facts: &DataFacts) -> Vec<Measurement> {
+        let row = |(metric, value)| Measurement {
+            metric,
+            step: 0,
+            value,
+            spread: None,
+            evidence: Evidence::Analytic,
+            source: "formula".into(),
+        };
+        self.known(facts).into_iter().map(row).collect()
+    }
+}
+
+fn read_model(values: Values, vocabulary: usize, context: usize) -> Result<ModelPlan, String> {
+    let (width, heads) = (values.int("width"), values.int("heads"));
+    if width % heads != 0 {
+        let near: Vec<String> = (1..=width).filter(|h| width % h == 0 && (width / h) % 2 == 0).map(|h| h.to_string()).collect();
+        return Err(format!("heads {heads} does not divide width {width}; use one of {}", near.join(", ")));
+    }
+    let depth = width / heads;
+    if depth % 2 != 0 {
+        return Err(format!(
+            "width {width} over heads {heads} gives heads of {depth}, but rotary positions need an even number; use other heads or width"
+        ));
+    }
+    let kv_heads = match values.int("kv_heads") {
+        0 => heads,
+        n => n,
+    };
+    if heads % kv_heads != 0 {
+        return Err(format!("kv_heads {kv_heads} does not divide heads {heads}; use a divisor of heads, or 0 for all"));
+    }
+    let (experts, top_k) = (values.int("experts"), values.int("top_k"));
+    if experts > 1 && top_k > experts {
+        return Err(format!("top_k {top_k} is above experts {experts}; use at most {experts}"));
+    }
+    let core = Core::read(values);
+    if let Some(window) = core.window().filter(|w| *w >= context) {
+        return Err(format!(
+            "window {window} is not below context {context}, so it would be full attention; use a smaller window or attention = 'full'"
+        ));
+    }
+    let attention = AttentionPlan { heads, kv_heads, depth, core };
+    let layer = LayerPlan { attention, feed_forward: FeedForwardPlan::read(values, width) };
+    Ok(ModelPlan { vocabulary, context, width, layers: vec![layer; values.int("layers")] })
+}
+
+/// Where a study opens or fixes what its base fixes: one sentence for each.
+pub fn conflicts_with_base<'a>(names: impl Iterator<Item = &'a String>) -> Vec<(String, String)> {
+    names
+        .filter(|name| fixed_by_base().contains(&name.as_str()))
+        .map(|name| (name.clone(), format!("'{name}' is fixed by the checkpoint of [base]; remove it")))
+        .collect()
+}
+

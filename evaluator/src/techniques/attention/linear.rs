@@ -1,0 +1,88 @@
+//! Linear attention (2006.16236): softmax replaced by a product of features, so that the past is a sum.
+
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+use spaces::{Domain, ParameterInfo};
+
+use super::{About, State, Variant};
+use crate::{
+    counter,
+    model::{AttentionPlan, Pass},
+    ops::{Ops, linear_attention, linear_attention_step},
+    parameter::{Declared, Values, int},
+};
+
+/// The past is a sum of features of constant size.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Linear {
+    chunk: usize,
+}
+
+impl Variant for Linear {
+    const ABOUT: About = About {
+        name: "linear",
+        doc: "the past is a sum of constant size; cost and state do not grow with the context",
+        paper: "2006.16236",
+    };
+
+    const ACTIVITY: Option<&'static str> = Some("linear_attention_chunks");
+
+    fn parameters() -> Vec<ParameterInfo> {
+        let search = Domain::categorical([16, 32, 64].map(spaces::Value::Int).to_vec()).expect("not empty");
+        let chunk = int("linear_chunk", "tokens trained at once between updates of the sum", 1, 4096, 32);
+        vec![chunk.unit("tokens").when("attention == 'linear'").search(search)]
+    }
+
+    fn read(values: Values) -> Self {
+        Linear { chunk: values.int("linear_chunk") }
+    }
+
+    fn training_pass(&self, plan: &AttentionPlan, n: usize) -> Pass {
+        let (h, g, d) = (plan.heads as u64, plan.kv_heads as u64, plan.depth as u64);
+        let (n, chunk) = (n as u64, self.chunk.min(n) as u64);
+        let (whole, rest) = (n / chunk, n % chunk);
+        let pairs = whole * (chunk * (chunk + 1) / 2) + rest * (rest + 1) / 2;
+        // the first chunk has nothing before it to read, the last one nothing after it to write for
+        let last = if rest > 0 { rest } else { chunk };
+        let (reading, writing) = (n - chunk, n - last);
+        Pass {
+            forward: 2 * h * pairs * d + d * d * (h * reading + g * writing),
+            // six products for each pair (two of them repeated from the forward pass); the state is summed again,
+            // read for queries, summed backwards, and read for keys and for values
+            backward: 6 * h * pairs * d + d * d * (2 * h * reading + 3 * g * writing),
+        }
+    }
+
+    fn decoding_macs(&self, plan: &AttentionPlan, _: usize) -> u64 {
+        ((plan.heads + plan.kv_heads) * plan.depth * plan.depth) as u64
+    }
+
+    fn state_values(&self, plan: &AttentionPlan, _: usize) -> u64 {
+        (plan.kv_heads * (plan.depth * plan.depth + plan.depth)) as u64
+    }
+
+    fn whole<B: Ops>(&self, q: Tensor<B, 4>, k: Tensor<B, 4>, v: Tensor<B, 4>) -> Tensor<B, 4> {
+        counter::add_activity("linear_attention_chunks", q.dims()[1].div_ceil(self.chunk));
+        linear_attention(q, k, v, self.chunk)
+    }
+
+    fn state<B: Ops>(&self, plan: &AttentionPlan, batch: usize, _: usize, device: &B::Device) -> State<B> {
+        let (g, d) = (plan.kv_heads, plan.depth);
+        State::Sums { s: Tensor::zeros([batch, g, d, d], device), z: Tensor::zeros([batch, g, d], device) }
+    }
+
+    fn extend<B: Ops>(&self, q: Tensor<B, 4>, k: Tensor<B, 4>, v: Tensor<B, 4>, state: &mut State<B>) -> Tensor<B, 4> {
+        let State::Sums { s, z } = state else { unreachable!("the state was made by this variant") };
+        let [b, n, h, d] = q.dims();
+        let g = k.dims()[2];
+        let mut outputs = Vec::with_capacity(n);
+        for i in 0..n {
+            let at = |x: &Tensor<B, 4>, heads: usize| x.clone().slice([0..b, i..i + 1, 0..heads, 0..d]);
+            let past = (super::take(s), super::take(z));
+            let (o, (next_s, next_z)) = linear_attention_step(at(&q, h), at(&k, g), at(&v, g), past);
+            (*s, *z) = (next_s, next_z);
+            outputs.push(o);
+        }
+        Tensor::cat(outputs, 1)
+    }
+}

@@ -1,0 +1,121 @@
+//! Sliding-window attention (2004.05150): each token sees itself and the `window - 1` tokens before.
+
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+use spaces::{Domain, ParameterInfo};
+
+use super::{About, State, Variant};
+use crate::{
+    counter,
+    model::{AttentionPlan, Pass},
+    ops::{Band, Ops, attention, write_rows},
+    parameter::{Declared, Values, int},
+};
+
+/// Every token sees itself and the `window - 1` tokens before.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SlidingWindow {
+    pub(super) window: usize,
+}
+
+impl SlidingWindow {
+    /// Pairs of a token with one it sees, over a whole sequence.
+    fn pairs(&self, n: usize) -> usize {
+        let ramp = self.window.min(n);
+        ramp * (ramp + 1) / 2 + (n - ramp) * self.window
+    }
+}
+
+impl Variant for SlidingWindow {
+    const ABOUT: About = About {
+        name: "sliding_window",
+        doc: "every token sees a window of recent ones; cost and cache stop growing at the window",
+        paper: "2004.05150",
+    };
+
+    const ACTIVITY: Option<&'static str> = Some("sliding_window_pairs_skipped");
+
+    fn parameters() -> Vec<ParameterInfo> {
+        let search = Domain::int(8, 128, true, 1).expect("not empty");
+        let window = int("window", "tokens that a token sees, itself included", 1, 65_536, 32);
+        vec![window.unit("tokens").when("attention == 'sliding_window'").search(search)]
+    }
+
+    fn read(values: Values) -> Self {
+        SlidingWindow { window: values.int("window") }
+    }
+
+    fn training_pass(&self, plan: &AttentionPlan, n: usize) -> Pass {
+        let forward = 2 * (plan.heads * plan.depth * self.pairs(n)) as u64;
+        Pass { forward, backward: 2 * forward }
+    }
+
+    fn decoding_macs(&self, plan: &AttentionPlan, position: usize) -> u64 {
+        2 * (plan.heads * plan.depth * self.window.min(position + 1)) as u64
+    }
+
+    fn state_values(&self, plan: &AttentionPlan, capacity: usize) -> u64 {
+        2 * (plan.kv_heads * plan.depth * self.window.min(capacity)) as u64
+    }
+
+    fn whole<B: Ops>(&self, q: Tensor<B, 4>, k: Tensor<B, 4>, v: Tensor<B, 4>) -> Tensor<B, 4> {
+        let n = q.dims()[1];
+        counter::add_activity("sliding_window_pairs_skipped", n * (n + 1) / 2 - self.pairs(n));
+        attention(q, k, v, Band { offset: 0, keys: n, window: self.window })
+    }
+
+    fn state<B: Ops>(&self, plan: &AttentionPlan, batch: usize, capacity: usize, device: &B::Device) -> State<B> {
+        let rows = self.window.min(capacity);
+        let empty = || Tensor::zeros([batch, rows, plan.kv_heads, plan.depth], device);
+        State::Cache { k: empty(), v: empty(), taken: 0 }
+    }
+
+    fn extend<B: Ops>(&self, q: Tensor<B, 4>, k: Tensor<B, 4>, v: Tensor<B, 4>, state: &mut State<B>) -> Tensor<B, 4> {
+        let [b, n, g, d] = k.dims();
+        let rows = match state {
+            State::Cache { k, .. } => k.dims()[1],
+            State::Sums { .. } => unreachable!("the state was made by this variant"),
+        };
+        if n > 1 {
+            // a prompt: at the start it is a whole sequence of its own; later it goes token by token
+            let State::Cache { taken, .. } = state else { unreachable!("matched above") };
+            if *taken > 0 {
+                let h = q.dims()[2];
+                let outputs = (0..n).map(|i| {
+                    let at = |x: &Tensor<B, 4>, heads: usize| x.clone().slice([0..b, i..i + 1, 0..heads, 0..d]);
+                    self.extend(at(&q, h), at(&k, g), at(&v, g), state)
+                });
+                return Tensor::cat(outputs.collect(), 1);
+            }
+            let output = self.whole(q, k.clone(), v.clone());
+            for i in n.saturating_sub(rows)..n {
+                let at = |x: &Tensor<B, 4>| x.clone().slice([0..b, i..i + 1, 0..g, 0..d]);
+                remember(state, at(&k), at(&v), i % rows);
+            }
+            set_taken(state, n);
+            return output;
+        }
+        let State::Cache { taken, .. } = state else { unreachable!("matched above") };
+        let now = *taken;
+        remember(state, k, v, now % rows);
+        set_taken(state, now + 1);
+        let State::Cache { k: keys, v: values, .. } = state else { unreachable!("matched above") };
+        // positions are in the keys already, so the order within the ring does not matter
+        let filled = rows.min(now + 1);
+        let band = Band { offset: filled - 1, keys: filled, window: usize::MAX };
+        attention(q, keys.clone(), values.clone(), band)
+    }
+}
+
+fn remember<B: Ops>(state: &mut State<B>, k: Tensor<B, 4>, v: Tensor<B, 4>, row: usize) {
+    if let State::Cache { k: keys, v: values, .. } = state {
+        super::replace(keys, |cache| write_rows(cache, k, row));
+        super::replace(values, |cache| write_rows(cache, v, row));
+    }
+}
+
+fn set_taken<B: Ops>(state: &mut State<B>, n: usize) {
+    if let State::Cache { taken, .. } = state {
+        *taken = n;
+    }
+}

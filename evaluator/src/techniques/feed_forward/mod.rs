@@ -1,0 +1,160 @@
+//! The feed-forward part of a block: one gated network, or a mixture of them.
+//!
+//! A variant is one file and one line in each of the two lists below (its plan and its module).
+
+mod dense;
+mod moe;
+
+use burn::{
+    module::Module,
+    tensor::{Tensor, backend::Backend},
+};
+use serde::{Deserialize, Serialize};
+use spaces::{Domain, ParameterInfo, Value};
+
+pub use self::{dense::Gated, moe::Mixture};
+use super::About;
+use crate::{
+    model::{Initial, Part, Parts, Pass, Trainable},
+    ops::Ops,
+    parameter::{Declared, Values, float},
+};
+
+/// Hidden neurons come in multiples of this, so that rows of weights fill vector registers.
+const HIDDEN_MULTIPLE: usize = 8;
+
+/// The shape of a feed-forward part.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "feed_forward", rename_all = "snake_case")]
+pub enum FeedForwardPlan {
+    /// One gated network.
+    Dense {
+        /// Its hidden neurons.
+        hidden: usize,
+    },
+    /// A mixture of gated networks.
+    Moe(moe::MixturePlan),
+}
+
+/// A feed-forward part.
+#[derive(Module, Debug)]
+pub enum FeedForward<B: Backend> {
+    /// One gated network.
+    Dense(Gated<B>),
+    /// A mixture of gated networks.
+    Moe(Mixture<B>),
+}
+
+impl FeedForwardPlan {
+    /// Reads the parameters of the family.
+    pub(crate) fn read(values: Values, width: usize) -> Self {
+        let wanted = values.float("ffn_ratio") * width as f64 / HIDDEN_MULTIPLE as f64;
+        let hidden = (wanted.round() as usize).max(1) * HIDDEN_MULTIPLE;
+        match values.int("experts") {
+            0 | 1 => FeedForwardPlan::Dense { hidden },
+            _ => FeedForwardPlan::Moe(moe::MixturePlan::read(values, hidden)),
+        }
+    }
+
+    /// Hidden neurons of the network, or of each expert.
+    pub fn hidden(&self) -> usize {
+        match self {
+            FeedForwardPlan::Dense { hidden } => *hidden,
+            FeedForwardPlan::Moe(plan) => plan.hidden,
+        }
+    }
+
+    /// The same with another number of hidden neurons.
+    pub fn with_hidden(&self, hidden: usize) -> Self {
+        match self {
+            FeedForwardPlan::Dense { .. } => FeedForwardPlan::Dense { hidden },
+            FeedForwardPlan::Moe(plan) => FeedForwardPlan::Moe(moe::MixturePlan { hidden, ..plan.clone() }),
+        }
+    }
+
+    /// Networks: 1, or the number of experts.
+    pub fn networks(&self) -> usize {
+        match self {
+            FeedForwardPlan::Dense { .. } => 1,
+            FeedForwardPlan::Moe(plan) => plan.experts,
+        }
+    }
+
+    /// All weights.
+    pub fn parameters(&self, width: u64) -> u64 {
+        match self {
+            FeedForwardPlan::Dense { hidden } => dense::parameters(width, *hidden as u64),
+            FeedForwardPlan::Moe(plan) => plan.parameters(width),
+        }
+    }
+
+    /// Weights that one token passes through.
+    pub fn active_parameters(&self, width: u64) -> u64 {
+        match self {
+            FeedForwardPlan::Dense { hidden } => dense::parameters(width, *hidden as u64),
+            FeedForwardPlan::Moe(plan) => plan.active_parameters(width),
+        }
+    }
+
+    /// Multiply-adds over `tokens`, forward and backward; the input always wants a gradient.
+    pub fn training_pass(&self, width: u64, tokens: u64, trainable: Trainable) -> Pass {
+        match self {
+            FeedForwardPlan::Dense { hidden } => dense::training_pass(width, *hidden as u64, tokens, trainable),
+            FeedForwardPlan::Moe(plan) => plan.training_pass(width, tokens, trainable),
+        }
+    }
+}
+
+impl<B: Ops> FeedForward<B> {
+    /// A fresh network.
+    pub(crate) fn new(plan: &FeedForwardPlan, width: usize, initial: &mut Initial<B>) -> Self {
+        match plan {
+            FeedForwardPlan::Dense { hidden } => FeedForward::Dense(Gated::new(width, *hidden, initial)),
+            FeedForwardPlan::Moe(plan) => FeedForward::Moe(Mixture::new(plan, width, initial)),
+        }
+    }
+
+    /// `x [b, n, width]` to the same shape, and the balance loss of a router.
+    pub(crate) fn forward(&self, x: Tensor<B, 3>) -> (Tensor<B, 3>, Option<Tensor<B, 1>>) {
+        match self {
+            FeedForward::Dense(network) => (network.forward(x), None),
+            FeedForward::Moe(mixture) => {
+                let (y, balance) = mixture.forward(x);
+                (y, Some(balance))
+            }
+        }
+    }
+}
+
+impl<B: Backend> FeedForward<B> {
+    /// The gated networks: the one, or every expert.
+    pub fn networks_mut(&mut self) -> Vec<&mut Gated<B>> {
+        match self {
+            FeedForward::Dense(network) => vec![network],
+            FeedForward::Moe(mixture) => mixture.experts.iter_mut().collect(),
+        }
+    }
+}
+
+impl<B: Backend> Parts<B> for FeedForward<B> {
+    fn each_part(&mut self, path: &str, visitor: &mut dyn FnMut(&str, Part<'_, B>)) {
+        match self {
+            FeedForward::Dense(network) => network.each_part(path, visitor),
+            FeedForward::Moe(mixture) => mixture.each_part(path, visitor),
+        }
+    }
+}
+
+/// What the variants say of themselves.
+pub(super) fn about() -> Vec<About> {
+    vec![dense::ABOUT, moe::ABOUT]
+}
+
+/// The parameters of the family.
+pub(super) fn parameters() -> Vec<ParameterInfo> {
+    let ratios = [1.0, 2.0, 3.0, 4.0].map(Value::Float).to_vec();
+    let ratio = float("ffn_ratio", "hidden neurons of the feed-forward part over width", 0.125, 16.0, 3.0);
+    let mut all = vec![ratio.search(Domain::categorical(ratios).expect("not empty"))];
+    all.extend(moe::parameters());
+    all
+}

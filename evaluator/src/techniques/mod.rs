@@ -1,0 +1,57 @@
+//! The techniques, by family: one file each, and one line in its family's list.
+
+pub mod attention;
+pub mod feed_forward;
+pub mod fine_tuning;
+pub mod pruning;
+pub mod quantization;
+
+use spaces::{ParameterInfo, TechniqueInfo};
+
+/// What every technique says of itself.
+pub(crate) struct About {
+    /// The value that chooses it.
+    pub(crate) name: &'static str,
+    /// One line for people.
+    pub(crate) doc: &'static str,
+    /// arXiv number or venue.
+    pub(crate) paper: &'static str,
+}
+
+impl About {
+    fn info(&self, family: &str) -> TechniqueInfo {
+        TechniqueInfo {
+            family: family.into(),
+            name: self.name.into(),
+            doc: self.doc.into(),
+            paper: self.paper.into(),
+        }
+    }
+}
+
+/// Every technique of every family.
+pub fn techniques() -> Vec<TechniqueInfo> {
+    let families: [(&str, Vec<About>); 5] = [
+        ("attention", attention::about()),
+        ("feed_forward", feed_forward::about()),
+        ("fine_tune", fine_tuning::about()),
+        ("pruning", pruning::about()),
+        ("quantization", quantization::about()),
+    ];
+    families.iter().flat_map(|(family, list)| list.iter().map(|about| about.info(family))).collect()
+}
+
+/// The parameters of every family, parents first.
+pub(crate) fn parameters() -> Vec<ParameterInfo> {
+    let families = [
+        ("attention", attention::parameters()),
+        ("feed_forward", feed_forward::parameters()),
+        ("fine_tune", fine_tuning::parameters()),
+        ("pruning", pruning::parameters()),
+        ("quantization", quantization::parameters()),
+    ];
+    families
+        .into_iter()
+        .flat_map(|(group, list)| list.into_iter().map(move |p| ParameterInfo { group: group.into(), ..p }))
+        .collect()
+}

@@ -1,0 +1,48 @@
+//! How much each structure matters.
+
+use burn::tensor::{Tensor, backend::Backend};
+
+/// Importance of every layer's structures.
+pub struct Importance {
+    /// One entry for each block.
+    pub layers: Vec<LayerImportance>,
+}
+
+/// Importance of one block's structures.
+pub struct LayerImportance {
+    /// Of each neuron, for each network (one, or one for each expert).
+    pub neurons: Vec<Vec<f32>>,
+    /// Of each key/value head with its query heads.
+    pub heads: Vec<f32>,
+}
+
+/// The `keep` most important, in their old order; the earlier one where two are equal.
+pub(super) fn most_important(scores: &[f32], keep: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b)));
+    order.truncate(keep);
+    order.sort_unstable();
+    order
+}
+
+/// Column sums of `[rows, columns]` on the host.
+pub(super) fn column_sums<B: Backend>(x: Tensor<B, 2>) -> Vec<f32> {
+    x.sum_dim(0).into_data().iter::<f32>().collect()
+}
+
+/// Sums over runs of `width` columns.
+pub(super) fn runs(columns: &[f32], width: usize) -> impl Iterator<Item = f32> + '_ {
+    columns.chunks(width).map(|run| run.iter().sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_important_stay_in_order() {
+        assert_eq!(most_important(&[0.1, 3.0, 2.0, 3.0, 0.0], 3), [1, 2, 3]);
+        assert_eq!(most_important(&[1.0, 1.0, 1.0], 2), [0, 1]);
+        assert_eq!(runs(&[1.0, 2.0, 3.0, 4.0], 2).collect::<Vec<_>>(), [3.0, 7.0]);
+    }
+}

@@ -1,0 +1,48 @@
+//! Removing structures: rows and columns are cut out, so every tensor, product and cache becomes smaller.
+
+use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
+
+use super::{Importance, importance::most_important};
+use crate::{
+    counter,
+    model::{Decoder, Matrix, ModelPlan},
+};
+
+/// Cuts the model down to `plan`, keeping the most important structures of each layer.
+pub fn shrink<B: Backend>(model: &mut Decoder<B>, plan: &ModelPlan, importance: &Importance) {
+    for ((block, layer), scores) in model.blocks.iter_mut().zip(&plan.layers).zip(&importance.layers) {
+        let (depth, share) = (layer.attention.depth, layer.attention.share());
+        let groups = most_important(&scores.heads, layer.attention.kv_heads);
+        counter::add_activity("pruned_heads", (scores.heads.len() - groups.len()) * share);
+        let queries = components(&groups, depth * share);
+        let keys = components(&groups, depth);
+        let attention = &mut block.attention;
+        select(&mut attention.query, 0, &queries);
+        select(&mut attention.key, 0, &keys);
+        select(&mut attention.value, 0, &keys);
+        select(&mut attention.output, 1, &queries);
+        for (network, scores) in block.feed_forward.networks_mut().into_iter().zip(&scores.neurons) {
+            let neurons = most_important(scores, layer.feed_forward.hidden());
+            counter::add_activity("pruned_neurons", scores.len() - neurons.len());
+            select(&mut network.gate, 0, &neurons);
+            select(&mut network.up, 0, &neurons);
+            select(&mut network.down, 1, &neurons);
+        }
+    }
+}
+
+/// The components of each kept structure of the given width.
+fn components(kept: &[usize], width: usize) -> Vec<usize> {
+    kept.iter().flat_map(|k| k * width..(k + 1) * width).collect()
+}
+
+fn select<B: Backend>(matrix: &mut Matrix<B>, dim: usize, kept: &[usize]) {
+    if let Some(weight) = matrix.as_dense() {
+        if weight.dims()[dim] == kept.len() {
+            return;
+        }
+        let numbers: Vec<i32> = kept.iter().map(|k| *k as i32).collect();
+        let kept = Tensor::<B, 1, Int>::from_data(TensorData::new(numbers, [kept.len()]), &weight.device());
+        *matrix = Matrix::dense(weight.detach().select(dim, kept));
+    }
+}

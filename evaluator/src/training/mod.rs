@@ -1,0 +1,181 @@
+//! Training: the loop, its optimizer, its checkpoints.
+
+mod checkpoint;
+mod optimizer;
+mod schedule;
+mod step;
+
+use std::{path::Path, time::Instant};
+
+use burn::tensor::backend::AutodiffBackend;
+use serde::{Deserialize, Serialize};
+use spaces::{Evidence, Measurement, protocol::Progress};
+
+pub use self::{checkpoint::Checkpoint, optimizer::Optimizer, schedule::learning_rate, step::Batches};
+pub(crate) use self::step::{gradients, score};
+use self::step::{IntoF32, quick_loss};
+use crate::{
+    EvaluationError, Events, counter,
+    energy::Source,
+    model::Decoder,
+    ops::Ops,
+    plan::{Budget, TrainingPlan},
+};
+
+/// Steps between two readings of the loss; a reading waits for the device.
+const STEPS_BETWEEN_READINGS: u64 = 10;
+/// Points of the learning curve.
+const CURVE_POINTS: u64 = 20;
+/// Steps that are timed before a time budget is turned into steps.
+const TIMED_STEPS: u64 = 8;
+/// Seconds between two checkpoints.
+const CHECKPOINT_EVERY_S: f64 = 15.0;
+
+/// What a training did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Tokens seen.
+    pub tokens: u64,
+    /// Executed multiply-adds, forward and backward.
+    pub macs: u64,
+    /// Wall time of the steps in seconds, evaluation and checkpoints left out.
+    pub seconds: f64,
+    /// Energy, that of evaluation and checkpoints included.
+    pub joules: f64,
+}
+
+impl Record {
+    /// Both trainings together.
+    pub fn and(self, other: Record) -> Record {
+        Record {
+            steps: self.steps + other.steps,
+            tokens: self.tokens + other.tokens,
+            macs: self.macs + other.macs,
+            seconds: self.seconds + other.seconds,
+            joules: self.joules + other.joules,
+        }
+    }
+}
+
+/// One stretch of training.
+pub struct Stretch<'a> {
+    /// `train` or `recover`, for people and for the checkpoint.
+    pub phase: &'a str,
+    /// The numbers.
+    pub plan: &'a TrainingPlan,
+    /// How long it lasts.
+    pub budget: Budget,
+    /// Where batches come from.
+    pub batches: Batches<'a>,
+    /// Where checkpoints lie; `None` for a training that is not resumed.
+    pub checkpoints: Option<&'a Path>,
+    /// What was done before this stretch.
+    pub earlier: Record,
+}
+
+/// Trains the model to the end of the budget, from a checkpoint of the same stretch where there is one.
+///
+/// # Errors
+/// [`EvaluationError`] for a loss that is not a number, a disk that cannot be written, and cancellation.
+pub fn train<A>(
+    mut model: Decoder<A>,
+    stretch: &Stretch,
+    resumed: Option<Checkpoint<A::InnerBackend>>,
+    energy: &mut dyn Source,
+    events: &mut dyn Events,
+) -> Result<(Decoder<A>, Record), EvaluationError>
+where
+    A: AutodiffBackend + Ops,
+    A::InnerBackend: Ops,
+{
+    let plan = stretch.plan;
+    let mut optimizer = Optimizer::new();
+    let mut record = Record::default();
+    let mut total = match stretch.budget {
+        Budget::Steps(steps) => Some(steps),
+        Budget::Seconds(_) => None,
+    };
+    if let Some(checkpoint) = resumed {
+        total = Some(checkpoint.total_steps);
+        record = checkpoint.record;
+        optimizer = checkpoint.restore(&mut model);
+    }
+    let joules_before = energy.joules().map_err(EvaluationError::Device)? - record.joules;
+    let device = model.device();
+    let started = Instant::now();
+    let mut last_saved = Instant::now();
+    let mut untimed = 0.0;
+    while total.is_none_or(|total| record.steps < total) {
+        if events.cancelled() {
+            return Err(EvaluationError::Cancelled);
+        }
+        let step_started = Instant::now();
+        let step = record.steps;
+        let (loss, macs) = counter::count_macs(|| {
+            let (loss, mut gradients) = gradients(&model, &stretch.batches, step);
+            // until the number of steps is known the rate is that of the first ones, warming up
+            let rate = learning_rate(plan, step, total.unwrap_or(u64::MAX));
+            optimizer.step(&mut model, &mut gradients, rate, plan);
+            loss
+        });
+        record.macs += macs;
+        record.steps += 1;
+        record.tokens += (plan.batch * plan.context) as u64;
+        let is_last = total == Some(record.steps);
+        if step % STEPS_BETWEEN_READINGS == 0 || is_last {
+            let loss: f32 = loss.into_scalar_f32();
+            if !loss.is_finite() {
+                return Err(EvaluationError::NotANumber { step, learning_rate: plan.learning_rate });
+            }
+        }
+        record.seconds += step_started.elapsed().as_secs_f64();
+        if let (None, Budget::Seconds(budget)) = (total, stretch.budget)
+            && record.steps == TIMED_STEPS
+        {
+            total = Some(steps_for(budget, record.seconds, record.steps));
+        }
+        let Some(total) = total else { continue };
+
+        let paused = Instant::now();
+        if record.steps % (total / CURVE_POINTS).max(1) == 0 && !is_last {
+            let (loss, tokens) = quick_loss(&model, &stretch.batches);
+            events.report(vec![Measurement {
+                metric: "validation_loss".into(),
+                step: stretch.earlier.steps + record.steps,
+                value: loss,
+                spread: None,
+                evidence: Evidence::Measured,
+                source: format!("{tokens} held-out tokens"),
+            }]);
+        }
+        let elapsed = started.elapsed().as_secs_f64() - untimed;
+        if step % STEPS_BETWEEN_READINGS == 0 || is_last {
+            let done = record.steps as f64 / total as f64;
+            events.progress(Progress {
+                phase: stretch.phase.into(),
+                step: record.steps,
+                steps: total,
+                eta_s: (step > 0).then(|| elapsed / done * (1.0 - done)),
+            });
+        }
+        if let Some(dir) = stretch.checkpoints
+            && last_saved.elapsed().as_secs_f64() > CHECKPOINT_EVERY_S
+            && !is_last
+        {
+            A::sync(&device).map_err(EvaluationError::device)?;
+            record.joules = energy.joules().map_err(EvaluationError::Device)? - joules_before;
+            Checkpoint::save(dir, stretch, total, record, &mut model, &optimizer)?;
+            last_saved = Instant::now();
+        }
+        untimed += paused.elapsed().as_secs_f64();
+    }
+    record.joules = energy.joules().map_err(EvaluationError::Device)? - joules_before;
+    Ok((model, record))
+}
+
+/// Steps that fit the budget at the speed of the timed ones.
+fn steps_for(budget_s: f64, timed_s: f64, timed: u64) -> u64 {
+    ((budget_s / timed_s * timed as f64) as u64).max(timed)
+}

@@ -1,0 +1,119 @@
+//! Batches, losses and gradients.
+
+use burn::tensor::{
+    Int, Tensor, TensorData,
+    backend::{AutodiffBackend, Backend},
+};
+
+use crate::{
+    data::{Batch, Dataset},
+    model::Decoder,
+    ops::{Ops, cross_entropy},
+    plan::TrainingPlan,
+};
+
+/// Held-out tokens behind a point of the learning curve.
+const QUICK_TOKENS: usize = 4096;
+
+/// A training's batches: functions of seed and step.
+#[derive(Clone, Copy)]
+pub struct Batches<'a> {
+    /// The data.
+    pub data: &'a Dataset,
+    /// Seed of the training.
+    pub seed: u64,
+    /// Sequences of a batch.
+    pub batch: usize,
+    /// Tokens of a sequence.
+    pub context: usize,
+}
+
+impl<'a> Batches<'a> {
+    /// The batches that a plan asks for.
+    pub fn new(data: &'a Dataset, seed: u64, plan: &TrainingPlan) -> Self {
+        Batches { data, seed, batch: plan.batch, context: plan.context }
+    }
+}
+
+/// Inputs and targets on the device.
+pub(crate) fn to_device<B: Backend>(batch: Batch, device: &B::Device) -> (Tensor<B, 2, Int>, Tensor<B, 1, Int>) {
+    let Batch { batch, context, inputs, targets } = batch;
+    let inputs: Vec<i32> = inputs.into_iter().map(|t| t as i32).collect();
+    (
+        Tensor::from_data(TensorData::new(inputs, [batch, context]), device),
+        Tensor::from_data(TensorData::new(targets, [batch * context]), device),
+    )
+}
+
+/// The loss of one training batch, `[1]` on the inner backend, and its gradients.
+pub(crate) fn gradients<A>(
+    model: &Decoder<A>,
+    batches: &Batches,
+    step: u64,
+) -> (Tensor<A::InnerBackend, 1>, A::Gradients)
+where
+    A: AutodiffBackend + Ops,
+{
+    let batch = batches.data.train_batch(batches.seed, step, batches.batch, batches.context);
+    let (inputs, targets) = to_device::<A>(batch, &model.device());
+    let forward = model.forward(inputs);
+    let [b, n, vocabulary] = forward.logits.dims();
+    let mut loss = cross_entropy(forward.logits.reshape([b * n, vocabulary]), targets);
+    if let Some(auxiliary) = forward.auxiliary {
+        loss = loss + auxiliary;
+    }
+    let value = loss.clone().inner();
+    (value, loss.backward())
+}
+
+/// Sums over held-out positions.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Scores {
+    /// Sum of the losses in nats.
+    pub(crate) loss: f64,
+    /// Positions whose most likely token is the right one.
+    pub(crate) right: u64,
+    /// Positions that are scored.
+    pub(crate) scored: u64,
+}
+
+/// Scores a model on held-out data.
+pub(crate) fn score<B: Ops>(model: &Decoder<B>, batches: &Batches, max_tokens: usize) -> Scores {
+    let mut scores = Scores::default();
+    for batch in batches.data.validation(batches.batch, batches.context, max_tokens) {
+        let scored = batch.scored() as u64;
+        let (inputs, targets) = to_device::<B>(batch, &model.device());
+        let logits = model.forward(inputs).logits;
+        let [b, n, vocabulary] = logits.dims();
+        let logits = logits.reshape([b * n, vocabulary]);
+        let chosen = logits.clone().argmax(1).squeeze_dim::<1>(1);
+        let right = chosen.equal(targets.clone()).int().sum().into_data().iter::<i64>().sum::<i64>();
+        scores.right += right as u64;
+        scores.loss += f64::from(cross_entropy(logits, targets).into_scalar_f32()) * scored as f64;
+        scores.scored += scored;
+    }
+    scores
+}
+
+/// Mean loss on a few held-out tokens, and how many.
+pub(super) fn quick_loss<A>(model: &Decoder<A>, batches: &Batches) -> (f64, u64)
+where
+    A: AutodiffBackend + Ops,
+    A::InnerBackend: Ops,
+{
+    use burn::module::AutodiffModule;
+    let scores = score(&model.valid(), batches, QUICK_TOKENS);
+    (scores.loss / scores.scored.max(1) as f64, scores.scored)
+}
+
+/// Reads a one-element tensor.
+pub(crate) trait IntoF32 {
+    /// The element; waits for the device.
+    fn into_scalar_f32(self) -> f32;
+}
+
+impl<B: Backend> IntoF32 for Tensor<B, 1> {
+    fn into_scalar_f32(self) -> f32 {
+        self.into_data().iter::<f32>().next().unwrap_or(f32::NAN)
+    }
+}
