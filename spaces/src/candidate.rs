@@ -9,6 +9,7 @@ use crate::Value;
 
 /// The active parameters of one point, by name. Sorted, so equal points are equal bytes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(transparent)]
 pub struct Candidate {
     /// Value by parameter name.

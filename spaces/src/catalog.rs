@@ -10,6 +10,7 @@ use crate::{Condition, Domain, Value, quantity, study::ParameterSpec, suggest};
 
 /// Everything a study can name.
 #[derive(Clone, Debug, Default, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Catalog {
     /// Parameters, parents first.
     pub parameters: Vec<ParameterInfo>,
@@ -27,6 +28,7 @@ pub struct Catalog {
 
 /// A parameter of a configuration.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ParameterInfo {
     /// Unique name.
     pub name: String,
@@ -48,6 +50,7 @@ pub struct ParameterInfo {
 
 /// A technique of a family, such as attention `linear`.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TechniqueInfo {
     /// The family, which is also the parameter that chooses it, such as `attention`.
     pub family: String,
@@ -61,6 +64,7 @@ pub struct TechniqueInfo {
 
 /// A source of training data.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CorpusInfo {
     /// Unique name.
     pub name: String,
@@ -76,6 +80,7 @@ pub struct CorpusInfo {
 
 /// A named space: what is held constant and what is opened.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Preset {
     /// Unique name.
     pub name: String,
@@ -89,6 +94,7 @@ pub struct Preset {
 
 /// A search method.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MethodInfo {
     /// The value of `search.method`.
     pub name: String,

@@ -8,6 +8,7 @@ use crate::Value;
 
 /// Clauses that must all hold. Empty: always.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Condition {
     /// The clauses, joined by "and".
     pub clauses: Vec<Clause>,
@@ -15,6 +16,7 @@ pub struct Condition {
 
 /// One comparison of a parent parameter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Clause {
     /// The parameter that decides.
     pub parent: String,
@@ -24,6 +26,7 @@ pub struct Clause {
 
 /// What a parent's value must satisfy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Test {
     /// One of these.

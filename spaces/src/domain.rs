@@ -8,6 +8,7 @@ use crate::Value;
 
 /// The set of values of one parameter. Build it with the checked constructors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Domain {
     /// A real interval, both ends included.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Whether less or more is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// Less is better.
@@ -24,6 +25,7 @@ impl Direction {
 
 /// Where a number comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Evidence {
     /// A counter, a clock, a byte count, a file size.
@@ -66,6 +68,7 @@ impl Evidence {
 
 /// A quantity that a trial yields.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Metric {
     /// Unique name; carries the unit where there is one.
     pub name: &'static str,
@@ -81,6 +84,7 @@ pub struct Metric {
 
 /// A value of a metric at one step of one trial.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Measurement {
     /// Name from [`METRICS`].
     pub metric: String,

@@ -6,6 +6,7 @@ use crate::{Direction, Metric, metric};
 
 /// A metric to be optimised.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Objective {
     /// The metric's name.
     pub metric: String,
@@ -28,6 +29,7 @@ impl From<&Metric> for Objective {
 
 /// A limit on a metric, in the metric's unit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Limit {
     /// The metric's name.
     pub metric: String,

@@ -15,6 +15,7 @@ pub const PROTOCOL_VERSION: u32 = 1;
 
 /// The state of a trial. Only forward, except that an expired lease leads back to `Queued`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum TrialState {
     /// Waits for a worker.
@@ -71,6 +72,7 @@ impl TrialState {
 
 /// Why a trial failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
     /// Killed for memory.
@@ -114,6 +116,7 @@ impl FailureKind {
 
 /// `POST /api/v1/worker/lease`. The answer is a [`LeasedTrial`], or 204 where nothing waits.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LeaseRequest {
     /// [`PROTOCOL_VERSION`] of the worker.
     pub protocol: u32,
@@ -128,6 +131,7 @@ pub struct LeaseRequest {
 
 /// A claimed trial.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LeasedTrial {
     /// The trial's id.
     pub trial: i64,
@@ -153,6 +157,7 @@ pub struct LeasedTrial {
 
 /// How far a trial is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Progress {
     /// What is going on: `train`, `prune`, `measure` ...
     pub phase: String,
@@ -167,6 +172,7 @@ pub struct Progress {
 
 /// `POST /api/v1/worker/trials/{id}/heartbeat`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Heartbeat {
     /// The lease.
     pub lease: String,
@@ -177,6 +183,7 @@ pub struct Heartbeat {
 
 /// The answer to a heartbeat or report.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HeartbeatAnswer {
     /// Seconds until the lease ends without another heartbeat.
     pub lease_s: f64,
@@ -186,6 +193,7 @@ pub struct HeartbeatAnswer {
 
 /// `POST /api/v1/worker/trials/{id}/report`. Sending the same rows twice is harmless.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Report {
     /// The lease.
     pub lease: String,
@@ -198,6 +206,7 @@ pub struct Report {
 
 /// `POST /api/v1/worker/trials/{id}/finish`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Finish {
     /// The lease.
     pub lease: String,
@@ -207,6 +216,7 @@ pub struct Finish {
 
 /// How a trial ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum Outcome {
     /// With results.
@@ -224,6 +234,7 @@ pub enum Outcome {
 
 /// The results of a trial.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Evaluation {
     /// Final values.
     pub measurements: Vec<Measurement>,
@@ -240,6 +251,7 @@ pub struct Evaluation {
 
 /// `POST /api/v1/worker/trials/{id}/release`: the worker gives the trial back, at no cost of an attempt.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Release {
     /// The lease.
     pub lease: String,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// One parameter's value, written in JSON and TOML as the plain scalar.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(untagged)]
 pub enum Value {
     /// `true` or `false`.

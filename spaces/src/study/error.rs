@@ -6,6 +6,7 @@ use serde::Serialize;
 
 /// One thing that is wrong with a study or configuration.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SpecError {
     /// Where it stands: `space.layers.int`, `objective[1].metric`.
     pub path: String,

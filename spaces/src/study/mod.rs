@@ -21,6 +21,7 @@ use crate::Value;
 
 /// A study as the user wrote it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StudySpec {
     /// Unique name; also the folder name of its results.
     pub name: String,
@@ -47,6 +48,7 @@ pub struct StudySpec {
 
 /// A single configuration as the user wrote it (for `measure`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ConfigSpec {
     /// What is learnt.
     pub data: DataSpec,
@@ -60,6 +62,7 @@ pub struct ConfigSpec {
 
 /// The `[data]` table.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DataSpec {
     /// Name of a corpus of the catalogue.
     pub corpus: String,
@@ -82,6 +85,7 @@ impl DataSpec {
 
 /// The `[base]` table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BaseSpec {
     /// An exported bundle or a Hugging Face folder.
     pub path: String,
@@ -89,6 +93,7 @@ pub struct BaseSpec {
 
 /// The `[space]` table.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SpaceSpec {
     /// Fills what is not named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -100,6 +105,7 @@ pub struct SpaceSpec {
 
 /// How one searched parameter is written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(untagged)]
 pub enum ParameterSpec {
     /// `bits = [32, 8, 4]`
@@ -110,6 +116,7 @@ pub enum ParameterSpec {
 
 /// The table form of a searched parameter. Exactly one of `int`, `float`, `choices` is set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RangeSpec {
     /// Ends of a range of whole numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -133,6 +140,7 @@ pub struct RangeSpec {
 
 /// One `[[objective]]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ObjectiveSpec {
     /// The metric's name; its direction is the metric's own.
     pub metric: String,
@@ -140,6 +148,7 @@ pub struct ObjectiveSpec {
 
 /// One `[[constraint]]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ConstraintSpec {
     /// The metric's name.
     pub metric: String,
@@ -153,6 +162,7 @@ pub struct ConstraintSpec {
 
 /// The `[search]` table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct SearchSpec {
     /// A search method of the catalogue.

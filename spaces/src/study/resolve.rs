@@ -32,6 +32,7 @@ pub struct Study {
 
 /// One full configuration: everything an evaluation depends on but the seed and the device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Config {
     /// What is learnt.
     pub data: DataSpec,

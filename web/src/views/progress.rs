@@ -1,0 +1,171 @@
+//! How far a study is, and how long it will still take.
+
+use serde::Serialize;
+use spaces::protocol::TrialState;
+use store::{StudyState, Trial};
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+
+use super::{Counts, Resolved};
+
+/// How far a study is.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Progress {
+    /// Trials that have ended, but for those that a person cancelled.
+    pub finished: u32,
+    /// Trials asked for.
+    pub wanted: u32,
+    /// Seconds since the first trial was leased, or until the study ended; null before.
+    pub elapsed_s: Option<f64>,
+    /// When it will be over; null while nothing is known.
+    pub eta: Option<Eta>,
+}
+
+/// Seconds until a study ends, as a range.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Eta {
+    /// It hardly ends sooner.
+    pub low_s: f64,
+    /// It hardly takes longer.
+    pub high_s: f64,
+}
+
+impl Progress {
+    /// How far a study is that will not go on, or whose trials were not read: without the time left.
+    pub fn of_counts(study: &Resolved, counts: &Counts, now: OffsetDateTime) -> Progress {
+        let finished = counts.done + counts.pruned + counts.infeasible + counts.failed;
+        Progress {
+            finished: u32::try_from(finished).unwrap_or(u32::MAX),
+            wanted: study.row.spec.search.trials,
+            elapsed_s: elapsed_s(&study.row, now),
+            eta: None,
+        }
+    }
+}
+
+/// How far the study is at `now`.
+pub fn progress<'t>(
+    study: &Resolved,
+    trials: impl Iterator<Item = &'t Trial>,
+    now: OffsetDateTime,
+) -> Progress {
+    let mut durations = vec![];
+    let mut running = vec![];
+    let mut finished = 0;
+    for trial in trials {
+        let since = |end: OffsetDateTime| {
+            trial
+                .started_at
+                .map(|start| (end - start).as_seconds_f64().max(0.0))
+        };
+        match trial.state {
+            TrialState::Queued | TrialState::Cancelled => continue,
+            TrialState::Running => {
+                running.extend(since(now));
+                continue;
+            }
+            TrialState::Done | TrialState::Pruned => durations.extend(trial.finished_at.and_then(since)),
+            TrialState::Infeasible | TrialState::Failed => {}
+        }
+        finished += 1;
+    }
+    let row = &study.row;
+    let elapsed_s = elapsed_s(row, now);
+    let wanted = row.spec.search.trials;
+    let eta = match row.state {
+        StudyState::Running => {
+            let left = f64::from(wanted.saturating_sub(finished)).max(running.len() as f64);
+            let slots = match running.len() {
+                0 => row.spec.search.parallel.max(1) as usize,
+                n => n,
+            };
+            let wall = study.study().and_then(|s| s.wall_s).zip(elapsed_s);
+            estimate(
+                &durations,
+                &running,
+                left,
+                slots,
+                wall.map(|(wall, spent)| (wall - spent).max(0.0)),
+            )
+        }
+        _ => None,
+    };
+    Progress {
+        finished,
+        wanted,
+        elapsed_s,
+        eta,
+    }
+}
+
+fn elapsed_s(study: &store::Study, now: OffsetDateTime) -> Option<f64> {
+    let end = study.finished_at.unwrap_or(now);
+    study
+        .started_at
+        .map(|start| (end - start).as_seconds_f64().max(0.0))
+}
+
+/// The range of the time that `left` trials take on `slots` workers, two standard deviations to each side.
+///
+/// The sum of n durations with mean m and deviation s spreads by s sqrt(n); that m itself is known only from k trials
+/// adds n s / sqrt(k). `wall_left_s` is the time until no further trial begins: then only the running ones end.
+fn estimate(
+    durations: &[f64],
+    running: &[f64],
+    left: f64,
+    slots: usize,
+    wall_left_s: Option<f64>,
+) -> Option<Eta> {
+    let known = durations.len() as f64;
+    if durations.is_empty() {
+        return None;
+    }
+    let mean = durations.iter().sum::<f64>() / known;
+    let deviation = match durations.len() {
+        // a single trial says nothing of the spread: take half of it
+        1 => 0.5 * mean,
+        _ => (durations.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / (known - 1.0)).sqrt(),
+    };
+    let spent: f64 = running.iter().map(|r| r.min(mean)).sum();
+    let work = (left * mean - spent).max(0.0);
+    let width = 2.0 * deviation * (left + left * left / known).sqrt();
+    let slots = slots as f64;
+    let (mut low, mut high) = (((work - width) / slots).max(0.0), (work + width) / slots);
+    if let Some(wall) = wall_left_s {
+        low = low.min(wall);
+        high = high.min(wall + mean + 2.0 * deviation);
+    }
+    Some(Eta {
+        low_s: low,
+        high_s: high,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_range_shrinks_with_what_is_known_and_with_more_slots() {
+        assert_eq!(estimate(&[], &[], 10.0, 1, None), None);
+        let eta = |durations: &[f64], slots| estimate(durations, &[], 10.0, slots, None).unwrap();
+        let even = eta(&[10.0, 10.0, 10.0], 1);
+        assert_eq!((even.low_s, even.high_s), (100.0, 100.0));
+        assert_eq!(eta(&[10.0, 10.0], 2).high_s, 50.0);
+        let few = eta(&[5.0, 15.0], 1);
+        let many = eta(&[5.0, 15.0].repeat(50), 1);
+        assert!(
+            few.low_s < many.low_s && many.low_s < 100.0 && 100.0 < many.high_s && many.high_s < few.high_s
+        );
+        let single = eta(&[10.0], 1);
+        assert!(single.low_s < 100.0 && single.high_s > 100.0);
+    }
+
+    #[test]
+    fn running_trials_and_the_wall_shorten_it() {
+        let half_way = estimate(&[10.0, 10.0], &[5.0, 5.0], 2.0, 2, None).unwrap();
+        assert_eq!((half_way.low_s, half_way.high_s), (5.0, 5.0));
+        let walled = estimate(&[10.0, 10.0], &[], 1000.0, 1, Some(30.0)).unwrap();
+        assert_eq!((walled.low_s, walled.high_s), (30.0, 40.0));
+    }
+}
