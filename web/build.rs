@@ -11,7 +11,14 @@ use std::{
 
 fn main() {
     let ui = Path::new("ui");
-    for input in ["css", "icons", "js", "pack.mjs", "package-lock.json", "node_modules/echarts/package.json"] {
+    for input in [
+        "css",
+        "icons",
+        "js",
+        "pack.mjs",
+        "package-lock.json",
+        "node_modules/echarts/package.json",
+    ] {
         println!("cargo::rerun-if-changed=ui/{input}");
     }
     let built = fetch(ui).and_then(|()| pack(ui));
@@ -24,17 +31,22 @@ fn main() {
 /// Installs what the lock file names, unless it is there already.
 fn fetch(ui: &Path) -> Result<(), String> {
     // two builds may run at once, each with a target folder of its own, and share this one
-    let lock = File::create(ui.join(".npm-lock")).map_err(|e| format!("cannot write web/ui/.npm-lock: {e}"))?;
-    lock.lock().map_err(|e| format!("cannot lock web/ui/.npm-lock: {e}"))?;
+    let lock =
+        File::create(ui.join(".npm-lock")).map_err(|e| format!("cannot write web/ui/.npm-lock: {e}"))?;
+    lock.lock()
+        .map_err(|e| format!("cannot lock web/ui/.npm-lock: {e}"))?;
     let age = |path: &str| -> io::Result<SystemTime> { fs::metadata(ui.join(path))?.modified() };
-    let wanted = age("package-lock.json").map_err(|e| format!("cannot read web/ui/package-lock.json: {e}"))?;
+    let wanted =
+        age("package-lock.json").map_err(|e| format!("cannot read web/ui/package-lock.json: {e}"))?;
     let library = age("node_modules/echarts/dist/echarts.esm.min.js");
     let installed = age("node_modules/.package-lock.json");
     if library.is_ok() && installed.is_ok_and(|time| time >= wanted) {
         return Ok(());
     }
-    run(Command::new("npm").args(["ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(ui))
-        .map_err(|why| format!("the chart library could not be fetched: {why}"))
+    run(Command::new("npm")
+        .args(["ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"])
+        .current_dir(ui))
+    .map_err(|why| format!("the chart library could not be fetched: {why}"))
 }
 
 fn pack(ui: &Path) -> Result<(), String> {
@@ -53,6 +65,14 @@ fn run(command: &mut Command) -> Result<(), String> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let said: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).take(6).collect();
-    Err(format!("{program} ended with {}: {}", output.status, said.join("; ")))
+    let said: Vec<&str> = said
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .take(6)
+        .collect();
+    Err(format!(
+        "{program} ended with {}: {}",
+        output.status,
+        said.join("; ")
+    ))
 }

@@ -36,10 +36,17 @@ async fn show(Path((version, name)): Path<(String, String)>, headers: HeaderMap)
     let Some(asset) = found.filter(|_| version == VERSION) else {
         return (StatusCode::NOT_FOUND, "there is no such file; reload the page").into_response();
     };
-    let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let accepted = headers
+        .get(header::ACCEPT_ENCODING)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
     let (bytes, encoding) = choose(asset, accepted);
     let mut response = Response::new(Body::from(bytes));
-    let mut set = |name, value| response.headers_mut().insert(name, header::HeaderValue::from_static(value));
+    let mut set = |name, value| {
+        response
+            .headers_mut()
+            .insert(name, header::HeaderValue::from_static(value))
+    };
     set(header::CONTENT_TYPE, asset.content_type);
     set(header::CACHE_CONTROL, "public, max-age=31536000, immutable");
     set(header::VARY, "accept-encoding");

@@ -9,15 +9,28 @@ use crate::{auth::PageViewer, state::AppState};
 
 /// Every label with its meaning.
 const LABELS: [(Evidence, &str); 5] = [
-    (Evidence::Measured, "read from a counter, a clock, a byte count or a file's size"),
-    (Evidence::Analytic, "computed by a formula that is exact for what is executed"),
-    (Evidence::Estimated, "from a model with assumptions, such as power from load; never mixed silently with measured values"),
+    (
+        Evidence::Measured,
+        "read from a counter, a clock, a byte count or a file's size",
+    ),
+    (
+        Evidence::Analytic,
+        "computed by a formula that is exact for what is executed",
+    ),
+    (
+        Evidence::Estimated,
+        "from a model with assumptions, such as power from load; never mixed silently with measured values",
+    ),
     (Evidence::Extrapolated, "read off a fitted curve"),
     (Evidence::Imported, "given by the user"),
 ];
 
 /// `GET /about`
-pub(super) async fn show(PageViewer(caller): PageViewer, theme: Theme, State(state): State<AppState>) -> impl IntoResponse {
+pub(super) async fn show(
+    PageViewer(caller): PageViewer,
+    theme: Theme,
+    State(state): State<AppState>,
+) -> impl IntoResponse {
     let database = state.store.ping().await.is_ok();
     let workers = state.store.workers().await.unwrap_or_default();
     let content = html! {
@@ -59,7 +72,15 @@ pub(super) async fn show(PageViewer(caller): PageViewer, theme: Theme, State(sta
             }
         }
     };
-    Page { title: "About", script: "shell.js", here: "/about", theme, caller: Some(&caller), ..Page::default() }.render(&content)
+    Page {
+        title: "About",
+        script: "plain.js",
+        here: "/about",
+        theme,
+        caller: Some(&caller),
+        ..Page::default()
+    }
+    .render(&content)
 }
 
 /// A link where the paper is an arXiv number.

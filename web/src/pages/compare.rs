@@ -1,10 +1,16 @@
 //! Two to four trials side by side.
 
-use axum::{extract::Query, response::{IntoResponse, Response}};
+use axum::{
+    extract::Query,
+    response::{IntoResponse, Response},
+};
 use maud::html;
 use serde::Deserialize;
 
-use super::{layout::{Page, Theme}, not_found, trial};
+use super::{
+    layout::{Page, Theme},
+    not_found, trial,
+};
 use crate::{auth::PageViewer, error::Problem};
 
 /// Trials that fit side by side.
@@ -18,7 +24,11 @@ pub(super) struct Wanted {
 }
 
 /// `GET /compare?trials=1,2`
-pub(super) async fn show(PageViewer(caller): PageViewer, theme: Theme, Query(wanted): Query<Wanted>) -> Response {
+pub(super) async fn show(
+    PageViewer(caller): PageViewer,
+    theme: Theme,
+    Query(wanted): Query<Wanted>,
+) -> Response {
     let ids: Result<Vec<i64>, _> = wanted.trials.split(',').map(str::parse).collect();
     let ids = match ids {
         Ok(ids) if (2..=MOST).contains(&ids.len()) => ids,

@@ -18,8 +18,16 @@ pub(super) async fn show(PageViewer(caller): PageViewer, theme: Theme) -> impl I
         ul #studies .stack aria-label="Studies" hidden {}
         (empty(caller.may(Role::Submit)))
     };
-    Page { title: "Studies", script: "home.js", style: Some("home.css"), here: "/", theme, caller: Some(&caller), ..Page::default() }
-        .render(&content)
+    Page {
+        title: "Studies",
+        script: "home.js",
+        style: Some("home.css"),
+        here: "/",
+        theme,
+        caller: Some(&caller),
+        ..Page::default()
+    }
+    .render(&content)
 }
 
 fn empty(may_submit: bool) -> Markup {

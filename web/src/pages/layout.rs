@@ -16,12 +16,17 @@ pub(crate) struct Theme(Option<&'static str>);
 impl Theme {
     /// Reads the cookie.
     pub(crate) fn of(headers: &HeaderMap) -> Theme {
-        let cookies = headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok());
-        let chosen = cookies.flat_map(|line| line.split(';')).find_map(|pair| match pair.trim() {
-            "theme=dark" => Some("dark"),
-            "theme=light" => Some("light"),
-            _ => None,
-        });
+        let cookies = headers
+            .get_all(header::COOKIE)
+            .iter()
+            .filter_map(|v| v.to_str().ok());
+        let chosen = cookies
+            .flat_map(|line| line.split(';'))
+            .find_map(|pair| match pair.trim() {
+                "theme=dark" => Some("dark"),
+                "theme=light" => Some("light"),
+                _ => None,
+            });
         Theme(chosen)
     }
 }
@@ -136,7 +141,12 @@ mod tests {
 
     #[test]
     fn what_a_user_wrote_is_escaped() {
-        let page = Page { title: "<b>&", study: Some("\"><script>"), script: "study.js", ..Page::default() };
+        let page = Page {
+            title: "<b>&",
+            study: Some("\"><script>"),
+            script: "study.js",
+            ..Page::default()
+        };
         let text = page.render(&html! { h1 { "<i>" } }).into_string();
         assert!(text.contains("<title>&lt;b&gt;&amp; · Parsimony</title>"));
         assert!(!text.contains("<script>") && !text.contains("<i>"));

@@ -22,6 +22,13 @@ pub(crate) fn login(wanted: &str, error: Option<&str>, theme: Theme) -> Markup {
             p.actions { button.primary type="submit" { "Log in" } }
         }
     };
-    Page { title: "Log in", script: "shell.js", style: Some("home.css"), narrow: true, theme, ..Page::default() }
-        .render(&content)
+    Page {
+        title: "Log in",
+        script: "plain.js",
+        style: Some("home.css"),
+        narrow: true,
+        theme,
+        ..Page::default()
+    }
+    .render(&content)
 }

@@ -4,13 +4,17 @@ use axum::response::IntoResponse;
 use maud::{Markup, html};
 use store::Role;
 
-use super::{layout::{Page, Theme}, not_found};
+use super::{
+    layout::{Page, Theme},
+    not_found,
+};
 use crate::{auth::PageViewer, error::Problem};
 
 /// `GET /new`
 pub(super) async fn show(PageViewer(caller): PageViewer, theme: Theme) -> impl IntoResponse {
     if !caller.may(Role::Submit) {
-        let problem = Problem::forbidden("your token may look but not submit; log in with one of the role 'submit'");
+        let problem =
+            Problem::forbidden("your token may look but not submit; log in with one of the role 'submit'");
         return not_found::because(&problem, theme, Some(&caller));
     }
     let content = html! {
@@ -40,9 +44,17 @@ pub(super) async fn show(PageViewer(caller): PageViewer, theme: Theme) -> impl I
             }
         }
     };
-    Page { title: "New study", script: "new.js", style: Some("form.css"), here: "/new", theme, caller: Some(&caller), ..Page::default() }
-        .render(&content)
-        .into_response()
+    Page {
+        title: "New study",
+        script: "new.js",
+        style: Some("form.css"),
+        here: "/new",
+        theme,
+        caller: Some(&caller),
+        ..Page::default()
+    }
+    .render(&content)
+    .into_response()
 }
 
 fn sections() -> Markup {

@@ -1,10 +1,16 @@
 //! One study: the front, the budgets, the recommendation, the trials.
 
-use axum::{extract::{Path, State}, response::{IntoResponse, Response}};
+use axum::{
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+};
 use maud::{Markup, html};
 use store::Role;
 
-use super::{layout::{Page, Theme}, not_found};
+use super::{
+    layout::{Page, Theme},
+    not_found,
+};
 use crate::{auth::PageViewer, state::AppState};
 
 /// `GET /studies/{name}`

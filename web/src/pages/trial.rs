@@ -1,10 +1,16 @@
 //! One trial in full.
 
-use axum::{extract::{Path, State}, response::{IntoResponse, Response}};
+use axum::{
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+};
 use maud::{Markup, html};
 use store::Role;
 
-use super::{layout::{Page, Theme}, not_found};
+use super::{
+    layout::{Page, Theme},
+    not_found,
+};
 use crate::{auth::PageViewer, state::AppState};
 
 /// `GET /trials/{id}`
@@ -15,7 +21,11 @@ pub(super) async fn show(
     Path(id): Path<String>,
 ) -> Response {
     let found = async {
-        let id = id.parse().map_err(|_| crate::error::Problem::not_found(format!("'{id}' is not the id of a trial; open one from its study")))?;
+        let id = id.parse().map_err(|_| {
+            crate::error::Problem::not_found(format!(
+                "'{id}' is not the id of a trial; open one from its study"
+            ))
+        })?;
         let detail = state.store.trial(id).await?;
         Ok((state.store.study(detail.trial.study).await?, detail.trial))
     };

@@ -58,6 +58,7 @@ export function byId(id) {
 
 /** Says that the page shows its data; tests and screenshots wait for it. */
 export function ready() {
+  performance.mark("shown");
   document.body.dataset["ready"] = "1";
 }
 

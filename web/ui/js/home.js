@@ -3,12 +3,12 @@ import "./shell.js";
 import { get, post, remove, sentence } from "./api.js";
 import { confirmed } from "./confirm.js";
 import { announce, byId, fill, h, ready } from "./dom.js";
-import { ago, title } from "./format.js";
+import { ago, duration, title } from "./format.js";
 import { listen, showConnection } from "./live.js";
 import { progressText } from "./study/overview.js";
 
 /** @typedef {import("./types.js").Study} Study */
-/** @typedef {{ name: string, device: string, last_seen: string, trial: number | null, trial_number: number | null, study: string | null }} Worker */
+/** @typedef {{ name: string, device: string, silent_s: number, trial: number | null, trial_number: number | null, study: string | null }} Worker */
 
 const maySteer = document.body.dataset["role"] !== "view";
 /** @type {Map<number, Study>} */
@@ -67,11 +67,10 @@ function show() {
   byId("empty").hidden = list.length > 0;
   fill(byId("studies"), list.map(row));
   if (focused) /** @type {HTMLElement | null} */ (document.querySelector(`[data-key="${CSS.escape(focused)}"]`))?.focus();
-  const now = Date.now();
-  const alive = workers.filter((w) => now - Date.parse(w.last_seen) < 120_000);
+  const alive = workers.filter((w) => w.silent_s < 120);
   fill(byId("workers"), alive.length
     ? alive.map((w) => h("li", {}, h("strong", {}, w.name), " ", h("span", { class: "muted" }, w.device), " ",
-        w.trial !== null ? h("a", { href: `/trials/${w.trial}` }, `${w.study} · trial ${w.trial_number}`) : h("span", { class: "muted" }, `waits, seen ${ago(w.last_seen, now)}`)))
+        w.trial !== null ? h("a", { href: `/trials/${w.trial}` }, `${w.study} · trial ${w.trial_number}`) : h("span", { class: "muted" }, `waits, heard of ${duration(Math.round(w.silent_s))} ago`)))
     : h("li", { class: "muted" }, "No worker is connected. Start one with ", h("code", {}, "parsimony worker --server " + location.origin)));
 }
 
@@ -91,6 +90,11 @@ listen(
       const before = studies.get(study.id)?.state;
       studies.set(study.id, study);
       if (before !== study.state) announce(`${study.name} is ${study.state}`);
+      show();
+    },
+    studies: (/** @type {{ studies: Study[] }} */ list) => {
+      studies.clear();
+      for (const study of list.studies) studies.set(study.id, study);
       show();
     },
     deleted: (/** @type {{ id: number }} */ { id }) => {

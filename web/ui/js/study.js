@@ -245,6 +245,18 @@ function complain(e) {
 }
 
 steer(document.body, { path, confirmed, complain });
+/** @type {import("./types.js").Trial[]} */
+let arrived = [];
+const takeIn = eachFrame(() => {
+  const [before, fresh] = [model.results.length, arrived];
+  arrived = [];
+  model.put(fresh);
+  show();
+  if (model.results.length === before) return;
+  recommend();
+  refresh();
+  announce(`${model.results.length} results; ${model.front.size} on the front`);
+});
 const refresh = debounce(400, () => {
   loadStudy(path).then((fresh) => {
     model.study = fresh;
@@ -252,20 +264,16 @@ const refresh = debounce(400, () => {
   }, complain);
 });
 listen(
-  `${path}/events`,
+  `${path}/events?since=${study.revision}`,
   {
+    // many may come in one breath: they are taken in together
     trial: (trial) => {
-      const before = model.results.length;
-      model.put([trial]);
-      show();
-      if (model.results.length !== before) {
-        recommend();
-        refresh();
-        announce(`trial ${trial.number} finished; ${model.front.size} on the front`);
-      }
+      arrived.push(trial);
+      takeIn();
     },
-    study: (change) => {
-      Object.assign(model.study, change);
+    study: ({ hypervolume, ...row }) => {
+      Object.assign(model.study, row);
+      model.study.hypervolume.value = hypervolume;
       show();
     },
     deleted: () => location.assign("/"),

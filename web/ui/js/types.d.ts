@@ -69,6 +69,7 @@ export interface Study {
   objectives: Objective[];
   limits: Limit[];
   changed_at: string;
+  revision: number;
   progress: {
     finished: number;
     wanted: number;

@@ -55,6 +55,10 @@ export class Model {
   constructor(study, vocabulary) {
     this.study = study;
     this.vocabulary = vocabulary;
+    // a study of another version may name what this build does not measure
+    for (const o of study.objectives) {
+      if (!vocabulary.has(o.metric)) vocabulary.set(o.metric, { ...o, name: o.metric, known_before_training: false, doc: "" });
+    }
     this.objectives = study.objectives;
     const [first, second] = this.objectives;
     this.y = first?.metric ?? "";

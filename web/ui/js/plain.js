@@ -1,0 +1,5 @@
+// Pages that stand still.
+import "./shell.js";
+import { ready } from "./dom.js";
+
+ready();
