@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use spaces::{Catalog, Preset, TechniqueInfo, Value, study::{ParameterSpec, RangeSpec}};
+use spaces::{
+    Catalog, Preset, TechniqueInfo, Value,
+    study::{ParameterSpec, RangeSpec},
+};
 
 use crate::{data, meters, plan, techniques};
 
@@ -24,7 +27,10 @@ pub fn catalog() -> Catalog {
 /// Named spaces. Each opens families of techniques; ranges that are not said here are those the technique declares.
 fn presets() -> Vec<Preset> {
     let open = |names: &[&str]| -> Vec<(String, ParameterSpec)> {
-        let catalog: Vec<_> = plan::parameters().into_iter().chain(techniques::parameters()).collect();
+        let catalog: Vec<_> = plan::parameters()
+            .into_iter()
+            .chain(techniques::parameters())
+            .collect();
         names
             .iter()
             .filter_map(|name| catalog.iter().find(|p| p.name == **name))
@@ -32,9 +38,19 @@ fn presets() -> Vec<Preset> {
             .collect()
     };
     let fixed = |list: &[(&str, Value)]| -> BTreeMap<String, Value> {
-        list.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+        list.iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect()
     };
-    let architecture = ["attention", "window", "layers", "width", "ffn_ratio", "experts", "top_k"];
+    let architecture = [
+        "attention",
+        "window",
+        "layers",
+        "width",
+        "ffn_ratio",
+        "experts",
+        "top_k",
+    ];
     let compression = ["prune_ratio", "bits"];
     vec![
         Preset {

@@ -12,8 +12,12 @@ use crate::device::Device;
 /// One sentence on what is missing.
 pub(crate) fn gpus() -> Result<Vec<Device>, String> {
     // SAFETY: both only try to open a shared library and look up no symbol
-    let (driver, compiler) =
-        unsafe { (cudarc::driver::sys::is_culib_present(), cudarc::nvrtc::sys::is_culib_present()) };
+    let (driver, compiler) = unsafe {
+        (
+            cudarc::driver::sys::is_culib_present(),
+            cudarc::nvrtc::sys::is_culib_present(),
+        )
+    };
     if !driver {
         return Err("no NVIDIA driver (libcuda) on this machine".into());
     }
@@ -23,26 +27,53 @@ pub(crate) fn gpus() -> Result<Vec<Device>, String> {
     let home = cuda_home().ok_or("the CUDA headers are missing; set CUDA_PATH to a CUDA folder")?;
     for header in ["cuda_runtime.h", "crt/mma.h"] {
         if !home.join("include").join(header).exists() {
-            return Err(format!("'{}/include/{header}' is missing; install nvidia-cuda-runtime and nvidia-cuda-crt", home.display()));
+            return Err(format!(
+                "'{}/include/{header}' is missing; install nvidia-cuda-runtime and nvidia-cuda-crt",
+                home.display()
+            ));
         }
     }
-    let count = cudarc::driver::CudaContext::device_count().map_err(|e| format!("the NVIDIA driver does not answer: {e}"))?;
+    let count = cudarc::driver::CudaContext::device_count()
+        .map_err(|e| format!("the NVIDIA driver does not answer: {e}"))?;
     if count <= 0 {
         return Err("the NVIDIA driver reports no GPU".into());
     }
-    (0..count as usize).map(|index| Ok(Device::Cuda { index, uuid: uuid(index)? })).collect()
+    (0..count as usize)
+        .map(|index| {
+            Ok(Device::Cuda {
+                index,
+                uuid: uuid(index)?,
+            })
+        })
+        .collect()
 }
 
 fn uuid(index: usize) -> Result<String, String> {
-    let context = cudarc::driver::CudaContext::new(index).map_err(|e| format!("GPU {index} cannot be opened: {e}"))?;
-    let uuid = context.uuid().map_err(|e| format!("GPU {index} tells no UUID: {e}"))?;
+    let context =
+        cudarc::driver::CudaContext::new(index).map_err(|e| format!("GPU {index} cannot be opened: {e}"))?;
+    let uuid = context
+        .uuid()
+        .map_err(|e| format!("GPU {index} tells no UUID: {e}"))?;
     let hex: String = uuid.bytes.iter().map(|b| format!("{:02x}", *b as u8)).collect();
-    Ok(format!("GPU-{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]))
+    Ok(format!(
+        "GPU-{}-{}-{}-{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..]
+    ))
 }
 
 fn cuda_home() -> Option<PathBuf> {
     let given = std::env::var_os("CUDA_PATH").map(PathBuf::from);
     let known = ["/usr/local/cuda", "/opt/cuda"].map(PathBuf::from);
-    let system = PathBuf::from("/usr/bin/nvcc").exists().then(|| PathBuf::from("/usr"));
-    given.into_iter().chain(known).chain(system).find(|p| p.join("include").exists())
+    let system = PathBuf::from("/usr/bin/nvcc")
+        .exists()
+        .then(|| PathBuf::from("/usr"));
+    given
+        .into_iter()
+        .chain(known)
+        .chain(system)
+        .find(|p| p.join("include").exists())
 }

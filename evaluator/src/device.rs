@@ -62,11 +62,15 @@ impl DeviceChoice {
         match (self, gpus()) {
             (DeviceChoice::Cpu, _) | (DeviceChoice::Auto, Err(_)) => Ok(Device::Cpu),
             (DeviceChoice::Auto, Ok(gpus)) => Ok(gpus.into_iter().next().unwrap_or(Device::Cpu)),
-            (DeviceChoice::Cuda(_), Err(reason)) => Err(format!("{self} cannot be used: {reason}; use --device cpu")),
+            (DeviceChoice::Cuda(_), Err(reason)) => {
+                Err(format!("{self} cannot be used: {reason}; use --device cpu"))
+            }
             (DeviceChoice::Cuda(n), Ok(gpus)) => {
                 let count = gpus.len();
                 let found = gpus.into_iter().nth(n);
-                found.ok_or_else(|| format!("{self} is not there: this machine has {count} GPU(s); use a lower number"))
+                found.ok_or_else(|| {
+                    format!("{self} is not there: this machine has {count} GPU(s); use a lower number")
+                })
             }
         }
     }
@@ -79,7 +83,10 @@ impl Device {
             Device::Cpu => format!("cpu: {}, {} threads", processor(), rayon::current_num_threads()),
             Device::Cuda { index, uuid } => {
                 let names = crate::energy::Nvml::devices();
-                let name = names.into_iter().find(|(_, u)| u == uuid).map_or("GPU".to_owned(), |(name, _)| name);
+                let name = names
+                    .into_iter()
+                    .find(|(_, u)| u == uuid)
+                    .map_or("GPU".to_owned(), |(name, _)| name);
                 format!("cuda:{index}: {name}")
             }
         }
@@ -97,7 +104,11 @@ impl Device {
 /// The processor's name.
 pub fn processor() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = info.lines().find_map(|l| l.strip_prefix("model name")?.split_once(':').map(|(_, n)| n.trim().to_owned()));
+    let name = info.lines().find_map(|l| {
+        l.strip_prefix("model name")?
+            .split_once(':')
+            .map(|(_, n)| n.trim().to_owned())
+    });
     name.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }
 
@@ -127,7 +138,12 @@ mod tests {
     fn names_are_read_and_wrong_ones_named() {
         assert_eq!("cuda:3".parse(), Ok(DeviceChoice::Cuda(3)));
         assert_eq!("cpu".parse(), Ok(DeviceChoice::Cpu));
-        assert!("gpu".parse::<DeviceChoice>().unwrap_err().contains("'gpu' is not a device"));
+        assert!(
+            "gpu"
+                .parse::<DeviceChoice>()
+                .unwrap_err()
+                .contains("'gpu' is not a device")
+        );
         assert!(DeviceChoice::Cpu.find().is_ok());
         assert!(Device::Cpu.describe().contains("threads"));
     }

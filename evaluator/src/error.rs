@@ -16,7 +16,9 @@ pub enum EvaluationError {
     #[error(transparent)]
     Data(#[from] DataError),
     /// The data is not the study's.
-    #[error("the data has fingerprint {found}, but the study was made with {expected}; restore the file or make a new study")]
+    #[error(
+        "the data has fingerprint {found}, but the study was made with {expected}; restore the file or make a new study"
+    )]
     OtherData {
         /// Fingerprint of the data here.
         found: String,
@@ -24,7 +26,9 @@ pub enum EvaluationError {
         expected: String,
     },
     /// The loss became infinite or not a number.
-    #[error("the training loss was not a number at step {step}; use a learning_rate below {learning_rate} or a smaller gradient_clip")]
+    #[error(
+        "the training loss was not a number at step {step}; use a learning_rate below {learning_rate} or a smaller gradient_clip"
+    )]
     NotANumber {
         /// The step.
         step: u64,
@@ -73,13 +77,17 @@ impl EvaluationError {
     pub fn kind(&self) -> Option<FailureKind> {
         Some(match self {
             EvaluationError::Cancelled => return None,
-            EvaluationError::Data(_) | EvaluationError::OtherData { .. } | EvaluationError::Invalid(_) => FailureKind::Data,
+            EvaluationError::Data(_) | EvaluationError::OtherData { .. } | EvaluationError::Invalid(_) => {
+                FailureKind::Data
+            }
             EvaluationError::NotANumber { .. } => FailureKind::NotANumber,
             EvaluationError::Inert(_) => FailureKind::Inert,
-            EvaluationError::Disk { .. } | EvaluationError::Bundle(BundleError::File { .. }) => FailureKind::Disk,
+            EvaluationError::Disk { .. } | EvaluationError::Bundle(BundleError::File { .. }) => {
+                FailureKind::Disk
+            }
             EvaluationError::Bundle(_) | EvaluationError::Device(_) | EvaluationError::Miscounted { .. } => {
                 FailureKind::Crash
-            },
+            }
         })
     }
 }

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use burn::{module::AutodiffModule, tensor::backend::AutodiffBackend};
@@ -22,7 +22,7 @@ use crate::{
     energy,
     memory::process_peak_bytes,
     meters::{Subject, TrainingRun, measure},
-    model::{Decoder, Initial, ModelPlan},
+    model::{Decoder, Initial, ModelPlan, make_trainable},
     ops::Ops,
     plan::{Budget, IMPORTANCE_BATCHES, Plan},
     techniques::{
@@ -75,7 +75,11 @@ impl Facts {
 ///
 /// # Errors
 /// [`EvaluationError`] where either cannot be had.
-pub fn load_data(data: &DataSpec, base: Option<&Path>, access: &DataAccess) -> Result<(Dataset, Option<Served>), EvaluationError> {
+pub fn load_data(
+    data: &DataSpec,
+    base: Option<&Path>,
+    access: &DataAccess,
+) -> Result<(Dataset, Option<Served>), EvaluationError> {
     let served = match base {
         Some(path) => {
             let dir = access.resolve(&path.display().to_string())?;
@@ -91,11 +95,16 @@ pub fn load_data(data: &DataSpec, base: Option<&Path>, access: &DataAccess) -> R
             ));
         }
         let file = base.join("tokenizer.json");
-        spec.options.insert("tokenizer".into(), Value::Text(format!("file:{}", file.display())));
+        spec.options.insert(
+            "tokenizer".into(),
+            Value::Text(format!("file:{}", file.display())),
+        );
     }
     let dataset = Dataset::load(&spec, access)?;
     if served.as_ref().is_some_and(|s| s.quantization.is_some()) {
-        return Err(EvaluationError::Invalid("the base is packed to few bits; start from a 32-bit model".into()));
+        return Err(EvaluationError::Invalid(
+            "the base is packed to few bits; start from a 32-bit model".into(),
+        ));
     }
     Ok((dataset, served))
 }
@@ -106,7 +115,10 @@ pub fn load_data(data: &DataSpec, base: Option<&Path>, access: &DataAccess) -> R
 /// [`EvaluationError`] where either cannot be had.
 pub fn inspect(data: &DataSpec, base: Option<&Path>, access: &DataAccess) -> Result<Facts, EvaluationError> {
     let (dataset, served) = load_data(data, base, access)?;
-    Ok(Facts { data: dataset.facts().clone(), base: served.map(|s| s.model) })
+    Ok(Facts {
+        data: dataset.facts().clone(),
+        base: served.map(|s| s.model),
+    })
 }
 
 /// Evaluates on the backend `A`; see [`crate::evaluate`].
@@ -121,41 +133,74 @@ where
     A::InnerBackend: Ops,
 {
     let started = Instant::now();
-    events.progress(Progress { phase: "load".into(), ..Progress::default() });
+    events.progress(Progress {
+        phase: "load".into(),
+        ..Progress::default()
+    });
     let base = job.config.base.as_ref().map(|b| PathBuf::from(&b.path));
     let (data, base_served) = load_data(&job.config.data, base.as_deref(), &job.access)?;
-    if let Some(expected) = job.expected_fingerprint.as_ref().filter(|f| **f != data.fingerprint) {
-        return Err(EvaluationError::OtherData { found: data.fingerprint.clone(), expected: expected.clone() });
+    if let Some(expected) = job
+        .expected_fingerprint
+        .as_ref()
+        .filter(|f| **f != data.fingerprint)
+    {
+        return Err(EvaluationError::OtherData {
+            found: data.fingerprint.clone(),
+            expected: expected.clone(),
+        });
     }
-    let plan = Plan::read(&job.config, data.vocab, base_served.as_ref().map(|s| &s.model)).map_err(EvaluationError::Invalid)?;
+    let plan = Plan::read(&job.config, data.vocab, base_served.as_ref().map(|s| &s.model))
+        .map_err(EvaluationError::Invalid)?;
     data.check_context(plan.training.context)?;
     prepare_folder(job)?;
 
     let mut source = energy::open(device.gpu_uuid());
-    let trainer = Trainer { job, plan: &plan, data: &data, checkpoints: job.work_dir.join("checkpoint") };
+    let trainer = Trainer {
+        job,
+        plan: &plan,
+        data: &data,
+        checkpoints: job.work_dir.join("checkpoint"),
+    };
     let start = |plan: &ModelPlan| -> Result<Decoder<A>, EvaluationError> {
         Ok(match &base {
             Some(path) => {
-                let (model, _) = bundle::read_model::<A::InnerBackend>(&job.access.resolve(&path.display().to_string())?, backend)?;
-                Decoder::from_inner(model)
+                let (model, _) = bundle::read_model::<A::InnerBackend>(
+                    &job.access.resolve(&path.display().to_string())?,
+                    backend,
+                )?;
+                let mut model = Decoder::from_inner(model);
+                make_trainable(&mut model);
+                model
             }
             None => Decoder::new(plan, job.seed, backend),
         })
     };
     let (model, record) = trainer.run::<A>(start, backend, source.as_mut(), events)?;
 
-    events.progress(Progress { phase: "export".into(), ..Progress::default() });
-    let training = TrainingRun { record, peak_bytes: process_peak_bytes() };
+    events.progress(Progress {
+        phase: "export".into(),
+        ..Progress::default()
+    });
+    let training = TrainingRun {
+        record,
+        peak_bytes: process_peak_bytes(),
+    };
     let mut model = model.valid();
     if let Some(packing) = plan.quantization {
         quantization::quantize(&mut model, packing);
     }
-    let served = Served { model: plan.served.clone(), quantization: plan.quantization };
+    let served = Served {
+        model: plan.served.clone(),
+        quantization: plan.quantization,
+    };
     let dir = job.work_dir.join("bundle");
     bundle::write_model(&mut model, &served, &data.tokenizer, &dir)?;
     drop(model);
 
-    events.progress(Progress { phase: "measure".into(), ..Progress::default() });
+    events.progress(Progress {
+        phase: "measure".into(),
+        ..Progress::default()
+    });
     let (model, _) = bundle::read_model::<A::InnerBackend>(&dir, backend)?;
     let mut subject = Subject {
         model: &model,
@@ -169,8 +214,14 @@ where
     };
     let measurements = measure(&mut subject)?;
     let activity = counter::activity();
-    if let Some(idle) = plan.expected_activity().into_iter().find(|name| activity.get(*name).copied().unwrap_or(0) == 0) {
-        return Err(EvaluationError::Inert(format!("a technique was on and did nothing: counter '{idle}' is 0")));
+    if let Some(idle) = plan
+        .expected_activity()
+        .into_iter()
+        .find(|name| activity.get(*name).copied().unwrap_or(0) == 0)
+    {
+        return Err(EvaluationError::Inert(format!(
+            "a technique was on and did nothing: counter '{idle}' is 0"
+        )));
     }
     let mut provenance = provenance(job, device, &data, &served);
     provenance.insert("training_steps".into(), record.steps.to_string());
@@ -195,7 +246,10 @@ where
 /// Empties the folder where it belongs to another job, so that no foreign checkpoint is resumed.
 fn prepare_folder(job: &Job) -> Result<(), EvaluationError> {
     let dir = &job.work_dir;
-    let failed = |source| EvaluationError::Disk { path: dir.display().to_string(), source };
+    let failed = |source| EvaluationError::Disk {
+        path: dir.display().to_string(),
+        source,
+    };
     let identity = serde_json::to_vec(&(&job.config, job.seed)).expect("plain data serialises");
     let identity = fingerprint(&identity);
     let file = dir.join("job");
@@ -208,7 +262,9 @@ fn prepare_folder(job: &Job) -> Result<(), EvaluationError> {
             fs::remove_dir_all(leftover).map_err(failed)?;
         }
     }
-    fs::create_dir_all(dir).and_then(|()| fs::write(file, identity)).map_err(failed)
+    fs::create_dir_all(dir)
+        .and_then(|()| fs::write(file, identity))
+        .map_err(failed)
 }
 
 fn provenance(job: &Job, device: &Device, data: &Dataset, served: &Served) -> BTreeMap<String, String> {
@@ -233,7 +289,11 @@ fn summary(model: &ModelPlan, served: &Served) -> String {
     let layer = model.layers.first();
     let attention = layer.map_or("no", |l| l.attention.core.name());
     let networks = layer.map_or(1, |l| l.feed_forward.networks());
-    let mixture = if networks > 1 { format!(", {networks} experts") } else { String::new() };
+    let mixture = if networks > 1 {
+        format!(", {networks} experts")
+    } else {
+        String::new()
+    };
     let bits = served.quantization.map_or(32, |q| q.bits);
     format!(
         "A decoder of {} layers and width {} with {attention} attention{mixture}, {bits}-bit weights.",
@@ -249,6 +309,9 @@ struct Trainer<'a> {
     data: &'a Dataset,
     checkpoints: PathBuf,
 }
+
+/// Time between two checkpoints: what a killed worker loses at most.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(15);
 
 const MAIN: &str = "train";
 const RECOVERY: &str = "recover";
@@ -274,14 +337,21 @@ impl Trainer<'_> {
             plan: &plan.training,
             budget,
             batches,
-            checkpoints: Some(&self.checkpoints),
+            checkpoints: &self.checkpoints,
+            checkpoint_every: CHECKPOINT_EVERY,
             earlier,
         };
         if let Some(checkpoint) = resumed.take_if(|c| c.phase == RECOVERY) {
             let earlier = checkpoint.earlier;
             let budget = Budget::Steps(checkpoint.total_steps);
             let model = Decoder::new(&plan.served, self.job.seed, backend);
-            let (model, record) = train(model, &stretch(RECOVERY, budget, earlier), Some(checkpoint), energy, events)?;
+            let (model, record) = train(
+                model,
+                &stretch(RECOVERY, budget, earlier),
+                Some(checkpoint),
+                energy,
+                events,
+            )?;
             return Ok((model, earlier.and(record)));
         }
         let mut model = start(&plan.model)?;
@@ -297,9 +367,14 @@ impl Trainer<'_> {
         if matches!(plan.fine_tuning, Some(FineTuning::Lora(_))) {
             lora::merge(&mut model);
         }
-        let Some(pruning) = plan.pruning else { return Ok((model, record)) };
+        let Some(pruning) = plan.pruning else {
+            return Ok((model, record));
+        };
 
-        events.progress(Progress { phase: "prune".into(), ..Progress::default() });
+        events.progress(Progress {
+            phase: "prune".into(),
+            ..Progress::default()
+        });
         let (importance, macs) = counter::count_macs(|| self.importance(&mut model, &batches, pruning));
         record.macs += macs;
         pruning::shrink(&mut model, &plan.served, &importance);
@@ -312,7 +387,12 @@ impl Trainer<'_> {
         Ok((model, record))
     }
 
-    fn importance<A>(&self, model: &mut Decoder<A>, batches: &Batches, plan: pruning::PruningPlan) -> pruning::Importance
+    fn importance<A>(
+        &self,
+        model: &mut Decoder<A>,
+        batches: &Batches,
+        plan: pruning::PruningPlan,
+    ) -> pruning::Importance
     where
         A: AutodiffBackend + Ops,
     {
@@ -325,7 +405,13 @@ impl Trainer<'_> {
         for step in 0..IMPORTANCE_BATCHES {
             // batches of their own, after any that training reaches
             let (_, batch_gradients) = gradients(model, batches, u64::MAX / 2 + step);
-            sum = Some(pruning::add_taylor_batch(sum, model, &batch_gradients, depth, share));
+            sum = Some(pruning::add_taylor_batch(
+                sum,
+                model,
+                &batch_gradients,
+                depth,
+                share,
+            ));
         }
         sum.unwrap_or(pruning::Importance { layers: vec![] })
     }

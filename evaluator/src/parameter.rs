@@ -20,7 +20,12 @@ pub(crate) fn float(name: &str, doc: &str, low: f64, high: f64, default: f64) ->
 pub(crate) fn choice<V: Into<Value> + Clone>(name: &str, doc: &str, choices: &[V]) -> ParameterInfo {
     let choices: Vec<Value> = choices.iter().cloned().map(Into::into).collect();
     let default = choices[0].clone();
-    declare(name, doc, Domain::categorical(choices).expect("declared choices differ"), default)
+    declare(
+        name,
+        doc,
+        Domain::categorical(choices).expect("declared choices differ"),
+        default,
+    )
 }
 
 fn declare(name: &str, doc: &str, allowed: Domain, default: Value) -> ParameterInfo {
@@ -70,7 +75,11 @@ pub(crate) struct Values<'a>(pub(crate) &'a BTreeMap<String, Value>);
 impl<'a> Values<'a> {
     /// A whole number; 0 where the parameter has no meaning here.
     pub(crate) fn int(&self, name: &str) -> usize {
-        self.0.get(name).and_then(Value::as_i64).and_then(|i| usize::try_from(i).ok()).unwrap_or(0)
+        self.0
+            .get(name)
+            .and_then(Value::as_i64)
+            .and_then(|i| usize::try_from(i).ok())
+            .unwrap_or(0)
     }
 
     /// A real number; 0 where the parameter has no meaning here.

@@ -73,32 +73,95 @@ pub(crate) fn parameters() -> Vec<ParameterInfo> {
     let log = |low, high| Domain::float(low, high, true, None).expect("not empty");
     let steps = |low, high, step| Domain::int(low, high, false, step).expect("not empty");
     let model = [
-        int("context", "tokens of a sequence, in training and serving", 1, 1 << 20, 128).unit("tokens"),
+        int(
+            "context",
+            "tokens of a sequence, in training and serving",
+            1,
+            1 << 20,
+            128,
+        )
+        .unit("tokens"),
         int("layers", "blocks", 1, 256, 2).search(steps(1, 6, 1)),
-        int("width", "components of the residual stream; heads must divide it", 2, 16_384, 128).search(steps(64, 256, 32)),
+        int(
+            "width",
+            "components of the residual stream; heads must divide it",
+            2,
+            16_384,
+            128,
+        )
+        .search(steps(64, 256, 32)),
     ];
     let training = [
-        float("training_time", "training budget in wall time; 0 to go by tokens", 0.0, 1e7, 0.0).unit("s"),
-        int("tokens", "training budget in tokens", 1, 1 << 50, 1_000_000).unit("tokens").when("training_time == 0"),
+        float(
+            "training_time",
+            "training budget in wall time; 0 to go by tokens",
+            0.0,
+            1e7,
+            0.0,
+        )
+        .unit("s"),
+        int("tokens", "training budget in tokens", 1, 1 << 50, 1_000_000)
+            .unit("tokens")
+            .when("training_time == 0"),
         int("batch", "sequences of one step", 1, 65_536, 16).unit("sequences"),
         float("learning_rate", "highest learning rate", 1e-7, 1.0, 1e-3).search(log(3e-4, 1e-2)),
-        float("warmup", "share of the steps in which the learning rate rises", 0.0, 0.9, 0.05),
-        float("final_rate", "last learning rate over the highest one, by a cosine", 0.0, 1.0, 0.1),
+        float(
+            "warmup",
+            "share of the steps in which the learning rate rises",
+            0.0,
+            0.9,
+            0.05,
+        ),
+        float(
+            "final_rate",
+            "last learning rate over the highest one, by a cosine",
+            0.0,
+            1.0,
+            0.1,
+        ),
         float("weight_decay", "decay of matrices (AdamW)", 0.0, 10.0, 0.1),
-        float("gradient_clip", "largest norm of the whole gradient", 1e-3, 1e6, 1.0),
-        int("validation_tokens", "held-out tokens that the loss is measured on, at most", 1, 1 << 40, 131_072)
-            .unit("tokens"),
+        float(
+            "gradient_clip",
+            "largest norm of the whole gradient",
+            1e-3,
+            1e6,
+            1.0,
+        ),
+        int(
+            "validation_tokens",
+            "held-out tokens that the loss is measured on, at most",
+            1,
+            1 << 40,
+            131_072,
+        )
+        .unit("tokens"),
     ];
     let group = |name: &str, list: Vec<ParameterInfo>| {
         let name = name.to_owned();
-        list.into_iter().map(move |p| ParameterInfo { group: name.clone(), ..p })
+        list.into_iter().map(move |p| ParameterInfo {
+            group: name.clone(),
+            ..p
+        })
     };
-    group("model", model.to_vec()).chain(group("training", training.to_vec())).collect()
+    group("model", model.to_vec())
+        .chain(group("training", training.to_vec()))
+        .collect()
 }
 
 /// Names of the parameters that a base checkpoint fixes.
 pub fn fixed_by_base() -> &'static [&'static str] {
-    &["layers", "width", "heads", "kv_heads", "attention", "window", "linear_chunk", "ffn_ratio", "experts", "top_k"]
+    &[
+        "layers",
+        "width",
+        "heads",
+        "kv_heads",
+        "attention",
+        "window",
+        "linear_chunk",
+        "ffn_ratio",
+        "experts",
+        "top_k",
+    ]
 }
 
 impl Plan {
@@ -110,7 +173,10 @@ impl Plan {
         let values = Values(&config.values);
         let context = values.int("context");
         let model = match base {
-            Some(base) => ModelPlan { context, ..base.clone() },
+            Some(base) => ModelPlan {
+                context,
+                ..base.clone()
+            },
             None => read_model(values, vocabulary, context)?,
         };
         if base.is_some_and(|base| base.vocabulary != vocabulary) {
@@ -129,7 +195,10 @@ impl Plan {
         if let FineTuning::Lora(lora) = fine_tuning
             && lora.rank > model.width
         {
-            return Err(format!("lora_rank {} is above width {}; use a smaller rank", lora.rank, model.width));
+            return Err(format!(
+                "lora_rank {} is above width {}; use a smaller rank",
+                lora.rank, model.width
+            ));
         }
         let (batch, seconds) = (values.int("batch"), values.float("training_time"));
         let budget = if seconds > 0.0 {
@@ -164,7 +233,12 @@ impl Plan {
 
     /// Counters that are above zero once every technique that is on has done its work.
     pub fn expected_activity(&self) -> Vec<&'static str> {
-        let mut names: Vec<&str> = self.model.layers.iter().filter_map(|l| l.attention.core.activity()).collect();
+        let mut names: Vec<&str> = self
+            .model
+            .layers
+            .iter()
+            .filter_map(|l| l.attention.core.activity())
+            .collect();
         names.dedup();
         if self.model.layers.iter().any(|l| l.feed_forward.networks() > 1) {
             names.push("expert_rows_dispatched");
@@ -184,20 +258,27 @@ impl Plan {
 
     /// Which weights the main training changes; `None` where there is no training.
     pub fn trainable(&self) -> Option<Trainable> {
-        self.fine_tuning.map_or(Some(Trainable::All), |method| method.trainable())
+        self.fine_tuning
+            .map_or(Some(Trainable::All), |method| method.trainable())
     }
 
     /// Optimizer steps of the recovery after pruning, for a main training of `steps`.
     pub fn recovery_steps(&self, steps: u64) -> u64 {
         let share = self.pruning.map_or(0.0, |p| p.recovery);
-        if share > 0.0 { ((share * steps as f64).round() as u64).max(1) } else { 0 }
+        if share > 0.0 {
+            ((share * steps as f64).round() as u64).max(1)
+        } else {
+            0
+        }
     }
 
     /// FLOPs of the whole training for a main training of `steps`: training, judging importance, recovery.
     pub fn training_flops(&self, steps: u64) -> u64 {
         let TrainingPlan { batch, context, .. } = self.training;
         let pass = |model: &ModelPlan, trainable| model.training_pass(batch, context, trainable).total();
-        let main = self.trainable().map_or(0, |trainable| steps * pass(&self.model, trainable));
+        let main = self
+            .trainable()
+            .map_or(0, |trainable| steps * pass(&self.model, trainable));
         let judged = match self.pruning {
             Some(p) if p.judges_by_gradient() => IMPORTANCE_BATCHES * pass(&self.model, Trainable::All),
             _ => 0,
@@ -210,10 +291,19 @@ impl Plan {
         let bytes = bundle::served_bytes(&self.served, self.quantization, facts.tokenizer_bytes as u64);
         let mut known = BTreeMap::from([
             ("parameters".to_owned(), self.served.parameters() as f64),
-            ("active_parameters".to_owned(), self.served.active_parameters() as f64),
-            ("inference_flops_per_token".to_owned(), self.served.inference_flops_per_token()),
+            (
+                "active_parameters".to_owned(),
+                self.served.active_parameters() as f64,
+            ),
+            (
+                "inference_flops_per_token".to_owned(),
+                self.served.inference_flops_per_token(),
+            ),
             ("model_bytes".to_owned(), bytes as f64),
-            ("state_bytes_per_sequence".to_owned(), self.served.state_bytes() as f64),
+            (
+                "state_bytes_per_sequence".to_owned(),
+                self.served.state_bytes() as f64,
+            ),
         ]);
         if let Budget::Steps(steps) = self.training.budget {
             known.insert("training_flops".to_owned(), self.training_flops(steps) as f64);
@@ -238,8 +328,14 @@ impl Plan {
 fn read_model(values: Values, vocabulary: usize, context: usize) -> Result<ModelPlan, String> {
     let (width, heads) = (values.int("width"), values.int("heads"));
     if width % heads != 0 {
-        let near: Vec<String> = (1..=width).filter(|h| width % h == 0 && (width / h) % 2 == 0).map(|h| h.to_string()).collect();
-        return Err(format!("heads {heads} does not divide width {width}; use one of {}", near.join(", ")));
+        let near: Vec<String> = (1..=width)
+            .filter(|h| width % h == 0 && (width / h) % 2 == 0)
+            .map(|h| h.to_string())
+            .collect();
+        return Err(format!(
+            "heads {heads} does not divide width {width}; use one of {}",
+            near.join(", ")
+        ));
     }
     let depth = width / heads;
     if depth % 2 != 0 {
@@ -252,11 +348,15 @@ fn read_model(values: Values, vocabulary: usize, context: usize) -> Result<Model
         n => n,
     };
     if heads % kv_heads != 0 {
-        return Err(format!("kv_heads {kv_heads} does not divide heads {heads}; use a divisor of heads, or 0 for all"));
+        return Err(format!(
+            "kv_heads {kv_heads} does not divide heads {heads}; use a divisor of heads, or 0 for all"
+        ));
     }
     let (experts, top_k) = (values.int("experts"), values.int("top_k"));
     if experts > 1 && top_k > experts {
-        return Err(format!("top_k {top_k} is above experts {experts}; use at most {experts}"));
+        return Err(format!(
+            "top_k {top_k} is above experts {experts}; use at most {experts}"
+        ));
     }
     let core = Core::read(values);
     if let Some(window) = core.window().filter(|w| *w >= context) {
@@ -264,16 +364,33 @@ fn read_model(values: Values, vocabulary: usize, context: usize) -> Result<Model
             "window {window} is not below context {context}, so it would be full attention; use a smaller window or attention = 'full'"
         ));
     }
-    let attention = AttentionPlan { heads, kv_heads, depth, core };
-    let layer = LayerPlan { attention, feed_forward: FeedForwardPlan::read(values, width) };
-    Ok(ModelPlan { vocabulary, context, width, layers: vec![layer; values.int("layers")] })
+    let attention = AttentionPlan {
+        heads,
+        kv_heads,
+        depth,
+        core,
+    };
+    let layer = LayerPlan {
+        attention,
+        feed_forward: FeedForwardPlan::read(values, width),
+    };
+    Ok(ModelPlan {
+        vocabulary,
+        context,
+        width,
+        layers: vec![layer; values.int("layers")],
+    })
 }
 
 /// Where a study opens or fixes what its base fixes: one sentence for each.
 pub fn conflicts_with_base<'a>(names: impl Iterator<Item = &'a String>) -> Vec<(String, String)> {
     names
         .filter(|name| fixed_by_base().contains(&name.as_str()))
-        .map(|name| (name.clone(), format!("'{name}' is fixed by the checkpoint of [base]; remove it")))
+        .map(|name| {
+            (
+                name.clone(),
+                format!("'{name}' is fixed by the checkpoint of [base]; remove it"),
+            )
+        })
         .collect()
 }
-

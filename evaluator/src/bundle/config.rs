@@ -84,7 +84,10 @@ pub(super) fn to_json(served: &Served) -> String {
             config.insert("num_experts_per_tok".into(), json!(moe.top_k));
         }
     }
-    config.insert("parsimony".into(), serde_json::to_value(served).expect("plain data serialises"));
+    config.insert(
+        "parsimony".into(),
+        serde_json::to_value(served).expect("plain data serialises"),
+    );
     let mut text = serde_json::to_string_pretty(&Value::Object(config)).expect("plain data serialises");
     text.push('\n');
     text
@@ -97,25 +100,37 @@ pub(super) fn to_json(served: &Served) -> String {
 pub fn served_from_json(text: &str) -> Result<Served, String> {
     let config: Value = serde_json::from_str(text).map_err(|e| format!("it is not JSON ({e})"))?;
     if let Some(own) = config.get("parsimony") {
-        return serde_json::from_value(own.clone()).map_err(|e| format!("its key 'parsimony' cannot be read ({e})"));
+        return serde_json::from_value(own.clone())
+            .map_err(|e| format!("its key 'parsimony' cannot be read ({e})"));
     }
     let model_type = config.get("model_type").and_then(Value::as_str).unwrap_or("");
     if !matches!(model_type, "llama" | "mistral") {
-        return Err(format!("model_type '{model_type}' is not one of llama, mistral, or an exported bundle"));
+        return Err(format!(
+            "model_type '{model_type}' is not one of llama, mistral, or an exported bundle"
+        ));
     }
     let number = |key: &str| {
         let n = config.get(key).and_then(Value::as_u64).map(|n| n as usize);
         n.ok_or_else(|| format!("its key '{key}' is missing or not a whole number"))
     };
-    for (key, expected) in [("tie_word_embeddings", true), ("attention_bias", false), ("mlp_bias", false)] {
+    for (key, expected) in [
+        ("tie_word_embeddings", true),
+        ("attention_bias", false),
+        ("mlp_bias", false),
+    ] {
         let given = config.get(key).and_then(Value::as_bool).unwrap_or(false);
         if given != expected {
             return Err(format!("'{key}' is {given}, and only {expected} can be served"));
         }
     }
-    let theta = config.get("rope_theta").and_then(Value::as_f64).unwrap_or(ROPE_THETA);
+    let theta = config
+        .get("rope_theta")
+        .and_then(Value::as_f64)
+        .unwrap_or(ROPE_THETA);
     if theta != ROPE_THETA || config.get("rope_scaling").is_some_and(|v| !v.is_null()) {
-        return Err(format!("rotary positions with rope_theta {theta} or scaling cannot be served, only {ROPE_THETA}"));
+        return Err(format!(
+            "rotary positions with rope_theta {theta} or scaling cannot be served, only {ROPE_THETA}"
+        ));
     }
     let (width, heads) = (number("hidden_size")?, number("num_attention_heads")?);
     let core = match config.get("sliding_window").and_then(Value::as_u64) {
@@ -128,12 +143,23 @@ pub fn served_from_json(text: &str) -> Result<Served, String> {
         depth: number("head_dim").unwrap_or(width / heads.max(1)),
         core,
     };
-    let feed_forward = FeedForwardPlan::Dense { hidden: number("intermediate_size")? };
+    let feed_forward = FeedForwardPlan::Dense {
+        hidden: number("intermediate_size")?,
+    };
     let model = ModelPlan {
         vocabulary: number("vocab_size")?,
         context: number("max_position_embeddings")?,
         width,
-        layers: vec![LayerPlan { attention, feed_forward }; number("num_hidden_layers")?],
+        layers: vec![
+            LayerPlan {
+                attention,
+                feed_forward
+            };
+            number("num_hidden_layers")?
+        ],
     };
-    Ok(Served { model, quantization: None })
+    Ok(Served {
+        model,
+        quantization: None,
+    })
 }

@@ -20,7 +20,10 @@ pub(super) struct Entry {
 
 /// Bytes of `config.json`, `model.safetensors` and `tokenizer.json`.
 pub fn served_bytes(model: &ModelPlan, quantization: Option<QuantizationPlan>, tokenizer_bytes: u64) -> u64 {
-    let served = Served { model: model.clone(), quantization };
+    let served = Served {
+        model: model.clone(),
+        quantization,
+    };
     to_json(&served).len() as u64 + file_bytes(entries(&served)) + tokenizer_bytes
 }
 
@@ -34,11 +37,20 @@ fn file_bytes(mut entries: Vec<Entry>) -> u64 {
         .map(|e| {
             let begin = offset;
             offset += e.shape.iter().product::<usize>() * e.dtype.bitsize() / 8;
-            (e.name, TensorInfo { dtype: e.dtype, shape: e.shape, data_offsets: (begin, offset) })
+            (
+                e.name,
+                TensorInfo {
+                    dtype: e.dtype,
+                    shape: e.shape,
+                    data_offsets: (begin, offset),
+                },
+            )
         })
         .collect();
     let header = Metadata::new(None, tensors).expect("offsets follow one another");
-    let header = serde_json::to_string(&header).expect("plain data serialises").len();
+    let header = serde_json::to_string(&header)
+        .expect("plain data serialises")
+        .len();
     8 + header.next_multiple_of(8) as u64 + offset as u64
 }
 
@@ -47,9 +59,17 @@ pub(super) fn entries(served: &Served) -> Vec<Entry> {
     let model = &served.model;
     let width = model.width;
     let mut entries = vec![];
-    let matrix = |entries: &mut Vec<Entry>, path: &str, rows: usize, columns: usize, packing: Option<QuantizationPlan>| {
+    let matrix = |entries: &mut Vec<Entry>,
+                  path: &str,
+                  rows: usize,
+                  columns: usize,
+                  packing: Option<QuantizationPlan>| {
         let mut add = |suffix: &str, dtype, columns| {
-            entries.push(Entry { name: format!("{path}.{suffix}"), dtype, shape: vec![rows, columns] });
+            entries.push(Entry {
+                name: format!("{path}.{suffix}"),
+                dtype,
+                shape: vec![rows, columns],
+            });
         };
         match packing.map(|p| p.shape(rows, columns)) {
             None => add("weight", Dtype::F32, columns),
@@ -61,19 +81,40 @@ pub(super) fn entries(served: &Served) -> Vec<Entry> {
         }
     };
     let vector = |entries: &mut Vec<Entry>, path: &str| {
-        entries.push(Entry { name: format!("{path}.weight"), dtype: Dtype::F32, shape: vec![width] });
+        entries.push(Entry {
+            name: format!("{path}.weight"),
+            dtype: Dtype::F32,
+            shape: vec![width],
+        });
     };
     let packing = served.quantization;
-    matrix(&mut entries, "model.embed_tokens", model.vocabulary, width, packing);
+    matrix(
+        &mut entries,
+        "model.embed_tokens",
+        model.vocabulary,
+        width,
+        packing,
+    );
     for (i, layer) in model.layers.iter().enumerate() {
         let path = format!("model.layers.{i}");
-        let (queries, keys) =
-            (layer.attention.heads * layer.attention.depth, layer.attention.kv_heads * layer.attention.depth);
+        let (queries, keys) = (
+            layer.attention.heads * layer.attention.depth,
+            layer.attention.kv_heads * layer.attention.depth,
+        );
         vector(&mut entries, &format!("{path}.input_layernorm"));
-        for (name, rows, columns) in
-            [("q_proj", queries, width), ("k_proj", keys, width), ("v_proj", keys, width), ("o_proj", width, queries)]
-        {
-            matrix(&mut entries, &format!("{path}.self_attn.{name}"), rows, columns, packing);
+        for (name, rows, columns) in [
+            ("q_proj", queries, width),
+            ("k_proj", keys, width),
+            ("v_proj", keys, width),
+            ("o_proj", width, queries),
+        ] {
+            matrix(
+                &mut entries,
+                &format!("{path}.self_attn.{name}"),
+                rows,
+                columns,
+                packing,
+            );
         }
         vector(&mut entries, &format!("{path}.post_attention_layernorm"));
         let hidden = layer.feed_forward.hidden();
@@ -83,12 +124,23 @@ pub(super) fn entries(served: &Served) -> Vec<Entry> {
             matrix(&mut entries, &format!("{path}.{down}"), width, hidden, packing);
         };
         match &layer.feed_forward {
-            FeedForwardPlan::Dense { .. } => network(&format!("{path}.mlp"), ["gate_proj", "up_proj", "down_proj"]),
+            FeedForwardPlan::Dense { .. } => {
+                network(&format!("{path}.mlp"), ["gate_proj", "up_proj", "down_proj"])
+            }
             FeedForwardPlan::Moe(moe) => {
                 for e in 0..moe.experts {
-                    network(&format!("{path}.block_sparse_moe.experts.{e}"), ["w1", "w3", "w2"]);
+                    network(
+                        &format!("{path}.block_sparse_moe.experts.{e}"),
+                        ["w1", "w3", "w2"],
+                    );
                 }
-                matrix(&mut entries, &format!("{path}.block_sparse_moe.gate"), moe.experts, width, None);
+                matrix(
+                    &mut entries,
+                    &format!("{path}.block_sparse_moe.gate"),
+                    moe.experts,
+                    width,
+                    None,
+                );
             }
         }
     }

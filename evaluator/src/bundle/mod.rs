@@ -23,8 +23,14 @@ use crate::{
 };
 
 /// Files of a bundle, in the order in which they are written.
-pub const FILES: [&str; 6] =
-    ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "parsimony.json", "README.md"];
+pub const FILES: [&str; 6] = [
+    "config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "parsimony.json",
+    "README.md",
+];
 
 /// The files without which the model cannot be served; their bytes are its size.
 pub const SERVING_FILES: [&str; 3] = ["config.json", "model.safetensors", "tokenizer.json"];
@@ -60,7 +66,10 @@ impl BundleError {
     }
 
     fn content(path: &Path, reason: impl ToString) -> BundleError {
-        BundleError::Content { path: path.display().to_string(), reason: reason.to_string() }
+        BundleError::Content {
+            path: path.display().to_string(),
+            reason: reason.to_string(),
+        }
     }
 }
 
@@ -77,7 +86,11 @@ pub fn write_model<B: Ops>(
     fs::create_dir_all(dir).map_err(BundleError::file(dir))?;
     write(dir, "config.json", &config::to_json(served))?;
     write(dir, "tokenizer.json", &tokenizer.to_json())?;
-    write(dir, "tokenizer_config.json", "{\"tokenizer_class\": \"PreTrainedTokenizerFast\"}\n")?;
+    write(
+        dir,
+        "tokenizer_config.json",
+        "{\"tokenizer_class\": \"PreTrainedTokenizerFast\"}\n",
+    )?;
     weights::save(model, &dir.join("model.safetensors"))
 }
 
@@ -137,5 +150,7 @@ pub fn measured_bytes(dir: &Path) -> Result<u64, BundleError> {
 /// Writes a file whole or not at all.
 fn write(dir: &Path, name: &str, text: &str) -> Result<(), BundleError> {
     let (path, part) = (dir.join(name), dir.join(format!(".{name}.part")));
-    fs::write(&part, text).and_then(|()| fs::rename(&part, &path)).map_err(BundleError::file(&path))
+    fs::write(&part, text)
+        .and_then(|()| fs::rename(&part, &path))
+        .map_err(BundleError::file(&path))
 }

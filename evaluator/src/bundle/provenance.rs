@@ -38,9 +38,17 @@ pub(super) fn readme(p: &Provenance) -> String {
     text += "| metric | value | evidence | source |\n| --- | --- | --- | --- |\n";
     for m in &p.metrics {
         let unit = metric(&m.metric).map_or("", |known| known.unit);
-        let spread = m.spread.map(|s| format!(" ± {}", quantity::format(s, unit))).unwrap_or_default();
+        let spread = m
+            .spread
+            .map(|s| format!(" ± {}", quantity::format(s, unit)))
+            .unwrap_or_default();
         let value = quantity::format(m.value, unit);
-        text += &format!("| {} | {value}{spread} | {} | {} |\n", m.metric, m.evidence.label(), m.source);
+        text += &format!(
+            "| {} | {value}{spread} | {} | {} |\n",
+            m.metric,
+            m.evidence.label(),
+            m.source
+        );
     }
     text += "\n## Use it\n\n```sh\nparsimony generate . --prompt \"Once\"\nparsimony evaluate .\n```\n\n";
     match get("architecture") {

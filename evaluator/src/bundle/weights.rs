@@ -55,23 +55,51 @@ pub fn save<B: Ops>(model: &mut Decoder<B>, path: &Path) -> Result<(), BundleErr
     let mut tensors: Vec<(String, Outgoing)> = vec![];
     model.each_part("", &mut |name, part| {
         let mut add = |suffix: &str, dtype, shape: [usize; 2], bytes| {
-            tensors.push((format!("{name}.{suffix}"), Outgoing { dtype, shape: shape.to_vec(), bytes }));
+            tensors.push((
+                format!("{name}.{suffix}"),
+                Outgoing {
+                    dtype,
+                    shape: shape.to_vec(),
+                    bytes,
+                },
+            ));
         };
         match part {
             Part::Matrix(Matrix::Packed(packed)) | Part::Router(Matrix::Packed(packed)) => {
                 let host = packed.to_host();
                 let PackedShape { rows, .. } = host.shape;
-                add("codes", Dtype::I32, [rows, host.shape.words_per_row()], bytes_of(&host.words, |w| w.to_le_bytes()));
-                add("scales", Dtype::F16, [rows, host.shape.groups()], bytes_of(&host.scales, |s| s.to_le_bytes()));
-                add("zeros", Dtype::I32, [rows, host.shape.zero_words_per_row()], bytes_of(&host.zeros, |z| z.to_le_bytes()));
+                add(
+                    "codes",
+                    Dtype::I32,
+                    [rows, host.shape.words_per_row()],
+                    bytes_of(&host.words, |w| w.to_le_bytes()),
+                );
+                add(
+                    "scales",
+                    Dtype::F16,
+                    [rows, host.shape.groups()],
+                    bytes_of(&host.scales, |s| s.to_le_bytes()),
+                );
+                add(
+                    "zeros",
+                    Dtype::I32,
+                    [rows, host.shape.zero_words_per_row()],
+                    bytes_of(&host.zeros, |z| z.to_le_bytes()),
+                );
             }
             Part::Matrix(matrix) | Part::Router(matrix) => {
-                let weight = matrix.as_dense().expect("additions are merged before a model is exported");
+                let weight = matrix
+                    .as_dense()
+                    .expect("additions are merged before a model is exported");
                 add("weight", Dtype::F32, weight.dims(), floats(weight.into_data()));
             }
             Part::Vector(scale) => {
                 let values = scale.val();
-                let outgoing = Outgoing { dtype: Dtype::F32, shape: values.dims().to_vec(), bytes: floats(values.into_data()) };
+                let outgoing = Outgoing {
+                    dtype: Dtype::F32,
+                    shape: values.dims().to_vec(),
+                    bytes: floats(values.into_data()),
+                };
                 tensors.push((format!("{name}.weight"), outgoing));
             }
         }
@@ -82,8 +110,19 @@ pub fn save<B: Ops>(model: &mut Decoder<B>, path: &Path) -> Result<(), BundleErr
             safetensors::SafeTensorError::IoError(source) => source,
             other => std::io::Error::other(other.to_string()),
         };
-        BundleError::File { path: path.display().to_string(), source }
-    })
+        BundleError::File {
+            path: path.display().to_string(),
+            source,
+        }
+    })?;
+    // the format's writer makes files that only their owner can read
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644))
+            .map_err(BundleError::file(path))?;
+    }
+    Ok(())
 }
 
 fn floats(data: TensorData) -> Vec<u8> {
@@ -124,7 +163,10 @@ pub fn load<B: Ops>(served: &Served, path: &Path, device: &B::Device) -> Result<
             Part::Vector(scale) => {
                 let n = scale.dims()[0];
                 file.floats(&format!("{name}.weight"), &[n]).map(|values| {
-                    *scale = Param::from_tensor(Tensor::from_data(TensorData::new(values, [n]), (device, DType::F32)));
+                    *scale = Param::from_tensor(Tensor::from_data(
+                        TensorData::new(values, [n]),
+                        (device, DType::F32),
+                    ));
                 })
             }
         };
@@ -156,38 +198,77 @@ impl Incoming {
         }
         let mut header = vec![0u8; 8 + header_bytes as usize];
         header[..8].copy_from_slice(&length);
-        file.read_exact(&mut header[8..]).map_err(BundleError::file(path))?;
+        file.read_exact(&mut header[8..])
+            .map_err(BundleError::file(path))?;
         let metadata: safetensors::tensor::Metadata =
             serde_json::from_slice(&header[8..]).map_err(|e| BundleError::content(path, e))?;
-        let tensors: BTreeMap<String, TensorInfo> =
-            metadata.tensors().into_iter().map(|(name, info)| (name, info.clone())).collect();
+        let tensors: BTreeMap<String, TensorInfo> = metadata
+            .tensors()
+            .into_iter()
+            .map(|(name, info)| (name, info.clone()))
+            .collect();
         let data_start = 8 + header_bytes;
         if data_start + metadata.data_len() as u64 != size {
             return Err(BundleError::content(path, "it is cut short or too long"));
         }
-        Ok(Incoming { file, path: path.to_owned(), data_start, tensors })
+        Ok(Incoming {
+            file,
+            path: path.to_owned(),
+            data_start,
+            tensors,
+        })
     }
 
-    fn bytes(&mut self, name: &str, dtypes: &[Dtype], shape: &[usize]) -> Result<(Dtype, Vec<u8>), BundleError> {
+    fn bytes(
+        &mut self,
+        name: &str,
+        dtypes: &[Dtype],
+        shape: &[usize],
+    ) -> Result<(Dtype, Vec<u8>), BundleError> {
         let path = self.path.clone();
-        let info = self.tensors.get(name).ok_or_else(|| BundleError::content(&path, format!("tensor '{name}' is missing")))?;
+        let info = self
+            .tensors
+            .get(name)
+            .ok_or_else(|| BundleError::content(&path, format!("tensor '{name}' is missing")))?;
         if !dtypes.contains(&info.dtype) || info.shape != shape {
-            let found = format!("tensor '{name}' is {:?} {:?}, expected {:?} {shape:?}", info.dtype, info.shape, dtypes[0]);
+            let found = format!(
+                "tensor '{name}' is {:?} {:?}, expected {:?} {shape:?}",
+                info.dtype, info.shape, dtypes[0]
+            );
             return Err(BundleError::content(&path, found));
         }
         let (begin, end) = info.data_offsets;
         let mut bytes = vec![0u8; end - begin];
-        self.file.seek(SeekFrom::Start(self.data_start + begin as u64)).map_err(BundleError::file(&path))?;
-        self.file.read_exact(&mut bytes).map_err(BundleError::file(&path))?;
+        self.file
+            .seek(SeekFrom::Start(self.data_start + begin as u64))
+            .map_err(BundleError::file(&path))?;
+        self.file
+            .read_exact(&mut bytes)
+            .map_err(BundleError::file(&path))?;
         Ok((info.dtype, bytes))
     }
 
     fn floats(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, BundleError> {
         let (dtype, bytes) = self.bytes(name, &[Dtype::F32, Dtype::F16, Dtype::BF16], shape)?;
         Ok(match dtype {
-            Dtype::F32 => bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
-            Dtype::F16 => bytes.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
-            _ => bytes.as_chunks::<2>().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f32()).collect(),
+            Dtype::F32 => bytes
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|b| f32::from_le_bytes(*b))
+                .collect(),
+            Dtype::F16 => bytes
+                .as_chunks::<2>()
+                .0
+                .iter()
+                .map(|b| f16::from_le_bytes(*b).to_f32())
+                .collect(),
+            _ => bytes
+                .as_chunks::<2>()
+                .0
+                .iter()
+                .map(|b| half::bf16::from_le_bytes(*b).to_f32())
+                .collect(),
         })
     }
 
@@ -199,20 +280,52 @@ impl Incoming {
         device: &B::Device,
     ) -> Result<Matrix<B>, BundleError> {
         let values = self.floats(&format!("{name}.weight"), &[rows, columns])?;
-        Ok(Matrix::dense(Tensor::from_data(TensorData::new(values, [rows, columns]), (device, DType::F32))))
+        Ok(Matrix::dense(Tensor::from_data(
+            TensorData::new(values, [rows, columns]),
+            (device, DType::F32),
+        )))
     }
 
     fn packed(&mut self, name: &str, shape: PackedShape) -> Result<PackedWeights, BundleError> {
-        let words = |bytes: Vec<u8>| bytes.as_chunks::<4>().0.iter().map(|b| i32::from_le_bytes(*b)).collect();
-        let codes = self.bytes(&format!("{name}.codes"), &[Dtype::I32], &[shape.rows, shape.words_per_row()])?.1;
-        let scales = self.bytes(&format!("{name}.scales"), &[Dtype::F16], &[shape.rows, shape.groups()])?.1;
-        let zeros = self.bytes(&format!("{name}.zeros"), &[Dtype::I32], &[shape.rows, shape.zero_words_per_row()])?.1;
+        let words = |bytes: Vec<u8>| {
+            bytes
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|b| i32::from_le_bytes(*b))
+                .collect()
+        };
+        let codes = self
+            .bytes(
+                &format!("{name}.codes"),
+                &[Dtype::I32],
+                &[shape.rows, shape.words_per_row()],
+            )?
+            .1;
+        let scales = self
+            .bytes(
+                &format!("{name}.scales"),
+                &[Dtype::F16],
+                &[shape.rows, shape.groups()],
+            )?
+            .1;
+        let zeros = self
+            .bytes(
+                &format!("{name}.zeros"),
+                &[Dtype::I32],
+                &[shape.rows, shape.zero_words_per_row()],
+            )?
+            .1;
         Ok(PackedWeights {
             shape,
             words: words(codes),
-            scales: scales.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b)).collect(),
+            scales: scales
+                .as_chunks::<2>()
+                .0
+                .iter()
+                .map(|b| f16::from_le_bytes(*b))
+                .collect(),
             zeros: words(zeros),
         })
     }
 }
-

@@ -69,5 +69,13 @@ pub fn measure<T>(source: &mut dyn Source, work: impl FnOnce() -> T) -> Result<(
     let result = work();
     let seconds = started.elapsed().as_secs_f64();
     let joules = source.joules()? - before;
-    Ok((result, Reading { joules, seconds, evidence: source.evidence(), source: source.name() }))
+    Ok((
+        result,
+        Reading {
+            joules,
+            seconds,
+            evidence: source.evidence(),
+            source: source.name(),
+        },
+    ))
 }

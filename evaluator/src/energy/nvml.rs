@@ -28,7 +28,10 @@ enum Kind {
     /// Millijoules since the driver was loaded (Volta and later).
     Counter { start_mj: u64 },
     /// Power integrated by the trapezoid rule.
-    Power { joules: Arc<Mutex<f64>>, _stop: Sender<()> },
+    Power {
+        joules: Arc<Mutex<f64>>,
+        _stop: Sender<()>,
+    },
 }
 
 impl Nvml {
@@ -38,29 +41,45 @@ impl Nvml {
     /// A sentence: no driver, no such GPU, or neither counter nor power can be read.
     pub fn open(uuid: &str) -> Result<Nvml, String> {
         let nvml = nvml_wrapper::Nvml::init().map_err(|e| format!("NVML cannot be used: {e}"))?;
-        let device = nvml.device_by_uuid(uuid).map_err(|e| format!("NVML knows no GPU {uuid}: {e}"))?;
+        let device = nvml
+            .device_by_uuid(uuid)
+            .map_err(|e| format!("NVML knows no GPU {uuid}: {e}"))?;
         let reading = match device.total_energy_consumption() {
             Ok(start_mj) => Kind::Counter { start_mj },
             Err(_) => {
-                device.power_usage().map_err(|e| format!("GPU {uuid} tells neither energy nor power: {e}"))?;
+                device
+                    .power_usage()
+                    .map_err(|e| format!("GPU {uuid} tells neither energy nor power: {e}"))?;
                 integrate(uuid.to_owned())?
             }
         };
         drop(device);
-        Ok(Nvml { nvml, uuid: uuid.to_owned(), reading })
+        Ok(Nvml {
+            nvml,
+            uuid: uuid.to_owned(),
+            reading,
+        })
     }
 
     /// Name and UUID of every GPU; empty without a driver.
     pub fn devices() -> Vec<(String, String)> {
-        let Ok(nvml) = nvml_wrapper::Nvml::init() else { return vec![] };
+        let Ok(nvml) = nvml_wrapper::Nvml::init() else {
+            return vec![];
+        };
         let describe = |device: Device| Some((device.name().ok()?, device.uuid().ok()?));
-        (0..nvml.device_count().unwrap_or(0)).filter_map(|i| describe(nvml.device_by_index(i).ok()?)).collect()
+        (0..nvml.device_count().unwrap_or(0))
+            .filter_map(|i| describe(nvml.device_by_index(i).ok()?))
+            .collect()
     }
 
     /// Bytes of GPU memory that this process holds; `None` where the driver does not tell.
     pub fn process_bytes(&self) -> Option<u64> {
         let device = self.nvml.device_by_uuid(self.uuid.as_str()).ok()?;
-        let own = device.running_compute_processes().ok()?.into_iter().find(|p| p.pid == std::process::id())?;
+        let own = device
+            .running_compute_processes()
+            .ok()?
+            .into_iter()
+            .find(|p| p.pid == std::process::id())?;
         match own.used_gpu_memory {
             nvml_wrapper::enums::device::UsedGpuMemory::Used(bytes) => Some(bytes),
             nvml_wrapper::enums::device::UsedGpuMemory::Unavailable => None,
@@ -107,7 +126,10 @@ impl Source for Nvml {
     fn joules(&mut self) -> Result<f64, String> {
         match &self.reading {
             Kind::Counter { start_mj } => {
-                let device = self.nvml.device_by_uuid(self.uuid.as_str()).map_err(|e| e.to_string())?;
+                let device = self
+                    .nvml
+                    .device_by_uuid(self.uuid.as_str())
+                    .map_err(|e| e.to_string())?;
                 let now = device.total_energy_consumption().map_err(|e| e.to_string())?;
                 Ok((now - start_mj) as f64 * 1e-3)
             }

@@ -17,13 +17,20 @@ pub(super) struct PowerModel {
 
 impl PowerModel {
     pub(super) fn new() -> Self {
-        PowerModel { start_s: processor_seconds() }
+        PowerModel {
+            start_s: processor_seconds(),
+        }
     }
 }
 
 fn processor_seconds() -> f64 {
-    let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return 0.0 };
-    [usage.user_time(), usage.system_time()].iter().map(|t| t.tv_sec() as f64 + t.tv_usec() as f64 * 1e-6).sum()
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else {
+        return 0.0;
+    };
+    [usage.user_time(), usage.system_time()]
+        .iter()
+        .map(|t| t.tv_sec() as f64 + t.tv_usec() as f64 * 1e-6)
+        .sum()
 }
 
 impl Source for PowerModel {

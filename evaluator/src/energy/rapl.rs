@@ -36,7 +36,11 @@ impl Zones {
     fn read(&mut self) -> Result<u64, String> {
         for zone in &mut self.zones {
             let now = read_number(&zone.file)?;
-            let step = if now >= zone.last_uj { now - zone.last_uj } else { zone.range_uj - zone.last_uj + now };
+            let step = if now >= zone.last_uj {
+                now - zone.last_uj
+            } else {
+                zone.range_uj - zone.last_uj + now
+            };
             zone.last_uj = now;
             self.total_uj += step;
         }
@@ -57,7 +61,8 @@ impl Rapl {
     /// # Errors
     /// A sentence: there is none, or it cannot be read (usually by root only).
     pub fn open(root: &Path) -> Result<Rapl, String> {
-        let entries = fs::read_dir(root).map_err(|_| format!("'{}' is not there: no RAPL counters", root.display()))?;
+        let entries =
+            fs::read_dir(root).map_err(|_| format!("'{}' is not there: no RAPL counters", root.display()))?;
         let mut zones = vec![];
         for entry in entries.flatten() {
             let dir = entry.path();
@@ -68,7 +73,11 @@ impl Rapl {
             }
             let file = dir.join("energy_uj");
             let last_uj = read_number(&file)?;
-            zones.push(Zone { last_uj, range_uj: read_number(&dir.join("max_energy_range_uj"))?, file });
+            zones.push(Zone {
+                last_uj,
+                range_uj: read_number(&dir.join("max_energy_range_uj"))?,
+                file,
+            });
         }
         if zones.is_empty() {
             return Err(format!("no package counter below '{}'", root.display()));
@@ -88,7 +97,9 @@ impl Rapl {
 
 fn read_number(file: &Path) -> Result<u64, String> {
     let text = fs::read_to_string(file).map_err(|e| format!("'{}' cannot be read: {e}", file.display()))?;
-    text.trim().parse().map_err(|_| format!("'{}' holds no number", file.display()))
+    text.trim()
+        .parse()
+        .map_err(|_| format!("'{}' holds no number", file.display()))
 }
 
 impl Source for Rapl {
@@ -134,7 +145,10 @@ mod tests {
         zone(root, "intel-rapl:0", "package-0\n", 400_000);
         zone(root, "intel-rapl:0:0", "core\n", 999_999);
         zone(root, "intel-rapl:0:1", "dram\n", 600);
-        assert!((rapl.joules().unwrap() - 0.500_5).abs() < 1e-9, "wrapped once, and 500 uJ of memory");
+        assert!(
+            (rapl.joules().unwrap() - 0.500_5).abs() < 1e-9,
+            "wrapped once, and 500 uJ of memory"
+        );
         zone(root, "intel-rapl:0", "package-0\n", 500_000);
         assert!((rapl.joules().unwrap() - 0.600_5).abs() < 1e-9, "windows add up");
     }
@@ -142,7 +156,17 @@ mod tests {
     #[test]
     fn no_counter_is_a_sentence() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(Rapl::open(dir.path()).err().unwrap().contains("no package counter"));
-        assert!(Rapl::open(&dir.path().join("none")).err().unwrap().contains("no RAPL counters"));
+        assert!(
+            Rapl::open(dir.path())
+                .err()
+                .unwrap()
+                .contains("no package counter")
+        );
+        assert!(
+            Rapl::open(&dir.path().join("none"))
+                .err()
+                .unwrap()
+                .contains("no RAPL counters")
+        );
     }
 }

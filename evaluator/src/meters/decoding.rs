@@ -30,7 +30,17 @@ pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, Ev
     let ((), reading) = measured.map_err(EvaluationError::Device)?;
     let protocol = format!("batch 1, {decoded} tokens in {:.2} s", reading.seconds);
     Ok(vec![
-        s.row("throughput_tokens_per_s", decoded as f64 / reading.seconds, Evidence::Measured, format!("clock: {protocol}")),
-        s.row("energy_j_per_token", reading.joules / decoded as f64, reading.evidence, format!("{}, {protocol}", reading.source)),
+        s.row(
+            "throughput_tokens_per_s",
+            decoded as f64 / reading.seconds,
+            Evidence::Measured,
+            format!("clock: {protocol}"),
+        ),
+        s.row(
+            "energy_j_per_token",
+            reading.joules / decoded as f64,
+            reading.evidence,
+            format!("{}, {protocol}", reading.source),
+        ),
     ])
 }

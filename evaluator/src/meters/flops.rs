@@ -4,7 +4,7 @@ use burn::tensor::{Int, Tensor};
 use spaces::{Evidence, Measurement};
 
 use super::Subject;
-use crate::{EvaluationError, counter, device::Device, ops::Ops};
+use crate::{EvaluationError, counter, device::Device, ops::Ops, plan::Budget};
 
 pub(super) const METRICS: &[&str] = &["inference_flops_per_token", "training_flops"];
 
@@ -20,21 +20,47 @@ pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, Ev
     let formula: u64 = (0..context).map(|p| s.plan.served.decoding_macs(p)).sum();
     let per_token = |macs: u64| 2.0 * macs as f64 / context as f64;
     let decoding = match s.device {
-        Device::Cpu if macs == formula => {
-            s.row("inference_flops_per_token", per_token(macs), Evidence::Measured, "operation_counter")
-        }
+        Device::Cpu if macs == formula => s.row(
+            "inference_flops_per_token",
+            per_token(macs),
+            Evidence::Measured,
+            "operation_counter",
+        ),
         Device::Cpu => {
-            return Err(EvaluationError::Miscounted { what: "decoding multiply-adds".into(), counted: macs, formula });
+            return Err(EvaluationError::Miscounted {
+                what: "decoding multiply-adds".into(),
+                counted: macs,
+                formula,
+            });
         }
         // a GPU computes masked pairs too: the objective stays the formula's, and the row says what was executed
         Device::Cuda { .. } => {
             let source = format!("formula; {} FLOP/token executed", per_token(macs));
-            s.row("inference_flops_per_token", per_token(formula), Evidence::Analytic, source)
+            s.row(
+                "inference_flops_per_token",
+                per_token(formula),
+                Evidence::Analytic,
+                source,
+            )
         }
     };
     let mut rows = vec![decoding];
     if let Some(run) = s.training {
-        rows.push(s.row("training_flops", 2.0 * run.record.macs as f64, Evidence::Measured, "operation_counter"));
+        if let (Device::Cpu, Budget::Steps(steps)) = (s.device, s.plan.training.budget)
+            && 2 * run.record.macs != s.plan.training_flops(steps)
+        {
+            return Err(EvaluationError::Miscounted {
+                what: "training FLOPs".into(),
+                counted: 2 * run.record.macs,
+                formula: s.plan.training_flops(steps),
+            });
+        }
+        rows.push(s.row(
+            "training_flops",
+            2.0 * run.record.macs as f64,
+            Evidence::Measured,
+            "operation_counter",
+        ));
     }
     Ok(rows)
 }

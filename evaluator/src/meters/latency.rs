@@ -36,15 +36,24 @@ pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, Ev
             }
         }
     }
-    let protocol = format!("clock: batch 1, prompt {}, {WARM_UP} warm-up, ", s.prompt_length());
+    let protocol = format!(
+        "clock: batch 1, prompt {}, {WARM_UP} warm-up, ",
+        s.prompt_length()
+    );
     let mut rows = vec![];
-    for (metric, times) in [("time_to_first_token_ms", &mut first), ("latency_ms_per_token", &mut later)] {
+    for (metric, times) in [
+        ("time_to_first_token_ms", &mut first),
+        ("latency_ms_per_token", &mut later),
+    ] {
         if times.is_empty() {
             continue; // a context of one token has no second one
         }
         let source = format!("{protocol}median of {}", times.len());
         let (median, spread) = median_and_spread(times);
-        rows.push(Measurement { spread: Some(spread), ..s.row(metric, median, Evidence::Measured, source) });
+        rows.push(Measurement {
+            spread: Some(spread),
+            ..s.row(metric, median, Evidence::Measured, source)
+        });
     }
     Ok(rows)
 }

@@ -3,7 +3,11 @@
 use spaces::{Evidence, Measurement};
 
 use super::Subject;
-use crate::{EvaluationError, ops::Ops, training::{Batches, score}};
+use crate::{
+    EvaluationError,
+    ops::Ops,
+    training::{Batches, score},
+};
 
 pub(super) const METRICS: &[&str] = &["validation_loss", "bits_per_byte", "accuracy"];
 
@@ -11,7 +15,12 @@ pub(super) const METRICS: &[&str] = &["validation_loss", "bits_per_byte", "accur
 const BATCH: usize = 16;
 
 pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, EvaluationError> {
-    let batches = Batches { data: s.data, seed: 0, batch: BATCH, context: s.plan.served.context };
+    let batches = Batches {
+        data: s.data,
+        seed: 0,
+        batch: BATCH,
+        context: s.plan.served.context,
+    };
     let scores = score(s.model, &batches, s.plan.validation_tokens);
     if scores.scored == 0 {
         return Err(EvaluationError::Invalid(format!(
@@ -30,10 +39,20 @@ pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, Ev
     let source = format!("{} held-out tokens", scores.scored);
     let mut rows = vec![
         s.row("validation_loss", loss, Evidence::Measured, &source),
-        s.row("accuracy", scores.right as f64 / scored, Evidence::Measured, &source),
+        s.row(
+            "accuracy",
+            scores.right as f64 / scored,
+            Evidence::Measured,
+            &source,
+        ),
     ];
     if let Some(bytes) = s.data.bytes_per_token() {
-        rows.push(s.row("bits_per_byte", loss / std::f64::consts::LN_2 / bytes, Evidence::Measured, &source));
+        rows.push(s.row(
+            "bits_per_byte",
+            loss / std::f64::consts::LN_2 / bytes,
+            Evidence::Measured,
+            &source,
+        ));
     }
     Ok(rows)
 }

@@ -3,13 +3,7 @@
 use spaces::{Evidence, Measurement};
 
 use super::{Subject, next_token};
-use crate::{
-    EvaluationError, bundle,
-    device::Device,
-    energy::Nvml,
-    memory::peak_bytes,
-    ops::Ops,
-};
+use crate::{EvaluationError, bundle, device::Device, energy::Nvml, memory::peak_bytes, ops::Ops};
 
 pub(super) const METRICS: &[&str] = &["peak_memory_bytes", "training_peak_memory_bytes"];
 
@@ -28,16 +22,36 @@ pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, Ev
     });
     result?;
     let serving = match s.device {
-        Device::Cpu => s.row("peak_memory_bytes", peak as f64, Evidence::Measured, "counting_allocator: load and decode"),
+        Device::Cpu => s.row(
+            "peak_memory_bytes",
+            peak as f64,
+            Evidence::Measured,
+            "counting_allocator: load and decode",
+        ),
         Device::Cuda { uuid, .. } => match Nvml::open(uuid).ok().and_then(|n| n.process_bytes()) {
             // the driver tells what the process holds, training leftovers in the pool included
-            Some(bytes) => s.row("peak_memory_bytes", bytes as f64, Evidence::Measured, "nvml_process: whole process"),
-            None => s.row("peak_memory_bytes", peak as f64, Evidence::Estimated, "counting_allocator: host side only"),
+            Some(bytes) => s.row(
+                "peak_memory_bytes",
+                bytes as f64,
+                Evidence::Measured,
+                "nvml_process: whole process",
+            ),
+            None => s.row(
+                "peak_memory_bytes",
+                peak as f64,
+                Evidence::Estimated,
+                "counting_allocator: host side only",
+            ),
         },
     };
     let mut rows = vec![serving];
     if let Some(bytes) = s.training.and_then(|run| run.peak_bytes) {
-        rows.push(s.row("training_peak_memory_bytes", bytes as f64, Evidence::Measured, "process high-water mark (VmHWM)"));
+        rows.push(s.row(
+            "training_peak_memory_bytes",
+            bytes as f64,
+            Evidence::Measured,
+            "process high-water mark (VmHWM)",
+        ));
     }
     Ok(rows)
 }

@@ -73,7 +73,14 @@ meters! { loss, size, flops, memory, latency, decoding, training }
 
 impl<B: Ops> Subject<'_, B> {
     fn row(&self, metric: &str, value: f64, evidence: Evidence, source: impl Into<String>) -> Measurement {
-        Measurement { metric: metric.into(), step: self.step, value, spread: None, evidence, source: source.into() }
+        Measurement {
+            metric: metric.into(),
+            step: self.step,
+            value,
+            spread: None,
+            evidence,
+            source: source.into(),
+        }
     }
 
     /// Tokens of a prompt that fills half the context; the other half is decoded.
@@ -84,8 +91,12 @@ impl<B: Ops> Subject<'_, B> {
     /// A held-out prompt, `[1, n]`.
     fn prompt(&self) -> Tensor<B, 2, Int> {
         let n = self.prompt_length();
-        let batch = self.data.validation(1, self.plan.served.context, self.plan.served.context).next();
-        let mut tokens: Vec<i32> = batch.map_or_else(Vec::new, |b| b.inputs.iter().map(|t| *t as i32).collect());
+        let batch = self
+            .data
+            .validation(1, self.plan.served.context, self.plan.served.context)
+            .next();
+        let mut tokens: Vec<i32> =
+            batch.map_or_else(Vec::new, |b| b.inputs.iter().map(|t| *t as i32).collect());
         tokens.resize(n, 0);
         Tensor::from_data(TensorData::new(tokens, [1, n]), &self.model.device())
     }
@@ -96,7 +107,11 @@ impl<B: Ops> Subject<'_, B> {
 }
 
 /// Takes in a token and gives the most likely next one, `[1, 1]`; waits for the device.
-fn next_token<B: Ops>(model: &Decoder<B>, tokens: Tensor<B, 2, Int>, memory: &mut Memory<B>) -> Tensor<B, 2, Int> {
+fn next_token<B: Ops>(
+    model: &Decoder<B>,
+    tokens: Tensor<B, 2, Int>,
+    memory: &mut Memory<B>,
+) -> Tensor<B, 2, Int> {
     let device = tokens.device();
     let chosen = model.extend(tokens, memory).argmax(1);
     let id = chosen.into_data().iter::<i64>().next().unwrap_or(0);

@@ -59,7 +59,8 @@ impl<B: Ops> Attention<B> {
     /// `x [b, n, width]` to its attention output; with a state, `x` continues what the state remembers.
     fn forward(&self, x: Tensor<B, 3>, angles: Angles<B>, state: Option<&mut State<B>>) -> Tensor<B, 3> {
         let [b, n, _] = x.dims();
-        let heads = |m: &Matrix<B>, x: Tensor<B, 3>| m.apply(x).reshape([b as i32, n as i32, -1, self.depth as i32]);
+        let heads =
+            |m: &Matrix<B>, x: Tensor<B, 3>| m.apply(x).reshape([b as i32, n as i32, -1, self.depth as i32]);
         let q = rope(heads(&self.query, x.clone()), angles.clone());
         let k = rope(heads(&self.key, x.clone()), angles);
         let v = heads(&self.value, x);
@@ -98,13 +99,28 @@ impl<B: Ops> Block<B> {
 
 impl<B: Backend> Parts<B> for Block<B> {
     fn each_part(&mut self, path: &str, visitor: &mut dyn FnMut(&str, Part<'_, B>)) {
-        visitor(&join(path, "input_layernorm"), Part::Vector(&mut self.attention_norm));
+        visitor(
+            &join(path, "input_layernorm"),
+            Part::Vector(&mut self.attention_norm),
+        );
         let attention = join(path, "self_attn");
-        visitor(&join(&attention, "q_proj"), Part::Matrix(&mut self.attention.query));
+        visitor(
+            &join(&attention, "q_proj"),
+            Part::Matrix(&mut self.attention.query),
+        );
         visitor(&join(&attention, "k_proj"), Part::Matrix(&mut self.attention.key));
-        visitor(&join(&attention, "v_proj"), Part::Matrix(&mut self.attention.value));
-        visitor(&join(&attention, "o_proj"), Part::Matrix(&mut self.attention.output));
-        visitor(&join(path, "post_attention_layernorm"), Part::Vector(&mut self.feed_forward_norm));
+        visitor(
+            &join(&attention, "v_proj"),
+            Part::Matrix(&mut self.attention.value),
+        );
+        visitor(
+            &join(&attention, "o_proj"),
+            Part::Matrix(&mut self.attention.output),
+        );
+        visitor(
+            &join(path, "post_attention_layernorm"),
+            Part::Vector(&mut self.feed_forward_norm),
+        );
         self.feed_forward.each_part(path, visitor);
     }
 }

@@ -26,7 +26,10 @@ impl Add for Pass {
     type Output = Pass;
 
     fn add(self, other: Pass) -> Pass {
-        Pass { forward: self.forward + other.forward, backward: self.backward + other.backward }
+        Pass {
+            forward: self.forward + other.forward,
+            backward: self.backward + other.backward,
+        }
     }
 }
 
@@ -40,7 +43,10 @@ impl Mul<u64> for Pass {
     type Output = Pass;
 
     fn mul(self, n: u64) -> Pass {
-        Pass { forward: self.forward * n, backward: self.backward * n }
+        Pass {
+            forward: self.forward * n,
+            backward: self.backward * n,
+        }
     }
 }
 
@@ -78,7 +84,10 @@ impl Trainable {
     pub(crate) fn feed_forward(self) -> Form {
         match self {
             Trainable::All => Form::Trained,
-            Trainable::LowRank { rank, feed_forward: true } => Form::LowRank(rank),
+            Trainable::LowRank {
+                rank,
+                feed_forward: true,
+            } => Form::LowRank(rank),
             Trainable::LowRank { .. } => Form::Frozen,
         }
     }
@@ -97,23 +106,38 @@ pub(crate) fn matrix_pass(tokens: u64, input: u64, out: u64, upstream: bool, for
     let once = tokens * input * out;
     let upstream = u64::from(upstream);
     match form {
-        Form::Trained => Pass { forward: once, backward: once * (1 + upstream) },
-        Form::Frozen => Pass { forward: once, backward: once * upstream },
+        Form::Trained => Pass {
+            forward: once,
+            backward: once * (1 + upstream),
+        },
+        Form::Frozen => Pass {
+            forward: once,
+            backward: once * upstream,
+        },
         Form::LowRank(rank) => {
             let (down, up) = (tokens * rank * input, tokens * rank * out);
-            Pass { forward: once + down + up, backward: once * upstream + down * (1 + upstream) + 2 * up }
+            Pass {
+                forward: once + down + up,
+                backward: once * upstream + down * (1 + upstream) + 2 * up,
+            }
         }
     }
 }
 
 impl AttentionPlan {
     fn projections(&self, width: u64) -> [(u64, u64); 4] {
-        let (queries, keys) = ((self.heads * self.depth) as u64, (self.kv_heads * self.depth) as u64);
+        let (queries, keys) = (
+            (self.heads * self.depth) as u64,
+            (self.kv_heads * self.depth) as u64,
+        );
         [(width, queries), (width, keys), (width, keys), (queries, width)]
     }
 
     fn parameters(&self, width: u64) -> u64 {
-        self.projections(width).iter().map(|(input, out)| input * out).sum()
+        self.projections(width)
+            .iter()
+            .map(|(input, out)| input * out)
+            .sum()
     }
 }
 
@@ -128,7 +152,10 @@ impl ModelPlan {
         self.count_parameters(|feed_forward, width| feed_forward.active_parameters(width))
     }
 
-    fn count_parameters(&self, feed_forward: impl Fn(&crate::techniques::feed_forward::FeedForwardPlan, u64) -> u64) -> u64 {
+    fn count_parameters(
+        &self,
+        feed_forward: impl Fn(&crate::techniques::feed_forward::FeedForwardPlan, u64) -> u64,
+    ) -> u64 {
         let width = self.width as u64;
         let blocks = self.layers.iter().map(|layer| {
             layer.attention.parameters(width) + feed_forward(&layer.feed_forward, width) + 2 * width
@@ -179,6 +206,9 @@ impl ModelPlan {
 
     /// Bytes of the decoding state of one full-length sequence, in 32-bit floats.
     pub fn state_bytes(&self) -> u64 {
-        self.layers.iter().map(|layer| 4 * layer.attention.core.state_values(&layer.attention, self.context)).sum()
+        self.layers
+            .iter()
+            .map(|layer| 4 * layer.attention.core.state_values(&layer.attention, self.context))
+            .sum()
     }
 }

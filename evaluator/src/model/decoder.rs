@@ -62,7 +62,11 @@ impl<B: Ops> Decoder<B> {
         let (cos, sin) = rope_tables(plan.context, depth, ROPE_THETA, initial.device());
         Decoder {
             embedding: initial.matrix(plan.vocabulary, plan.width),
-            blocks: plan.layers.iter().map(|layer| Block::new(layer, plan.width, &mut initial)).collect(),
+            blocks: plan
+                .layers
+                .iter()
+                .map(|layer| Block::new(layer, plan.width, &mut initial))
+                .collect(),
             norm: initial.ones(plan.width),
             cos,
             sin,
@@ -90,13 +94,24 @@ impl<B: Ops> Decoder<B> {
                 (sum, balance) => sum.or(balance),
             };
         }
-        Forward { logits: self.head(x), auxiliary }
+        Forward {
+            logits: self.head(x),
+            auxiliary,
+        }
     }
 
     /// An empty memory for `batch` sequences of up to `capacity` tokens.
     pub fn memory(&self, plan: &ModelPlan, batch: usize, capacity: usize) -> Memory<B> {
-        let state = |layer: &super::LayerPlan| layer.attention.core.state(&layer.attention, batch, capacity, &self.device());
-        Memory { states: plan.layers.iter().map(state).collect(), position: 0 }
+        let state = |layer: &super::LayerPlan| {
+            layer
+                .attention
+                .core
+                .state(&layer.attention, batch, capacity, &self.device())
+        };
+        Memory {
+            states: plan.layers.iter().map(state).collect(),
+            position: 0,
+        }
     }
 
     /// Takes in `tokens [b, n]` after what the memory holds and gives the logits of the last one, `[b, vocabulary]`.
@@ -122,7 +137,8 @@ impl<B: Ops> Decoder<B> {
     }
 
     fn head(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        self.embedding.apply(rms_norm(x, self.norm.val(), NORM_EPSILON as f32))
+        self.embedding
+            .apply(rms_norm(x, self.norm.val(), NORM_EPSILON as f32))
     }
 
     fn angles(&self, from: usize, n: usize) -> (Tensor<B, 2>, Tensor<B, 2>) {
@@ -134,7 +150,10 @@ impl<B: Ops> Decoder<B> {
 
 impl<B: Backend> Parts<B> for Decoder<B> {
     fn each_part(&mut self, path: &str, visitor: &mut dyn FnMut(&str, Part<'_, B>)) {
-        visitor(&join(path, "model.embed_tokens"), Part::Matrix(&mut self.embedding));
+        visitor(
+            &join(path, "model.embed_tokens"),
+            Part::Matrix(&mut self.embedding),
+        );
         for (i, block) in self.blocks.iter_mut().enumerate() {
             block.each_part(&join(path, &format!("model.layers.{i}")), visitor);
         }

@@ -24,12 +24,20 @@ impl<B: Backend> Initial<B> {
     /// `layers` scales down what is added to the residual stream, by `1 / √(2 layers)`.
     pub fn new(seed: u64, layers: usize, device: B::Device) -> Self {
         let residual_scale = 1.0 / (2.0 * layers as f32).sqrt();
-        Initial { rng: Some(ChaCha8Rng::seed_from_u64(seed)), device, residual_scale }
+        Initial {
+            rng: Some(ChaCha8Rng::seed_from_u64(seed)),
+            device,
+            residual_scale,
+        }
     }
 
     /// Zeros that take no memory, for a model whose weights are read from a file next.
     pub fn blank(device: B::Device) -> Self {
-        Initial { rng: None, device, residual_scale: 1.0 }
+        Initial {
+            rng: None,
+            device,
+            residual_scale: 1.0,
+        }
     }
 
     /// Where the weights are made.

@@ -31,7 +31,9 @@ pub struct Dense<B: Backend> {
 impl<B: Backend> Matrix<B> {
     /// Wraps weights `[out, in]`.
     pub fn dense(weight: Tensor<B, 2>) -> Self {
-        Matrix::Dense(Dense { weight: Param::from_tensor(weight) })
+        Matrix::Dense(Dense {
+            weight: Param::from_tensor(weight),
+        })
     }
 
     /// The 32-bit weights `[out, in]`, if that is the form.

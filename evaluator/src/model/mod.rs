@@ -15,6 +15,6 @@ pub use self::{
     decoder::{Decoder, Forward, Memory},
     initial::Initial,
     matrix::{Dense, Matrix},
-    parts::{Part, Parts, TensorMut, each_tensor, join},
+    parts::{Part, Parts, TensorMut, each_tensor, join, make_trainable},
     plan::{AttentionPlan, LayerPlan, ModelPlan, NORM_EPSILON, ROPE_THETA},
 };

@@ -47,7 +47,19 @@ pub fn each_tensor<B: Backend>(model: &mut impl Parts<B>, visitor: &mut dyn FnMu
     });
 }
 
+/// Lets every 32-bit tensor be trained, as leaves of a new graph.
+pub fn make_trainable<B: Backend>(model: &mut impl Parts<B>) {
+    each_tensor(model, &mut |_, tensor| match tensor {
+        TensorMut::Matrix(param) => *param = Param::from_tensor(param.val().detach()),
+        TensorMut::Vector(param) => *param = Param::from_tensor(param.val().detach()),
+    });
+}
+
 /// `path.name`, or `name` at the root.
 pub fn join(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}.{name}")
+    }
 }

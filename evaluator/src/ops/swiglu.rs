@@ -148,7 +148,7 @@ mod tests {
             b.grad(&grads).unwrap().into_data(),
         ];
         let plain = a.clone() * sigmoid(a.clone()) * b.clone();
-        let near = Tolerance::rel_abs(1e-4, 1e-5);
+        let near = Tolerance::rel_abs(1e-3, 1e-4);
         y.into_data()
             .assert_approx_eq::<f32>(&plain.clone().into_data(), near);
         let grads = (plain.clone() * plain).sum().backward();

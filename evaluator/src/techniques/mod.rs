@@ -38,7 +38,10 @@ pub fn techniques() -> Vec<TechniqueInfo> {
         ("pruning", pruning::about()),
         ("quantization", quantization::about()),
     ];
-    families.iter().flat_map(|(family, list)| list.iter().map(|about| about.info(family))).collect()
+    families
+        .iter()
+        .flat_map(|(family, list)| list.iter().map(|about| about.info(family)))
+        .collect()
 }
 
 /// The parameters of every family, parents first.
@@ -52,6 +55,11 @@ pub(crate) fn parameters() -> Vec<ParameterInfo> {
     ];
     families
         .into_iter()
-        .flat_map(|(group, list)| list.into_iter().map(move |p| ParameterInfo { group: group.into(), ..p }))
+        .flat_map(|(group, list)| {
+            list.into_iter().map(move |p| ParameterInfo {
+                group: group.into(),
+                ..p
+            })
+        })
         .collect()
 }

@@ -79,7 +79,6 @@ impl<B: Ops> Checkpoint<B> {
     /// # Errors
     /// [`EvaluationError::Disk`]; the earlier checkpoint then still stands.
     pub(super) fn save<A>(
-        dir: &Path,
         stretch: &Stretch,
         total_steps: u64,
         record: Record,
@@ -89,6 +88,7 @@ impl<B: Ops> Checkpoint<B> {
     where
         A: AutodiffBackend<InnerBackend = B> + Ops,
     {
+        let dir = stretch.checkpoints;
         let mut tensors: Vec<(String, Floats)> = vec![];
         each_tensor(model, &mut |name, tensor| {
             let (data, shape) = match tensor {
@@ -112,7 +112,10 @@ impl<B: Ops> Checkpoint<B> {
             activity: counter::activity(),
             optimizer_steps: optimizer.steps,
         };
-        let failed = |source: io::Error| EvaluationError::Disk { path: dir.display().to_string(), source };
+        let failed = |source: io::Error| EvaluationError::Disk {
+            path: dir.display().to_string(),
+            source,
+        };
         let (part, old) = (sibling(dir, "part"), sibling(dir, "old"));
         for leftover in [&part, &old] {
             if leftover.exists() {
@@ -121,10 +124,12 @@ impl<B: Ops> Checkpoint<B> {
         }
         fs::create_dir_all(&part).map_err(failed)?;
         let views = tensors.iter().map(|(name, floats)| (name.as_str(), floats));
-        safetensors::serialize_to_file(views, None, &part.join("state.safetensors")).map_err(|e| match e {
-            safetensors::SafeTensorError::IoError(source) => failed(source),
-            other => failed(io::Error::other(other.to_string())),
-        })?;
+        safetensors::serialize_to_file(views, None, &part.join("state.safetensors")).map_err(
+            |e| match e {
+                safetensors::SafeTensorError::IoError(source) => failed(source),
+                other => failed(io::Error::other(other.to_string())),
+            },
+        )?;
         let json = serde_json::to_vec(&position).expect("plain data serialises");
         fs::write(part.join("state.json"), json).map_err(failed)?;
         if dir.exists() {
@@ -140,12 +145,21 @@ impl<B: Ops> Checkpoint<B> {
     /// The checkpoint in `dir`; `None` where there is none that is whole.
     pub fn find(dir: &Path, device: &B::Device) -> Option<Self> {
         // a crash between the two renames leaves the earlier one under its old name
-        let dir = if dir.exists() { dir.to_owned() } else { sibling(dir, "old") };
+        let dir = if dir.exists() {
+            dir.to_owned()
+        } else {
+            sibling(dir, "old")
+        };
         let position: Position = serde_json::from_slice(&fs::read(dir.join("state.json")).ok()?).ok()?;
         let bytes = fs::read(dir.join("state.safetensors")).ok()?;
         let file = SafeTensors::deserialize(&bytes).ok()?;
         let floats = |view: safetensors::tensor::TensorView| {
-            view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+            view.data()
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|b| f32::from_le_bytes(*b))
+                .collect()
         };
         Some(Checkpoint {
             phase: position.phase,
@@ -154,7 +168,11 @@ impl<B: Ops> Checkpoint<B> {
             earlier: position.earlier,
             activity: position.activity,
             optimizer_steps: position.optimizer_steps,
-            tensors: file.tensors().into_iter().map(|(name, view)| (name, floats(view))).collect(),
+            tensors: file
+                .tensors()
+                .into_iter()
+                .map(|(name, view)| (name, floats(view)))
+                .collect(),
             device: device.clone(),
         })
     }
@@ -189,7 +207,10 @@ impl<B: Ops> Checkpoint<B> {
     }
 }
 
-fn with_values<A: AutodiffBackend, const D: usize>(param: &Param<Tensor<A, D>>, values: Vec<f32>) -> Param<Tensor<A, D>> {
+fn with_values<A: AutodiffBackend, const D: usize>(
+    param: &Param<Tensor<A, D>>,
+    values: Vec<f32>,
+) -> Param<Tensor<A, D>> {
     let old = param.val();
     let trained = old.is_require_grad();
     let tensor = Tensor::from_data(TensorData::new(values, old.dims().to_vec()), &old.device());

@@ -5,15 +5,18 @@ mod optimizer;
 mod schedule;
 mod step;
 
-use std::{path::Path, time::Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use burn::tensor::backend::AutodiffBackend;
 use serde::{Deserialize, Serialize};
 use spaces::{Evidence, Measurement, protocol::Progress};
 
-pub use self::{checkpoint::Checkpoint, optimizer::Optimizer, schedule::learning_rate, step::Batches};
-pub(crate) use self::step::{gradients, score};
 use self::step::{IntoF32, quick_loss};
+pub(crate) use self::step::{gradients, score};
+pub use self::{checkpoint::Checkpoint, optimizer::Optimizer, schedule::learning_rate, step::Batches};
 use crate::{
     EvaluationError, Events, counter,
     energy::Source,
@@ -28,8 +31,6 @@ const STEPS_BETWEEN_READINGS: u64 = 10;
 const CURVE_POINTS: u64 = 20;
 /// Steps that are timed before a time budget is turned into steps.
 const TIMED_STEPS: u64 = 8;
-/// Seconds between two checkpoints.
-const CHECKPOINT_EVERY_S: f64 = 15.0;
 
 /// What a training did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -69,8 +70,10 @@ pub struct Stretch<'a> {
     pub budget: Budget,
     /// Where batches come from.
     pub batches: Batches<'a>,
-    /// Where checkpoints lie; `None` for a training that is not resumed.
-    pub checkpoints: Option<&'a Path>,
+    /// Where checkpoints lie.
+    pub checkpoints: &'a Path,
+    /// Time between two of them.
+    pub checkpoint_every: Duration,
     /// What was done before this stretch.
     pub earlier: Record,
 }
@@ -127,7 +130,10 @@ where
         if step % STEPS_BETWEEN_READINGS == 0 || is_last {
             let loss: f32 = loss.into_scalar_f32();
             if !loss.is_finite() {
-                return Err(EvaluationError::NotANumber { step, learning_rate: plan.learning_rate });
+                return Err(EvaluationError::NotANumber {
+                    step,
+                    learning_rate: plan.learning_rate,
+                });
             }
         }
         record.seconds += step_started.elapsed().as_secs_f64();
@@ -160,13 +166,10 @@ where
                 eta_s: (step > 0).then(|| elapsed / done * (1.0 - done)),
             });
         }
-        if let Some(dir) = stretch.checkpoints
-            && last_saved.elapsed().as_secs_f64() > CHECKPOINT_EVERY_S
-            && !is_last
-        {
+        if last_saved.elapsed() >= stretch.checkpoint_every && !is_last {
             A::sync(&device).map_err(EvaluationError::device)?;
             record.joules = energy.joules().map_err(EvaluationError::Device)? - joules_before;
-            Checkpoint::save(dir, stretch, total, record, &mut model, &optimizer)?;
+            Checkpoint::save(stretch, total, record, &mut model, &optimizer)?;
             last_saved = Instant::now();
         }
         untimed += paused.elapsed().as_secs_f64();

@@ -32,12 +32,20 @@ pub struct Optimizer<B: Backend> {
 impl<B: Ops> Optimizer<B> {
     /// An optimizer that has seen nothing.
     pub fn new() -> Self {
-        Optimizer { moments: BTreeMap::new(), steps: 0 }
+        Optimizer {
+            moments: BTreeMap::new(),
+            steps: 0,
+        }
     }
 
     /// One step with the gradients of one batch.
-    pub fn step<A>(&mut self, model: &mut Decoder<A>, gradients: &mut A::Gradients, rate: f64, plan: &TrainingPlan)
-    where
+    pub fn step<A>(
+        &mut self,
+        model: &mut Decoder<A>,
+        gradients: &mut A::Gradients,
+        rate: f64,
+        plan: &TrainingPlan,
+    ) where
         A: AutodiffBackend<InnerBackend = B> + Ops,
     {
         let mut collected: BTreeMap<String, Tensor<B, 1>> = BTreeMap::new();
@@ -59,14 +67,28 @@ impl<B: Ops> Optimizer<B> {
             epsilon: EPSILON,
             weight_decay: plan.weight_decay as f32,
             // a norm that is not a number passes through, so that the loop sees it in the loss
-            gradient_scale: if norm > plan.gradient_clip { (plan.gradient_clip / norm) as f32 } else { 1.0 },
+            gradient_scale: if norm > plan.gradient_clip {
+                (plan.gradient_clip / norm) as f32
+            } else {
+                1.0
+            },
             step: self.steps,
         };
         each_tensor(model, &mut |name, tensor| {
-            let Some(gradient) = collected.remove(&name) else { return };
+            let Some(gradient) = collected.remove(&name) else {
+                return;
+            };
             match tensor {
                 TensorMut::Matrix(param) => self.update(name, param, gradient, step),
-                TensorMut::Vector(param) => self.update(name, param, gradient, AdamWStep { weight_decay: 0.0, ..step }),
+                TensorMut::Vector(param) => self.update(
+                    name,
+                    param,
+                    gradient,
+                    AdamWStep {
+                        weight_decay: 0.0,
+                        ..step
+                    },
+                ),
             }
         });
     }

@@ -36,6 +36,9 @@ mod tests {
         assert!(rates[10..].windows(2).all(|w| w[0] > w[1]));
         assert_eq!(rates[10], 1.0);
         assert!((rates[99] - 0.1).abs() < 0.01);
-        assert!((rates[55] - 0.55).abs() < 1e-9, "half way down at half the cosine");
+        assert!(
+            (rates[55] - 0.55).abs() < 1e-9,
+            "half way down at half the cosine"
+        );
     }
 }

@@ -31,13 +31,26 @@ pub struct Batches<'a> {
 impl<'a> Batches<'a> {
     /// The batches that a plan asks for.
     pub fn new(data: &'a Dataset, seed: u64, plan: &TrainingPlan) -> Self {
-        Batches { data, seed, batch: plan.batch, context: plan.context }
+        Batches {
+            data,
+            seed,
+            batch: plan.batch,
+            context: plan.context,
+        }
     }
 }
 
 /// Inputs and targets on the device.
-pub(crate) fn to_device<B: Backend>(batch: Batch, device: &B::Device) -> (Tensor<B, 2, Int>, Tensor<B, 1, Int>) {
-    let Batch { batch, context, inputs, targets } = batch;
+pub(crate) fn to_device<B: Backend>(
+    batch: Batch,
+    device: &B::Device,
+) -> (Tensor<B, 2, Int>, Tensor<B, 1, Int>) {
+    let Batch {
+        batch,
+        context,
+        inputs,
+        targets,
+    } = batch;
     let inputs: Vec<i32> = inputs.into_iter().map(|t| t as i32).collect();
     (
         Tensor::from_data(TensorData::new(inputs, [batch, context]), device),
@@ -54,7 +67,9 @@ pub(crate) fn gradients<A>(
 where
     A: AutodiffBackend + Ops,
 {
-    let batch = batches.data.train_batch(batches.seed, step, batches.batch, batches.context);
+    let batch = batches
+        .data
+        .train_batch(batches.seed, step, batches.batch, batches.context);
     let (inputs, targets) = to_device::<A>(batch, &model.device());
     let forward = model.forward(inputs);
     let [b, n, vocabulary] = forward.logits.dims();
@@ -80,14 +95,23 @@ pub(crate) struct Scores {
 /// Scores a model on held-out data.
 pub(crate) fn score<B: Ops>(model: &Decoder<B>, batches: &Batches, max_tokens: usize) -> Scores {
     let mut scores = Scores::default();
-    for batch in batches.data.validation(batches.batch, batches.context, max_tokens) {
+    for batch in batches
+        .data
+        .validation(batches.batch, batches.context, max_tokens)
+    {
         let scored = batch.scored() as u64;
         let (inputs, targets) = to_device::<B>(batch, &model.device());
         let logits = model.forward(inputs).logits;
         let [b, n, vocabulary] = logits.dims();
         let logits = logits.reshape([b * n, vocabulary]);
         let chosen = logits.clone().argmax(1).squeeze_dim::<1>(1);
-        let right = chosen.equal(targets.clone()).int().sum().into_data().iter::<i64>().sum::<i64>();
+        let right = chosen
+            .equal(targets.clone())
+            .int()
+            .sum()
+            .into_data()
+            .iter::<i64>()
+            .sum::<i64>();
         scores.right += right as u64;
         scores.loss += f64::from(cross_entropy(logits, targets).into_scalar_f32()) * scored as f64;
         scores.scored += scored;

@@ -28,7 +28,10 @@ impl Variant for Full {
     fn training_pass(&self, plan: &AttentionPlan, n: usize) -> Pass {
         // scores and weighted sum for each pair of a token with itself or an earlier one; twice that backwards
         let forward = 2 * (plan.heads * plan.depth * n * (n + 1) / 2) as u64;
-        Pass { forward, backward: 2 * forward }
+        Pass {
+            forward,
+            backward: 2 * forward,
+        }
     }
 
     fn decoding_macs(&self, plan: &AttentionPlan, position: usize) -> u64 {
@@ -44,20 +47,45 @@ impl Variant for Full {
         attention(q, k, v, Band::causal(n))
     }
 
-    fn state<B: Ops>(&self, plan: &AttentionPlan, batch: usize, capacity: usize, device: &B::Device) -> State<B> {
+    fn state<B: Ops>(
+        &self,
+        plan: &AttentionPlan,
+        batch: usize,
+        capacity: usize,
+        device: &B::Device,
+    ) -> State<B> {
         let empty = || Tensor::zeros([batch, capacity, plan.kv_heads, plan.depth], device);
-        State::Cache { k: empty(), v: empty(), taken: 0 }
+        State::Cache {
+            k: empty(),
+            v: empty(),
+            taken: 0,
+        }
     }
 
-    fn extend<B: Ops>(&self, q: Tensor<B, 4>, k: Tensor<B, 4>, v: Tensor<B, 4>, state: &mut State<B>) -> Tensor<B, 4> {
-        let State::Cache { k: keys, v: values, taken } = state else {
+    fn extend<B: Ops>(
+        &self,
+        q: Tensor<B, 4>,
+        k: Tensor<B, 4>,
+        v: Tensor<B, 4>,
+        state: &mut State<B>,
+    ) -> Tensor<B, 4> {
+        let State::Cache {
+            k: keys,
+            v: values,
+            taken,
+        } = state
+        else {
             unreachable!("the state was made by this variant")
         };
         let n = q.dims()[1];
         // taken out and put back, so that the write finds itself the only owner and happens in place
         super::replace(keys, |cache| write_rows(cache, k, *taken));
         super::replace(values, |cache| write_rows(cache, v, *taken));
-        let band = Band { offset: *taken, keys: *taken + n, window: usize::MAX };
+        let band = Band {
+            offset: *taken,
+            keys: *taken + n,
+            window: usize::MAX,
+        };
         *taken += n;
         attention(q, keys.clone(), values.clone(), band)
     }

@@ -29,12 +29,20 @@ impl Variant for Linear {
 
     fn parameters() -> Vec<ParameterInfo> {
         let search = Domain::categorical([16, 32, 64].map(spaces::Value::Int).to_vec()).expect("not empty");
-        let chunk = int("linear_chunk", "tokens trained at once between updates of the sum", 1, 4096, 32);
+        let chunk = int(
+            "linear_chunk",
+            "tokens trained at once between updates of the sum",
+            1,
+            4096,
+            32,
+        );
         vec![chunk.unit("tokens").when("attention == 'linear'").search(search)]
     }
 
     fn read(values: Values) -> Self {
-        Linear { chunk: values.int("linear_chunk") }
+        Linear {
+            chunk: values.int("linear_chunk"),
+        }
     }
 
     fn training_pass(&self, plan: &AttentionPlan, n: usize) -> Pass {
@@ -68,11 +76,22 @@ impl Variant for Linear {
 
     fn state<B: Ops>(&self, plan: &AttentionPlan, batch: usize, _: usize, device: &B::Device) -> State<B> {
         let (g, d) = (plan.kv_heads, plan.depth);
-        State::Sums { s: Tensor::zeros([batch, g, d, d], device), z: Tensor::zeros([batch, g, d], device) }
+        State::Sums {
+            s: Tensor::zeros([batch, g, d, d], device),
+            z: Tensor::zeros([batch, g, d], device),
+        }
     }
 
-    fn extend<B: Ops>(&self, q: Tensor<B, 4>, k: Tensor<B, 4>, v: Tensor<B, 4>, state: &mut State<B>) -> Tensor<B, 4> {
-        let State::Sums { s, z } = state else { unreachable!("the state was made by this variant") };
+    fn extend<B: Ops>(
+        &self,
+        q: Tensor<B, 4>,
+        k: Tensor<B, 4>,
+        v: Tensor<B, 4>,
+        state: &mut State<B>,
+    ) -> Tensor<B, 4> {
+        let State::Sums { s, z } = state else {
+            unreachable!("the state was made by this variant")
+        };
         let [b, n, h, d] = q.dims();
         let g = k.dims()[2];
         let mut outputs = Vec::with_capacity(n);

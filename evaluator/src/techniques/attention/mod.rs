@@ -46,10 +46,22 @@ pub(crate) trait Variant: Copy {
     fn whole<B: Ops>(&self, q: Tensor<B, 4>, k: Tensor<B, 4>, v: Tensor<B, 4>) -> Tensor<B, 4>;
 
     /// An empty state.
-    fn state<B: Ops>(&self, plan: &AttentionPlan, batch: usize, capacity: usize, device: &B::Device) -> State<B>;
+    fn state<B: Ops>(
+        &self,
+        plan: &AttentionPlan,
+        batch: usize,
+        capacity: usize,
+        device: &B::Device,
+    ) -> State<B>;
 
     /// The same as [`Variant::whole`] for the tokens after those that the state remembers.
-    fn extend<B: Ops>(&self, q: Tensor<B, 4>, k: Tensor<B, 4>, v: Tensor<B, 4>, state: &mut State<B>) -> Tensor<B, 4>;
+    fn extend<B: Ops>(
+        &self,
+        q: Tensor<B, 4>,
+        k: Tensor<B, 4>,
+        v: Tensor<B, 4>,
+        state: &mut State<B>,
+    ) -> Tensor<B, 4>;
 }
 
 /// What decoding remembers of earlier tokens.
@@ -209,7 +221,13 @@ pub(super) fn parameters() -> Vec<ParameterInfo> {
     let mut all = vec![
         choice("attention", "how a token looks at earlier ones", &names),
         int("heads", "query heads; must divide width", 1, 128, 4),
-        int("kv_heads", "key/value heads, shared by groups of query heads (2305.13245); 0 for as many as heads", 0, 128, 0),
+        int(
+            "kv_heads",
+            "key/value heads, shared by groups of query heads (2305.13245); 0 for as many as heads",
+            0,
+            128,
+            0,
+        ),
     ];
     all.extend(own_parameters());
     all
@@ -221,7 +239,10 @@ fn take<B: Backend, const D: usize>(place: &mut Tensor<B, D>) -> Tensor<B, D> {
     std::mem::replace(place, empty)
 }
 
-fn replace<B: Backend, const D: usize>(place: &mut Tensor<B, D>, change: impl FnOnce(Tensor<B, D>) -> Tensor<B, D>) {
+fn replace<B: Backend, const D: usize>(
+    place: &mut Tensor<B, D>,
+    change: impl FnOnce(Tensor<B, D>) -> Tensor<B, D>,
+) {
     let tensor = take(place);
     *place = change(tensor);
 }

@@ -37,17 +37,33 @@ impl Variant for SlidingWindow {
 
     fn parameters() -> Vec<ParameterInfo> {
         let search = Domain::int(8, 128, true, 1).expect("not empty");
-        let window = int("window", "tokens that a token sees, itself included", 1, 65_536, 32);
-        vec![window.unit("tokens").when("attention == 'sliding_window'").search(search)]
+        let window = int(
+            "window",
+            "tokens that a token sees, itself included",
+            1,
+            65_536,
+            32,
+        );
+        vec![
+            window
+                .unit("tokens")
+                .when("attention == 'sliding_window'")
+                .search(search),
+        ]
     }
 
     fn read(values: Values) -> Self {
-        SlidingWindow { window: values.int("window") }
+        SlidingWindow {
+            window: values.int("window"),
+        }
     }
 
     fn training_pass(&self, plan: &AttentionPlan, n: usize) -> Pass {
         let forward = 2 * (plan.heads * plan.depth * self.pairs(n)) as u64;
-        Pass { forward, backward: 2 * forward }
+        Pass {
+            forward,
+            backward: 2 * forward,
+        }
     }
 
     fn decoding_macs(&self, plan: &AttentionPlan, position: usize) -> u64 {
@@ -61,16 +77,41 @@ impl Variant for SlidingWindow {
     fn whole<B: Ops>(&self, q: Tensor<B, 4>, k: Tensor<B, 4>, v: Tensor<B, 4>) -> Tensor<B, 4> {
         let n = q.dims()[1];
         counter::add_activity("sliding_window_pairs_skipped", n * (n + 1) / 2 - self.pairs(n));
-        attention(q, k, v, Band { offset: 0, keys: n, window: self.window })
+        attention(
+            q,
+            k,
+            v,
+            Band {
+                offset: 0,
+                keys: n,
+                window: self.window,
+            },
+        )
     }
 
-    fn state<B: Ops>(&self, plan: &AttentionPlan, batch: usize, capacity: usize, device: &B::Device) -> State<B> {
+    fn state<B: Ops>(
+        &self,
+        plan: &AttentionPlan,
+        batch: usize,
+        capacity: usize,
+        device: &B::Device,
+    ) -> State<B> {
         let rows = self.window.min(capacity);
         let empty = || Tensor::zeros([batch, rows, plan.kv_heads, plan.depth], device);
-        State::Cache { k: empty(), v: empty(), taken: 0 }
+        State::Cache {
+            k: empty(),
+            v: empty(),
+            taken: 0,
+        }
     }
 
-    fn extend<B: Ops>(&self, q: Tensor<B, 4>, k: Tensor<B, 4>, v: Tensor<B, 4>, state: &mut State<B>) -> Tensor<B, 4> {
+    fn extend<B: Ops>(
+        &self,
+        q: Tensor<B, 4>,
+        k: Tensor<B, 4>,
+        v: Tensor<B, 4>,
+        state: &mut State<B>,
+    ) -> Tensor<B, 4> {
         let [b, n, g, d] = k.dims();
         let rows = match state {
             State::Cache { k, .. } => k.dims()[1],
@@ -78,11 +119,14 @@ impl Variant for SlidingWindow {
         };
         if n > 1 {
             // a prompt: at the start it is a whole sequence of its own; later it goes token by token
-            let State::Cache { taken, .. } = state else { unreachable!("matched above") };
+            let State::Cache { taken, .. } = state else {
+                unreachable!("matched above")
+            };
             if *taken > 0 {
                 let h = q.dims()[2];
                 let outputs = (0..n).map(|i| {
-                    let at = |x: &Tensor<B, 4>, heads: usize| x.clone().slice([0..b, i..i + 1, 0..heads, 0..d]);
+                    let at =
+                        |x: &Tensor<B, 4>, heads: usize| x.clone().slice([0..b, i..i + 1, 0..heads, 0..d]);
                     self.extend(at(&q, h), at(&k, g), at(&v, g), state)
                 });
                 return Tensor::cat(outputs.collect(), 1);
@@ -95,20 +139,34 @@ impl Variant for SlidingWindow {
             set_taken(state, n);
             return output;
         }
-        let State::Cache { taken, .. } = state else { unreachable!("matched above") };
+        let State::Cache { taken, .. } = state else {
+            unreachable!("matched above")
+        };
         let now = *taken;
         remember(state, k, v, now % rows);
         set_taken(state, now + 1);
-        let State::Cache { k: keys, v: values, .. } = state else { unreachable!("matched above") };
+        let State::Cache {
+            k: keys, v: values, ..
+        } = state
+        else {
+            unreachable!("matched above")
+        };
         // positions are in the keys already, so the order within the ring does not matter
         let filled = rows.min(now + 1);
-        let band = Band { offset: filled - 1, keys: filled, window: usize::MAX };
+        let band = Band {
+            offset: filled - 1,
+            keys: filled,
+            window: usize::MAX,
+        };
         attention(q, keys.clone(), values.clone(), band)
     }
 }
 
 fn remember<B: Ops>(state: &mut State<B>, k: Tensor<B, 4>, v: Tensor<B, 4>, row: usize) {
-    if let State::Cache { k: keys, v: values, .. } = state {
+    if let State::Cache {
+        k: keys, v: values, ..
+    } = state
+    {
         super::replace(keys, |cache| write_rows(cache, k, row));
         super::replace(values, |cache| write_rows(cache, v, row));
     }

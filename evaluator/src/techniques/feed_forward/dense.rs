@@ -11,8 +11,11 @@ use crate::{
     ops::{Ops, swiglu},
 };
 
-pub(super) const ABOUT: About =
-    About { name: "dense", doc: "one gated network for every token", paper: "2002.05202" };
+pub(super) const ABOUT: About = About {
+    name: "dense",
+    doc: "one gated network for every token",
+    paper: "2002.05202",
+};
 
 /// A gated network.
 #[derive(Module, Debug)]
@@ -44,12 +47,18 @@ impl<B: Ops> Gated<B> {
     }
 
     pub(super) fn forward<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
-        self.down.apply(swiglu(self.gate.apply(x.clone()), self.up.apply(x)))
+        self.down
+            .apply(swiglu(self.gate.apply(x.clone()), self.up.apply(x)))
     }
 }
 
 impl<B: Backend> Gated<B> {
-    pub(super) fn each_part_as(&mut self, path: &str, names: [&str; 3], visitor: &mut dyn FnMut(&str, Part<'_, B>)) {
+    pub(super) fn each_part_as(
+        &mut self,
+        path: &str,
+        names: [&str; 3],
+        visitor: &mut dyn FnMut(&str, Part<'_, B>),
+    ) {
         let [gate, up, down] = names;
         visitor(&join(path, gate), Part::Matrix(&mut self.gate));
         visitor(&join(path, up), Part::Matrix(&mut self.up));

@@ -68,7 +68,10 @@ impl FeedForwardPlan {
     pub fn with_hidden(&self, hidden: usize) -> Self {
         match self {
             FeedForwardPlan::Dense { .. } => FeedForwardPlan::Dense { hidden },
-            FeedForwardPlan::Moe(plan) => FeedForwardPlan::Moe(moe::MixturePlan { hidden, ..plan.clone() }),
+            FeedForwardPlan::Moe(plan) => FeedForwardPlan::Moe(moe::MixturePlan {
+                hidden,
+                ..plan.clone()
+            }),
         }
     }
 
@@ -99,7 +102,9 @@ impl FeedForwardPlan {
     /// Multiply-adds over `tokens`, forward and backward; the input always wants a gradient.
     pub fn training_pass(&self, width: u64, tokens: u64, trainable: Trainable) -> Pass {
         match self {
-            FeedForwardPlan::Dense { hidden } => dense::training_pass(width, *hidden as u64, tokens, trainable),
+            FeedForwardPlan::Dense { hidden } => {
+                dense::training_pass(width, *hidden as u64, tokens, trainable)
+            }
             FeedForwardPlan::Moe(plan) => plan.training_pass(width, tokens, trainable),
         }
     }
@@ -153,7 +158,13 @@ pub(super) fn about() -> Vec<About> {
 /// The parameters of the family.
 pub(super) fn parameters() -> Vec<ParameterInfo> {
     let ratios = [1.0, 2.0, 3.0, 4.0].map(Value::Float).to_vec();
-    let ratio = float("ffn_ratio", "hidden neurons of the feed-forward part over width", 0.125, 16.0, 3.0);
+    let ratio = float(
+        "ffn_ratio",
+        "hidden neurons of the feed-forward part over width",
+        0.125,
+        16.0,
+        3.0,
+    );
     let mut all = vec![ratio.search(Domain::categorical(ratios).expect("not empty"))];
     all.extend(moe::parameters());
     all

@@ -5,11 +5,7 @@
 
 use burn::{
     module::Module,
-    tensor::{
-        Int, Tensor, TensorData,
-        activation::softmax,
-        backend::Backend,
-    },
+    tensor::{Int, Tensor, TensorData, activation::softmax, backend::Backend},
 };
 use serde::{Deserialize, Serialize};
 use spaces::{Domain, ParameterInfo, Value};
@@ -44,14 +40,26 @@ pub struct MixturePlan {
 pub(super) fn parameters() -> Vec<ParameterInfo> {
     let powers = [1, 2, 4, 8].map(Value::Int).to_vec();
     vec![
-        int("experts", "feed-forward networks to choose from; 1 for no mixture", 1, 64, 1)
-            .search(Domain::categorical(powers).expect("not empty")),
+        int(
+            "experts",
+            "feed-forward networks to choose from; 1 for no mixture",
+            1,
+            64,
+            1,
+        )
+        .search(Domain::categorical(powers).expect("not empty")),
         int("top_k", "networks that each token passes through", 1, 8, 1)
             .when("experts > 1")
             .search(Domain::int(1, 2, false, 1).expect("not empty")),
-        float("balance_weight", "weight of the loss that spreads tokens over experts", 0.0, 1.0, 0.01)
-            .when("experts > 1")
-            .search(Domain::float(1e-3, 1e-1, true, None).expect("not empty")),
+        float(
+            "balance_weight",
+            "weight of the loss that spreads tokens over experts",
+            0.0,
+            1.0,
+            0.01,
+        )
+        .when("experts > 1")
+        .search(Domain::float(1e-3, 1e-1, true, None).expect("not empty")),
     ]
 }
 
@@ -95,14 +103,16 @@ impl<B: Ops> Mixture<B> {
     pub(super) fn new(plan: &MixturePlan, width: usize, initial: &mut Initial<B>) -> Self {
         Mixture {
             router: initial.matrix(plan.experts, width),
-            experts: (0..plan.experts).map(|_| Gated::new(width, plan.hidden, initial)).collect(),
+            experts: (0..plan.experts)
+                .map(|_| Gated::new(width, plan.hidden, initial))
+                .collect(),
             top_k: plan.top_k,
             balance: plan.balance,
         }
     }
 
     /// `x [b, n, width]` to the same shape, and the balance loss `[1]`.
-    pub(super) fn forward(&self, x: Tensor<B, 3>) -> (Tensor<B, 3>, Tensor<B, 1>) {
+    pub fn forward(&self, x: Tensor<B, 3>) -> (Tensor<B, 3>, Tensor<B, 1>) {
         let [b, n, width] = x.dims();
         let (tokens, experts, k) = (b * n, self.experts.len(), self.top_k);
         let x = x.reshape([tokens, width]);
@@ -110,7 +120,11 @@ impl<B: Ops> Mixture<B> {
         let (_, chosen) = p.clone().detach().topk_with_indices(k, 1);
         let gates = p.clone().gather(1, chosen.clone());
         // with one expert the probability itself is the gate, so that the router learns (Switch)
-        let gates = if k > 1 { gates.clone() / gates.sum_dim(1) } else { gates };
+        let gates = if k > 1 {
+            gates.clone() / gates.sum_dim(1)
+        } else {
+            gates
+        };
         let gates = gates.reshape([tokens * k, 1]);
 
         let assigned = chosen.into_data();
@@ -120,7 +134,10 @@ impl<B: Ops> Mixture<B> {
             rows[expert as usize].push((slot / k) as i32);
             slots[expert as usize].push(slot as i32);
         }
-        let load: Vec<f32> = rows.iter().map(|r| r.len() as f32 / (tokens * k) as f32).collect();
+        let load: Vec<f32> = rows
+            .iter()
+            .map(|r| r.len() as f32 / (tokens * k) as f32)
+            .collect();
         let device = x.device();
         let numbers = |list: Vec<i32>| {
             let len = list.len();
@@ -133,7 +150,8 @@ impl<B: Ops> Mixture<B> {
             }
             counter::add_activity("expert_rows_dispatched", rows.len());
             let rows = numbers(rows);
-            let out = expert.forward(x.clone().select(0, rows.clone())) * gates.clone().select(0, numbers(slots));
+            let out =
+                expert.forward(x.clone().select(0, rows.clone())) * gates.clone().select(0, numbers(slots));
             y = y.select_assign(0, rows, out, burn::tensor::IndexingUpdateOp::Add);
         }
         // E Σ share of assignments · mean probability: 1 when even, E when one expert takes all

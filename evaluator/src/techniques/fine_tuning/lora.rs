@@ -12,7 +12,7 @@ use spaces::{Domain, ParameterInfo};
 use super::About;
 use crate::{
     counter,
-    model::{Initial, Matrix, Part, Parts, Trainable},
+    model::{Initial, Matrix, Part, Parts, Trainable, make_trainable},
     ops::{Ops, linear},
     parameter::{Declared, Values, choice, float, int},
 };
@@ -40,10 +40,21 @@ pub(super) fn parameters() -> Vec<ParameterInfo> {
         int("lora_rank", "rank of the additions", 1, 1024, 8)
             .when(lora)
             .search(Domain::int(1, 32, true, 1).expect("not empty")),
-        float("lora_alpha", "the additions are scaled by alpha over rank", 0.01, 1024.0, 16.0)
-            .when(lora)
-            .search(Domain::float(4.0, 64.0, true, None).expect("not empty")),
-        choice("lora_targets", "matrices that get an addition", &["attention", "all"]).when(lora),
+        float(
+            "lora_alpha",
+            "the additions are scaled by alpha over rank",
+            0.01,
+            1024.0,
+            16.0,
+        )
+        .when(lora)
+        .search(Domain::float(4.0, 64.0, true, None).expect("not empty")),
+        choice(
+            "lora_targets",
+            "matrices that get an addition",
+            &["attention", "all"],
+        )
+        .when(lora),
     ]
 }
 
@@ -57,7 +68,10 @@ impl LoraPlan {
     }
 
     pub(super) fn trainable(&self) -> Trainable {
-        Trainable::LowRank { rank: self.rank as u64, feed_forward: self.feed_forward }
+        Trainable::LowRank {
+            rank: self.rank as u64,
+            feed_forward: self.feed_forward,
+        }
     }
 }
 
@@ -112,18 +126,19 @@ pub fn attach<B: Ops>(model: &mut impl Parts<B>, plan: LoraPlan, initial: &mut I
 
 /// Adds the additions to the weights and lets everything be trained again.
 pub fn merge<B: Ops>(model: &mut impl Parts<B>) {
-    model.each_part("", &mut |_, part| match part {
-        Part::Matrix(matrix) | Part::Router(matrix) => match matrix {
-            Matrix::LowRank(low_rank) => *matrix = Matrix::dense(low_rank.merged().detach()),
-            Matrix::Dense(dense) => dense.weight = Param::from_tensor(dense.weight.val().detach()),
-            Matrix::Packed(_) => {}
-        },
-        Part::Vector(scale) => *scale = Param::from_tensor(scale.val().detach()),
+    model.each_part("", &mut |_, part| {
+        if let Part::Matrix(matrix) = part
+            && let Matrix::LowRank(low_rank) = matrix
+        {
+            *matrix = Matrix::dense(low_rank.merged().detach());
+        }
     });
+    make_trainable(model);
 }
 
 fn is_target(path: &str, plan: LoraPlan) -> bool {
-    path.contains("self_attn") || (plan.feed_forward && (path.contains(".mlp.") || path.contains(".experts.")))
+    path.contains("self_attn")
+        || (plan.feed_forward && (path.contains(".mlp.") || path.contains(".experts.")))
 }
 
 fn frozen<B: Backend, const D: usize>(param: &Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {

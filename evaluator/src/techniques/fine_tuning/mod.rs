@@ -48,8 +48,16 @@ impl FineTuning {
 /// What the methods say of themselves.
 pub(super) fn about() -> Vec<About> {
     vec![
-        About { name: "none", doc: "the base is compressed and measured as it is", paper: "" },
-        About { name: "full", doc: "all weights of the base are trained on", paper: "" },
+        About {
+            name: "none",
+            doc: "the base is compressed and measured as it is",
+            paper: "",
+        },
+        About {
+            name: "full",
+            doc: "all weights of the base are trained on",
+            paper: "",
+        },
         lora::ABOUT,
     ]
 }
@@ -57,7 +65,11 @@ pub(super) fn about() -> Vec<About> {
 /// The parameters of the family.
 pub(super) fn parameters() -> Vec<ParameterInfo> {
     let names: Vec<&str> = about().iter().map(|a| a.name).collect();
-    let mut all = vec![choice("fine_tune", "how a base checkpoint is adapted to the data; needs [base]", &names)];
+    let mut all = vec![choice(
+        "fine_tune",
+        "how a base checkpoint is adapted to the data; needs [base]",
+        &names,
+    )];
     all.extend(lora::parameters());
     all
 }

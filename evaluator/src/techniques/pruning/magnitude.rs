@@ -17,22 +17,39 @@ pub(super) const ABOUT: About = About {
 /// Importance of every structure of a dense model whose heads have `depth` components.
 pub(crate) fn importance<B: Backend>(model: &mut Decoder<B>, depth: usize, share: usize) -> Importance {
     let layers = model.blocks.iter_mut().map(|block| {
-        let heads = runs(&incoming(&block.attention.output), depth * share).map(f32::sqrt).collect();
+        let heads = runs(&incoming(&block.attention.output), depth * share)
+            .map(f32::sqrt)
+            .collect();
         let networks = block.feed_forward.networks_mut().into_iter().map(|network| {
-            let parts = [outgoing(&network.gate), outgoing(&network.up), incoming(&network.down)];
-            (0..parts[0].len()).map(|i| parts.iter().map(|p| p[i]).sum::<f32>().sqrt()).collect()
+            let parts = [
+                outgoing(&network.gate),
+                outgoing(&network.up),
+                incoming(&network.down),
+            ];
+            (0..parts[0].len())
+                .map(|i| parts.iter().map(|p| p[i]).sum::<f32>().sqrt())
+                .collect()
         });
-        LayerImportance { neurons: networks.collect(), heads }
+        LayerImportance {
+            neurons: networks.collect(),
+            heads,
+        }
     });
-    Importance { layers: layers.collect() }
+    Importance {
+        layers: layers.collect(),
+    }
 }
 
 /// Squared norm of each column.
 fn incoming<B: Backend>(matrix: &Matrix<B>) -> Vec<f32> {
-    matrix.as_dense().map_or_else(Vec::new, |w| column_sums(w.square()))
+    matrix
+        .as_dense()
+        .map_or_else(Vec::new, |w| column_sums(w.square()))
 }
 
 /// Squared norm of each row.
 fn outgoing<B: Backend>(matrix: &Matrix<B>) -> Vec<f32> {
-    matrix.as_dense().map_or_else(Vec::new, |w| column_sums(w.square().transpose()))
+    matrix
+        .as_dense()
+        .map_or_else(Vec::new, |w| column_sums(w.square().transpose()))
 }

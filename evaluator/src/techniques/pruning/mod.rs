@@ -10,11 +10,11 @@ mod taylor;
 use serde::{Deserialize, Serialize};
 use spaces::{Domain, ParameterInfo};
 
-pub(crate) use self::{magnitude::importance as by_magnitude, taylor::add_batch as add_taylor_batch};
 pub use self::{
     importance::{Importance, LayerImportance},
     shrink::shrink,
 };
+pub(crate) use self::{magnitude::importance as by_magnitude, taylor::add_batch as add_taylor_batch};
 use super::About;
 use crate::{
     model::ModelPlan,
@@ -72,10 +72,18 @@ impl PruningPlan {
         let mut pruned = plan.clone();
         for layer in &mut pruned.layers {
             let hidden = layer.feed_forward.hidden();
-            layer.feed_forward = layer.feed_forward.with_hidden(keep("prune_ratio", self.neurons, hidden, "neurons")?);
+            layer.feed_forward =
+                layer
+                    .feed_forward
+                    .with_hidden(keep("prune_ratio", self.neurons, hidden, "neurons")?);
             let attention = &mut layer.attention;
             let share = attention.share();
-            attention.kv_heads = keep("head_prune_ratio", self.heads, attention.kv_heads, "key/value heads")?;
+            attention.kv_heads = keep(
+                "head_prune_ratio",
+                self.heads,
+                attention.kv_heads,
+                "key/value heads",
+            )?;
             attention.heads = attention.kv_heads * share;
         }
         Ok(pruned)
@@ -86,10 +94,14 @@ fn keep(name: &str, ratio: f64, n: usize, what: &str) -> Result<usize, String> {
     let removed = (ratio * n as f64 + 1e-9).floor() as usize;
     if ratio > 0.0 && removed == 0 {
         let least = 1.0 / n as f64;
-        return Err(format!("{name} = {ratio} removes none of {n} {what}; use 0 or at least {least:.3}"));
+        return Err(format!(
+            "{name} = {ratio} removes none of {n} {what}; use 0 or at least {least:.3}"
+        ));
     }
     if removed == n {
-        return Err(format!("{name} = {ratio} removes all of {n} {what}; use less than 1"));
+        return Err(format!(
+            "{name} = {ratio} removes all of {n} {what}; use less than 1"
+        ));
     }
     Ok(n - removed)
 }
@@ -105,11 +117,34 @@ pub(super) fn parameters() -> Vec<ParameterInfo> {
     let shares = |high| Domain::float(0.0, high, false, None).expect("not empty");
     let halves = [0.0, 0.25, 0.5].map(spaces::Value::Float).to_vec();
     vec![
-        float("prune_ratio", "share of feed-forward neurons removed after training", 0.0, 0.95, 0.0).search(shares(0.8)),
-        float("head_prune_ratio", "share of key/value heads removed after training, each with its query heads", 0.0, 0.95, 0.0)
-            .search(Domain::categorical(halves).expect("not empty")),
-        choice("prune_criterion", "how the least important structures are found", &names),
-        float("recovery", "training after pruning, as a share of the training before", 0.0, 1.0, 0.1)
-            .search(shares(0.3)),
+        float(
+            "prune_ratio",
+            "share of feed-forward neurons removed after training",
+            0.0,
+            0.95,
+            0.0,
+        )
+        .search(shares(0.8)),
+        float(
+            "head_prune_ratio",
+            "share of key/value heads removed after training, each with its query heads",
+            0.0,
+            0.95,
+            0.0,
+        )
+        .search(Domain::categorical(halves).expect("not empty")),
+        choice(
+            "prune_criterion",
+            "how the least important structures are found",
+            &names,
+        ),
+        float(
+            "recovery",
+            "training after pruning, as a share of the training before",
+            0.0,
+            1.0,
+            0.1,
+        )
+        .search(shares(0.3)),
     ]
 }

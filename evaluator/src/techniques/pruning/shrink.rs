@@ -43,6 +43,6 @@ fn select<B: Backend>(matrix: &mut Matrix<B>, dim: usize, kept: &[usize]) {
         }
         let numbers: Vec<i32> = kept.iter().map(|k| *k as i32).collect();
         let kept = Tensor::<B, 1, Int>::from_data(TensorData::new(numbers, [kept.len()]), &weight.device());
-        *matrix = Matrix::dense(weight.detach().select(dim, kept));
+        *matrix = Matrix::dense(weight.select(dim, kept).detach());
     }
 }

@@ -3,10 +3,7 @@
 //! For an output column of a linear map, `Σ_tokens a ∂L/∂a = Σ_rows w ∂L/∂w`, so the weights' gradients tell it
 //! without keeping activations: of the down projection for neurons, of the output projection for heads.
 
-use burn::tensor::{
-    Tensor,
-    backend::AutodiffBackend,
-};
+use burn::tensor::{Tensor, backend::AutodiffBackend};
 
 use super::{
     About, Importance, LayerImportance,
@@ -32,10 +29,20 @@ pub(crate) fn add_batch<A: AutodiffBackend>(
         let columns = change(&block.attention.output, gradients);
         let heads = runs(&columns, depth * share).map(f32::abs).collect();
         let networks = block.feed_forward.networks_mut().into_iter();
-        let neurons = networks.map(|network| change(&network.down, gradients).into_iter().map(f32::abs).collect());
-        LayerImportance { neurons: neurons.collect(), heads }
+        let neurons = networks.map(|network| {
+            change(&network.down, gradients)
+                .into_iter()
+                .map(f32::abs)
+                .collect()
+        });
+        LayerImportance {
+            neurons: neurons.collect(),
+            heads,
+        }
     });
-    let batch = Importance { layers: layers.collect() };
+    let batch = Importance {
+        layers: layers.collect(),
+    };
     match sum {
         None => batch,
         Some(mut sum) => {
@@ -65,4 +72,3 @@ fn change<A: AutodiffBackend>(matrix: &Matrix<A>, gradients: &A::Gradients) -> V
     });
     product.unwrap_or_else(|| vec![0.0; columns])
 }
-

@@ -30,12 +30,20 @@ impl QuantizationPlan {
     /// Reads the parameters of the family; `None` for 32-bit weights.
     pub(crate) fn read(values: Values) -> Option<Self> {
         let bits = values.int("bits");
-        (bits < 32).then(|| QuantizationPlan { bits, group: values.int("quant_group") })
+        (bits < 32).then(|| QuantizationPlan {
+            bits,
+            group: values.int("quant_group"),
+        })
     }
 
     /// The packed form of a matrix `[rows, columns]`.
     pub fn shape(&self, rows: usize, columns: usize) -> PackedShape {
-        PackedShape { rows, columns, bits: self.bits, group: self.group }
+        PackedShape {
+            rows,
+            columns,
+            bits: self.bits,
+            group: self.group,
+        }
     }
 }
 
@@ -64,11 +72,19 @@ pub(super) fn about() -> Vec<About> {
 pub(super) fn parameters() -> Vec<ParameterInfo> {
     let bits = [32, 8, 4].map(Value::Int);
     vec![
-        choice("bits", "bits of a weight in memory and on disk", &[32, 8, 4, 2].map(i64::from))
-            .unit("bits")
-            .search(Domain::categorical(bits.to_vec()).expect("not empty")),
-        choice("quant_group", "weights of a row that share a scale and a zero", &[64, 32, 128].map(i64::from))
-            .unit("weights")
-            .when("bits < 32"),
+        choice(
+            "bits",
+            "bits of a weight in memory and on disk",
+            &[32, 8, 4, 2].map(i64::from),
+        )
+        .unit("bits")
+        .search(Domain::categorical(bits.to_vec()).expect("not empty")),
+        choice(
+            "quant_group",
+            "weights of a row that share a scale and a zero",
+            &[64, 32, 128].map(i64::from),
+        )
+        .unit("weights")
+        .when("bits < 32"),
     ]
 }

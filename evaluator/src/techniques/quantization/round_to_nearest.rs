@@ -50,24 +50,38 @@ mod tests {
     }
 
     fn normal(n: usize, seed: u64) -> Vec<f32> {
-        StandardNormal.sample_iter(ChaCha8Rng::seed_from_u64(seed)).take(n).collect()
+        StandardNormal
+            .sample_iter(ChaCha8Rng::seed_from_u64(seed))
+            .take(n)
+            .collect()
     }
 
     #[test]
     fn each_weight_is_within_half_a_step() {
         for bits in [2, 4, 8] {
             for columns in [7, 64, 100] {
-                let shape = PackedShape { rows: 5, columns, bits, group: 32 };
+                let shape = PackedShape {
+                    rows: 5,
+                    columns,
+                    bits,
+                    group: 32,
+                };
                 let weights = normal(5 * columns, 1);
-                for (r, (row, back)) in
-                    weights.chunks(columns).zip(unpacked(&weights, shape).chunks(columns)).enumerate()
+                for (r, (row, back)) in weights
+                    .chunks(columns)
+                    .zip(unpacked(&weights, shape).chunks(columns))
+                    .enumerate()
                 {
                     for (group, back) in row.chunks(32).zip(back.chunks(32)) {
-                        let spread = group.iter().copied().fold(0.0, f32::max) - group.iter().copied().fold(0.0, f32::min);
+                        let spread = group.iter().copied().fold(0.0, f32::max)
+                            - group.iter().copied().fold(0.0, f32::min);
                         let step = spread / ((1 << bits) - 1) as f32;
                         for (w, b) in group.iter().zip(back) {
                             // the end levels move by the rounding of the zero and of the 16-bit scale
-                            assert!((w - b).abs() <= step * 1.01 + 1e-3 * spread, "row {r}: {w} {b} step {step}");
+                            assert!(
+                                (w - b).abs() <= step * 1.01 + 1e-3 * spread,
+                                "row {r}: {w} {b} step {step}"
+                            );
                         }
                     }
                 }
@@ -80,8 +94,17 @@ mod tests {
         let weights = normal(128 * 256, 2);
         let power: f32 = weights.iter().map(|w| w * w).sum();
         let noise = |bits| -> f32 {
-            let shape = PackedShape { rows: 128, columns: 256, bits, group: 64 };
-            weights.iter().zip(unpacked(&weights, shape)).map(|(w, b)| (w - b) * (w - b)).sum()
+            let shape = PackedShape {
+                rows: 128,
+                columns: 256,
+                bits,
+                group: 64,
+            };
+            weights
+                .iter()
+                .zip(unpacked(&weights, shape))
+                .map(|(w, b)| (w - b) * (w - b))
+                .sum()
         };
         let decibels = |bits| 10.0 * (power / noise(bits)).log10();
         let gain = (decibels(8) - decibels(4)) / 4.0;
@@ -107,13 +130,27 @@ mod tests {
         }
         let norm = |w: &[f32]| -> f64 {
             let rows = x.chunks(input).flat_map(|x| w.chunks(input).map(move |w| (x, w)));
-            rows.map(|(x, w)| f64::from(x.iter().zip(w).map(|(x, w)| x * w).sum::<f32>()).powi(2)).sum::<f64>().sqrt()
+            rows.map(|(x, w)| f64::from(x.iter().zip(w).map(|(x, w)| x * w).sum::<f32>()).powi(2))
+                .sum::<f64>()
+                .sqrt()
         };
         for (bits, golden) in [(8, 0.0055), (4, 0.093), (2, 0.469)] {
-            let shape = PackedShape { rows: out, columns: input, bits, group: 64 };
-            let error: Vec<f32> = weights.iter().zip(unpacked(&weights, shape)).map(|(w, b)| w - b).collect();
+            let shape = PackedShape {
+                rows: out,
+                columns: input,
+                bits,
+                group: 64,
+            };
+            let error: Vec<f32> = weights
+                .iter()
+                .zip(unpacked(&weights, shape))
+                .map(|(w, b)| w - b)
+                .collect();
             let relative = norm(&error) / norm(&weights);
-            assert!((relative / golden - 1.0).abs() < 0.2, "{bits} bits: {relative}, known {golden}");
+            assert!(
+                (relative / golden - 1.0).abs() < 0.2,
+                "{bits} bits: {relative}, known {golden}"
+            );
         }
     }
 }

@@ -1,0 +1,8 @@
+//! The evaluator from outside: contracts over every technique, oracles of each, whole evaluations.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod contract;
+mod evaluation;
+mod oracles;
+mod resume;
+mod support;

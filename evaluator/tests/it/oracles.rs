@@ -1,0 +1,384 @@
+//! Known answers of single techniques.
+
+use burn::{
+    backend::Flex,
+    module::{AutodiffModule, Param},
+    tensor::{Int, Tensor, TensorData, activation::softmax},
+};
+use evaluator::{
+    counter::count_macs,
+    model::{Decoder, Initial, Matrix, Part, Parts, TensorMut, Trainable, each_tensor},
+    ops::{cross_entropy, swiglu},
+    techniques::{
+        feed_forward::{FeedForward, Gated},
+        fine_tuning::lora,
+        pruning::{self, Importance, LayerImportance},
+        quantization,
+    },
+};
+
+use crate::support::{A, VOCABULARY, plan, tokens};
+
+fn logits(model: &Decoder<Flex>, seed: u32) -> Vec<f32> {
+    model
+        .forward(tokens::<Flex>(2, 16, seed))
+        .logits
+        .into_data()
+        .iter()
+        .collect()
+}
+
+fn worst(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+/// Random weights of some size, so that nothing is near zero by accident.
+fn random_model<B: evaluator::ops::Ops>(fixed: &str) -> (evaluator::plan::Plan, Decoder<B>) {
+    let plan = plan(fixed);
+    let device = Default::default();
+    let mut model = Decoder::<B>::new(&plan.model, 3, &device);
+    let mut initial = Initial::<B>::new(7, 1, device);
+    each_tensor(&mut model, &mut |_, tensor| match tensor {
+        TensorMut::Matrix(param) => {
+            let [out, input] = param.dims();
+            *param = Param::from_tensor(initial.normal(out, input, 0.3));
+        }
+        TensorMut::Vector(param) => {
+            let noise = initial.normal(1, param.dims()[0], 0.2).reshape([param.dims()[0]]);
+            *param = Param::from_tensor(noise + 1.0);
+        }
+    });
+    (plan, model)
+}
+
+fn run(network: &Gated<Flex>, x: Tensor<Flex, 2>) -> Tensor<Flex, 2> {
+    network
+        .down
+        .apply(swiglu(network.gate.apply(x.clone()), network.up.apply(x)))
+}
+
+#[test]
+fn a_full_mixture_is_the_weighted_sum_of_its_experts() {
+    let (_, model) = random_model::<Flex>("experts = 4\ntop_k = 4\nlayers = 1");
+    let FeedForward::Moe(mixture) = &model.blocks[0].feed_forward else {
+        panic!("a mixture was asked for")
+    };
+    let x = Tensor::<Flex, 2>::random([13, 32], burn::tensor::Distribution::Default, &Default::default());
+    let p = softmax(mixture.router.apply(x.clone()), 1);
+    let mut expected = Tensor::zeros([13, 32], &x.device());
+    for (e, expert) in mixture.experts.iter().enumerate() {
+        expected = expected + run(expert, x.clone()) * p.clone().slice([0..13, e..e + 1]);
+    }
+    let (y, _) = mixture.forward(x.unsqueeze::<3>());
+    let (y, expected): (Vec<f32>, Vec<f32>) = (
+        y.into_data().iter().collect(),
+        expected.into_data().iter().collect(),
+    );
+    assert!(worst(&y, &expected) < 1e-4);
+}
+
+#[test]
+fn a_switch_router_takes_the_best_expert_times_its_probability() {
+    let (_, model) = random_model::<Flex>("experts = 3\ntop_k = 1\nlayers = 1");
+    let FeedForward::Moe(mixture) = &model.blocks[0].feed_forward else {
+        panic!("a mixture was asked for")
+    };
+    let x = Tensor::<Flex, 2>::random([9, 32], burn::tensor::Distribution::Default, &Default::default());
+    let p = softmax(mixture.router.apply(x.clone()), 1);
+    let best: Vec<i64> = p.clone().argmax(1).into_data().iter().collect();
+    let (y, _) = mixture.forward(x.clone().unsqueeze::<3>());
+    for (row, e) in best.into_iter().enumerate() {
+        let one = run(
+            &mixture.experts[e as usize],
+            x.clone().slice([row..row + 1, 0..32]),
+        );
+        let gate = p.clone().slice([row..row + 1, e as usize..e as usize + 1]);
+        let expected: Vec<f32> = (one * gate).into_data().iter().collect();
+        let got: Vec<f32> = y.clone().slice([0..1, row..row + 1]).into_data().iter().collect();
+        assert!(worst(&got, &expected) < 1e-4, "row {row}");
+    }
+}
+
+#[test]
+fn work_does_not_grow_with_the_number_of_experts() {
+    let macs = |experts: usize| {
+        let (_, model) = random_model::<Flex>(&format!("experts = {experts}\ntop_k = 2\nlayers = 1"));
+        let router = 16 * 2 * 32 * experts as u64;
+        count_macs(|| model.forward(tokens::<Flex>(2, 16, 1))).1 - router
+    };
+    assert_eq!(macs(2), macs(8));
+}
+
+#[test]
+fn the_balance_loss_is_its_weight_when_even_and_times_experts_when_one_takes_all() {
+    let (plan, mut model) = random_model::<Flex>("experts = 4\ntop_k = 1\nlayers = 1\nbalance_weight = 0.01");
+    let width = plan.model.width;
+    let set_router = |model: &mut Decoder<Flex>, rows: Vec<f32>| {
+        let FeedForward::Moe(mixture) = &mut model.blocks[0].feed_forward else {
+            panic!("a mixture was asked for")
+        };
+        mixture.router = Matrix::dense(Tensor::from_data(
+            TensorData::new(rows, [4, width]),
+            &Default::default(),
+        ));
+    };
+    let balance = |model: &Decoder<Flex>| {
+        let FeedForward::Moe(mixture) = &model.blocks[0].feed_forward else {
+            panic!("a mixture was asked for")
+        };
+        // positive inputs: a positive router row wins everywhere
+        let x = Tensor::<Flex, 3>::random(
+            [1, 64, width],
+            burn::tensor::Distribution::Uniform(1.0, 2.0),
+            &Default::default(),
+        );
+        mixture.forward(x).1.into_scalar()
+    };
+    set_router(&mut model, vec![0.0; 4 * width]);
+    // equal probabilities: whatever the assignment, Σ share · 1/4 · 4 = 1
+    assert!((balance(&model) - 0.01).abs() < 1e-6);
+    let mut rows = vec![-10.0; 4 * width];
+    rows[..width].fill(10.0);
+    set_router(&mut model, rows);
+    assert!((balance(&model) - 0.04).abs() < 1e-6);
+}
+
+#[test]
+fn permuting_experts_with_their_router_rows_changes_nothing() {
+    let (plan, mut model) = random_model::<Flex>("experts = 4\ntop_k = 2\nlayers = 1");
+    let before = logits(&model, 3);
+    let FeedForward::Moe(mixture) = &mut model.blocks[0].feed_forward else {
+        panic!("a mixture was asked for")
+    };
+    mixture.experts.rotate_left(1);
+    let rows = Tensor::<Flex, 1, Int>::from_data([1, 2, 3, 0], &Default::default());
+    mixture.router = Matrix::dense(mixture.router.as_dense().unwrap().select(0, rows));
+    assert_eq!(plan.model.layers.len(), 1);
+    assert!(worst(&before, &logits(&model, 3)) < 1e-4);
+}
+
+#[test]
+fn the_router_and_every_used_expert_get_gradients() {
+    for k in [1, 2] {
+        let (_, model) = random_model::<A>(&format!(
+            "experts = 4\ntop_k = {k}\nlayers = 1\nbalance_weight = 0"
+        ));
+        let out = model.forward(tokens::<A>(2, 16, 1));
+        let targets = tokens::<A>(2, 16, 2).reshape([32]);
+        let grads = cross_entropy(out.logits.reshape([32, VOCABULARY]), targets).backward();
+        let FeedForward::Moe(mixture) = &model.blocks[0].feed_forward else {
+            panic!("a mixture was asked for")
+        };
+        let router = mixture.router.as_dense().unwrap().grad(&grads).unwrap();
+        assert!(router.abs().sum().into_scalar() > 0.0, "top {k}");
+    }
+}
+
+/// The central test of structured pruning: the smaller model is the larger one with the removed parts silenced.
+#[test]
+fn a_shrunk_model_equals_the_full_model_with_masked_structures() {
+    for fixed in ["kv_heads = 2", "experts = 2\ntop_k = 2"] {
+        let pruned = plan(&format!("{fixed}\nprune_ratio = 0.25\nhead_prune_ratio = 0.5"));
+        let (full_plan, full) = random_model::<Flex>(fixed);
+        let attention = full_plan.model.layers[0].attention;
+        let (hidden, networks) = (
+            full_plan.model.layers[0].feed_forward.hidden(),
+            full_plan.model.layers[0].feed_forward.networks(),
+        );
+        let score = |n: usize, salt: usize| -> Vec<f32> {
+            (0..n).map(|i| ((i * 7919 + salt * 31) % 101) as f32).collect()
+        };
+        let importance = Importance {
+            layers: (0..2)
+                .map(|l| LayerImportance {
+                    neurons: (0..networks).map(|e| score(hidden, l + 5 * e)).collect(),
+                    heads: score(attention.kv_heads, l),
+                })
+                .collect(),
+        };
+        let mut small = full.clone();
+        pruning::shrink(&mut small, &pruned.served, &importance);
+
+        let mut masked = full.clone();
+        let kept = |scores: &[f32], keep: usize| -> Vec<bool> {
+            let mut order: Vec<usize> = (0..scores.len()).collect();
+            order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b)));
+            (0..scores.len()).map(|i| order[..keep].contains(&i)).collect()
+        };
+        for (layer, block) in masked.blocks.iter_mut().enumerate() {
+            let scores = &importance.layers[layer];
+            let heads = kept(&scores.heads, pruned.served.layers[layer].attention.kv_heads);
+            let width = attention.depth * attention.share();
+            silence(
+                &mut block.attention.output,
+                &heads.iter().flat_map(|k| vec![*k; width]).collect::<Vec<_>>(),
+            );
+            for (network, scores) in block.feed_forward.networks_mut().into_iter().zip(&scores.neurons) {
+                silence(
+                    &mut network.down,
+                    &kept(scores, pruned.served.layers[layer].feed_forward.hidden()),
+                );
+            }
+        }
+        assert!(worst(&logits(&small, 2), &logits(&masked, 2)) < 1e-3, "{fixed}");
+        assert!(
+            worst(&logits(&full, 2), &logits(&small, 2)) > 1e-2,
+            "something was removed"
+        );
+        assert_eq!(
+            small.blocks[0].feed_forward.networks_mut()[0].gate.dims()[0],
+            hidden * 3 / 4
+        );
+        assert_eq!(
+            small.blocks[0].attention.key.dims()[0],
+            attention.depth * attention.kv_heads / 2
+        );
+        assert!(pruned.served.state_bytes() < full_plan.model.state_bytes());
+        assert!(pruned.served.inference_flops_per_token() < full_plan.model.inference_flops_per_token());
+    }
+}
+
+fn silence(matrix: &mut Matrix<Flex>, kept: &[bool]) {
+    let mask: Vec<f32> = kept.iter().map(|k| f32::from(u8::from(*k))).collect();
+    let mask = Tensor::<Flex, 2>::from_data(TensorData::new(mask, [1, kept.len()]), &Default::default());
+    *matrix = Matrix::dense(matrix.as_dense().unwrap() * mask);
+}
+
+#[test]
+fn shares_that_remove_nothing_or_everything_are_refused_before_training() {
+    let read = |fixed: &str| {
+        evaluator::plan::Plan::read(
+            &crate::support::config(crate::support::recall(), fixed),
+            VOCABULARY,
+            None,
+        )
+    };
+    let message = read("head_prune_ratio = 0.1").unwrap_err();
+    assert!(
+        message.contains("head_prune_ratio = 0.1 removes none of 4") && message.contains("0.250"),
+        "{message}"
+    );
+    assert!(read("head_prune_ratio = 0.25").is_ok());
+    for (fixed, part) in [
+        ("heads = 5", "heads 5 does not divide width 32"),
+        ("heads = 32", "rotary positions need an even number"),
+        ("kv_heads = 3", "kv_heads 3 does not divide heads 4"),
+        ("experts = 2\ntop_k = 3", "top_k 3 is above experts 2"),
+        (
+            "attention = 'sliding_window'\nwindow = 16",
+            "it would be full attention",
+        ),
+        ("fine_tune = 'lora'", "needs a checkpoint"),
+    ] {
+        let message = read(fixed).unwrap_err();
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn fewer_bits_are_further_away() {
+    let (_, model) = random_model::<Flex>("layers = 2");
+    let exact = logits(&model, 4);
+    let error = |bits| {
+        let mut packed = model.clone();
+        quantization::quantize(&mut packed, quantization::QuantizationPlan { bits, group: 32 });
+        worst(&exact, &logits(&packed, 4))
+    };
+    let (eight, four, two) = (error(8), error(4), error(2));
+    assert!(eight < four && four < two && eight > 0.0, "{eight} {four} {two}");
+}
+
+fn lora_plan(feed_forward: bool) -> lora::LoraPlan {
+    lora::LoraPlan {
+        rank: 3,
+        alpha: 6.0,
+        feed_forward,
+    }
+}
+
+#[test]
+fn low_rank_additions_start_at_the_base_and_merge_to_the_same_model() {
+    for feed_forward in [false, true] {
+        let (_, base) = random_model::<A>("kv_heads = 2");
+        let before = logits(&base.valid(), 6);
+        let mut model = base.clone();
+        lora::attach(
+            &mut model,
+            lora_plan(feed_forward),
+            &mut Initial::new(5, 2, Default::default()),
+        );
+        assert_eq!(logits(&model.valid(), 6), before, "B starts at zero");
+
+        // give B some value, as training would
+        let mut initial = Initial::<A>::new(9, 2, Default::default());
+        model.each_part("", &mut |_, part| {
+            if let Part::Matrix(Matrix::LowRank(low_rank)) = part {
+                let [out, rank] = low_rank.b.dims();
+                low_rank.b = Param::from_tensor(initial.normal(out, rank, 0.2));
+            }
+        });
+        let tuned = logits(&model.valid(), 6);
+        assert!(worst(&tuned, &before) > 1e-2);
+        lora::merge(&mut model);
+        assert!(
+            worst(&logits(&model.valid(), 6), &tuned) < 2e-3,
+            "merged equals unmerged"
+        );
+    }
+}
+
+#[test]
+fn only_low_rank_additions_get_gradients_and_the_work_is_the_formula() {
+    for (fixed, feed_forward) in [
+        ("kv_heads = 2", false),
+        ("kv_heads = 1", true),
+        ("experts = 4\ntop_k = 2", true),
+        ("experts = 4", false),
+    ] {
+        let (plan, mut model) = random_model::<A>(fixed);
+        lora::attach(
+            &mut model,
+            lora_plan(feed_forward),
+            &mut Initial::new(5, 2, Default::default()),
+        );
+        let (loss, forward) = count_macs(|| {
+            let out = model.forward(tokens::<A>(2, 16, 1));
+            let loss = cross_entropy(
+                out.logits.reshape([32, VOCABULARY]),
+                tokens::<A>(2, 16, 2).reshape([32]),
+            );
+            out.auxiliary.map_or(loss.clone(), |b| loss + b)
+        });
+        let (grads, backward) = count_macs(|| loss.backward());
+        let formula = plan.model.training_pass(
+            2,
+            16,
+            Trainable::LowRank {
+                rank: 3,
+                feed_forward,
+            },
+        );
+        assert_eq!(
+            (forward, backward),
+            (formula.forward, formula.backward),
+            "{fixed} {feed_forward}"
+        );
+        let mut trained = vec![];
+        each_tensor(&mut model, &mut |name, tensor| {
+            let has = match tensor {
+                TensorMut::Matrix(p) => p.val().grad(&grads).is_some(),
+                TensorMut::Vector(p) => p.val().grad(&grads).is_some(),
+            };
+            if has {
+                trained.push(name);
+            }
+        });
+        assert!(
+            !trained.is_empty()
+                && trained
+                    .iter()
+                    .all(|n| n.ends_with("lora_a") || n.ends_with("lora_b")),
+            "{trained:?}"
+        );
+    }
+}

@@ -1,0 +1,96 @@
+//! A training that is stopped anywhere goes on to the same bits.
+
+use std::{cell::Cell, fs, path::Path, time::Duration};
+
+use burn::{backend::Flex, tensor::Tensor};
+use evaluator::{
+    EvaluationError, Events,
+    data::{DataAccess, Dataset},
+    energy,
+    model::Decoder,
+    training::{Batches, Checkpoint, Record, Stretch, train},
+};
+use spaces::{Measurement, protocol::Progress};
+
+use crate::support::{A, config, plan, tokens};
+
+/// Stops the training when it has asked this many times.
+struct StopAfter(Cell<u64>);
+
+impl Events for StopAfter {
+    fn progress(&mut self, _: Progress) {}
+
+    fn report(&mut self, _: Vec<Measurement>) {}
+
+    fn cancelled(&self) -> bool {
+        let left = self.0.get();
+        self.0.set(left.saturating_sub(1));
+        left == 0
+    }
+}
+
+fn run(dir: &Path, fixed: &str, stop_after: u64) -> Result<(Decoder<A>, Record), EvaluationError> {
+    let plan = plan(fixed);
+    let spec = &config("[data]\ncorpus = \"markov\"", fixed).data;
+    let data = Dataset::load(spec, &DataAccess::anywhere()).unwrap();
+    let model_plan = evaluator::model::ModelPlan {
+        vocabulary: data.vocab,
+        ..plan.model.clone()
+    };
+    let stretch = Stretch {
+        phase: "train",
+        plan: &plan.training,
+        budget: plan.training.budget,
+        batches: Batches::new(&data, 1, &plan.training),
+        checkpoints: dir,
+        checkpoint_every: Duration::ZERO,
+        earlier: Record::default(),
+    };
+    let found = Checkpoint::find(dir, &Default::default());
+    let model = Decoder::new(&model_plan, 1, &Default::default());
+    train(
+        model,
+        &stretch,
+        found,
+        energy::open(None).as_mut(),
+        &mut StopAfter(Cell::new(stop_after)),
+    )
+}
+
+fn bits(model: &Decoder<A>) -> Vec<u32> {
+    use burn::module::AutodiffModule;
+    let vocabulary = model.embedding.dims()[0] as i32;
+    let input = tokens::<Flex>(2, 16, 1).remainder_scalar(vocabulary);
+    let logits: Tensor<Flex, 3> = model.valid().forward(input).logits;
+    logits.into_data().iter::<f32>().map(f32::to_bits).collect()
+}
+
+#[test]
+fn stopped_and_resumed_equals_never_stopped() {
+    for fixed in ["attention = 'full'", "attention = 'linear'\nexperts = 2"] {
+        let (whole, part) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (model, record) = run(&whole.path().join("c"), fixed, u64::MAX).unwrap();
+        assert_eq!(record.steps, 10);
+        let expected = bits(&model);
+
+        let dir = part.path().join("c");
+        assert!(matches!(run(&dir, fixed, 3), Err(EvaluationError::Cancelled)));
+        // a half-written later checkpoint is left over, as after a kill in the middle of writing
+        fs::create_dir_all(part.path().join("c.part")).unwrap();
+        fs::write(part.path().join("c.part/state.safetensors"), b"cut sho").unwrap();
+        assert!(matches!(run(&dir, fixed, 4), Err(EvaluationError::Cancelled)));
+        // a kill between the two renames
+        fs::rename(&dir, part.path().join("c.old")).unwrap();
+        let (model, record) = run(&dir, fixed, u64::MAX).unwrap();
+        assert_eq!((record.steps, record.tokens), (10, 640));
+        assert_eq!(bits(&model), expected, "{fixed}");
+    }
+}
+
+#[test]
+fn one_seed_gives_one_model_and_another_seed_another() {
+    let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let first = run(&a.path().join("c"), "layers = 1", u64::MAX).unwrap().0;
+    let second = run(&b.path().join("c"), "layers = 1", u64::MAX).unwrap().0;
+    assert_eq!(bits(&first), bits(&second));
+}

@@ -1,0 +1,104 @@
+//! Small configurations, models and text.
+
+use std::path::Path;
+
+use burn::{
+    backend::{Autodiff, Flex},
+    tensor::{Int, Tensor, TensorData},
+};
+use evaluator::{Job, data::DataAccess, device::DeviceChoice, plan::Plan};
+use spaces::{Config, study::config_from_toml};
+
+pub(crate) type A = Autodiff<Flex>;
+
+pub(crate) const VOCABULARY: usize = 19;
+
+/// A configuration of a two-layer model of width 32 and context 16, with these lines below `[fixed]`.
+pub(crate) fn config(data: &str, fixed: &str) -> Config {
+    let own: Vec<&str> = fixed
+        .lines()
+        .filter_map(|l| l.split_once('='))
+        .map(|(k, _)| k.trim())
+        .collect();
+    let common =
+        "context = 16\nlayers = 2\nwidth = 32\nheads = 4\nbatch = 4\ntokens = 640\nlearning_rate = 3e-3\n";
+    let common: String = common
+        .lines()
+        .filter(|l| !own.iter().any(|k| l.starts_with(k)))
+        .map(|l| format!("{l}\n"))
+        .collect();
+    let text = format!("{data}\n[fixed]\n{common}{fixed}\n");
+    config_from_toml(&text, &evaluator::catalog()).unwrap_or_else(|e| panic!("{e:?}\n{text}"))
+}
+
+pub(crate) fn recall() -> &'static str {
+    "[data]\ncorpus = \"markov\""
+}
+
+/// The plan of [`config`] for the vocabulary of these tests.
+pub(crate) fn plan(fixed: &str) -> Plan {
+    Plan::read(&config(recall(), fixed), VOCABULARY, None).unwrap()
+}
+
+/// One entry for each technique and mixture of techniques that the contracts are held against.
+pub(crate) const TECHNIQUES: &[&str] = &[
+    "attention = 'full'",
+    "kv_heads = 2",
+    "kv_heads = 1\nlayers = 1",
+    "attention = 'sliding_window'\nwindow = 5",
+    "attention = 'sliding_window'\nwindow = 1\nkv_heads = 2",
+    "attention = 'linear'\nlinear_chunk = 5",
+    "attention = 'linear'\nlinear_chunk = 64\nkv_heads = 2",
+    "experts = 4\ntop_k = 1",
+    "experts = 4\ntop_k = 2\nattention = 'linear'\nlinear_chunk = 4",
+    "prune_ratio = 0.5\nhead_prune_ratio = 0.5",
+    "prune_ratio = 0.3\nexperts = 2\ntop_k = 2\nattention = 'sliding_window'\nwindow = 7",
+    "bits = 8",
+    "bits = 4\nquant_group = 32",
+    "bits = 2\nexperts = 2\nprune_ratio = 0.25",
+];
+
+pub(crate) fn tokens<B: burn::tensor::backend::Backend>(
+    batch: usize,
+    n: usize,
+    seed: u32,
+) -> Tensor<B, 2, Int> {
+    let values: Vec<i32> = (0..batch * n)
+        .map(|i| ((i as u32 * 7 + seed * 13 + (i as u32 * i as u32)) % VOCABULARY as u32) as i32)
+        .collect();
+    Tensor::from_data(TensorData::new(values, [batch, n]), &Default::default())
+}
+
+pub(crate) fn job(config: Config, dir: &Path) -> Job {
+    Job {
+        config,
+        seed: 1,
+        work_dir: dir.to_owned(),
+        access: DataAccess::anywhere(),
+        expected_fingerprint: None,
+        device: DeviceChoice::Cpu,
+        labels: Default::default(),
+    }
+}
+
+/// A text of sentences with some regularity, about `n` bytes.
+pub(crate) fn prose(n: usize) -> String {
+    let (who, what, how) = (
+        ["the cat", "a dog", "my bird"],
+        ["sees", "likes", "hears"],
+        ["well", "often", "again"],
+    );
+    let mut text = String::new();
+    let mut i = 0usize;
+    while text.len() < n {
+        text += &format!(
+            "{} {} {} {}.\n",
+            who[i % 3],
+            what[(i / 3 + i) % 3],
+            who[(i * i + 1) % 3],
+            how[(i * 5 + 2) % 3]
+        );
+        i += 1;
+    }
+    text
+}
