@@ -1,13 +1,38 @@
 //! The one place that names concrete backends.
 
+use std::path::Path;
+
 use burn::backend::{Autodiff, Flex, flex::FlexDevice};
 use spaces::protocol::Evaluation;
 
 use crate::{
-    EvaluationError, Events,
-    device::Device,
+    EvaluationError, Events, bundle_use,
+    bundle_use::Sampling,
+    data::DataAccess,
+    device::{Device, DeviceChoice},
     evaluate::{Job, run},
 };
+
+/// Runs an expression with `$backend` bound to the backend of a device and `$handle` to its handle.
+macro_rules! on_device {
+    ($device:expr, |$backend:ident, $handle:ident| $body:expr) => {
+        match $device {
+            Device::Cpu => {
+                type $backend = Flex;
+                let $handle = &FlexDevice;
+                $body
+            }
+            #[cfg(feature = "cuda")]
+            Device::Cuda { index, .. } => {
+                type $backend = burn::backend::Cuda;
+                let $handle = &burn::backend::cuda::CudaDevice::new(*index);
+                $body
+            }
+            #[cfg(not(feature = "cuda"))]
+            Device::Cuda { .. } => Err(EvaluationError::Invalid("this build has no CUDA support".into())),
+        }
+    };
+}
 
 /// Evaluates a configuration: trains, compresses, exports and measures.
 ///
@@ -18,14 +43,29 @@ use crate::{
 /// [`EvaluationError`], each a sentence for people.
 pub fn evaluate(job: &Job, events: &mut dyn Events) -> Result<Evaluation, EvaluationError> {
     let device = job.device.find().map_err(EvaluationError::Invalid)?;
-    match &device {
-        Device::Cpu => run::<Autodiff<Flex>>(job, &device, &FlexDevice, events),
-        #[cfg(feature = "cuda")]
-        Device::Cuda { index, .. } => {
-            let backend = burn::backend::cuda::CudaDevice::new(*index);
-            run::<Autodiff<burn::backend::Cuda>>(job, &device, &backend, events)
-        }
-        #[cfg(not(feature = "cuda"))]
-        Device::Cuda { .. } => Err(EvaluationError::Invalid("this build has no CUDA support".into())),
-    }
+    on_device!(&device, |B, handle| run::<Autodiff<B>>(job, &device, handle, events))
+}
+
+/// Measures an exported model again, on the data that its configuration names.
+///
+/// # Errors
+/// [`EvaluationError`]: no bundle, other data, a device that is not there.
+pub fn remeasure(dir: &Path, access: &DataAccess, device: DeviceChoice) -> Result<Evaluation, EvaluationError> {
+    let device = device.find().map_err(EvaluationError::Invalid)?;
+    on_device!(&device, |B, handle| bundle_use::remeasure::<B>(dir, access, &device, handle))
+}
+
+/// Continues a prompt with an exported model, handing over each piece of text as it is written.
+///
+/// # Errors
+/// [`EvaluationError`]: no bundle, a prompt with characters that the tokenizer does not know.
+pub fn generate(
+    dir: &Path,
+    prompt: &str,
+    sampling: Sampling,
+    device: DeviceChoice,
+    write: &mut dyn FnMut(&str),
+) -> Result<(), EvaluationError> {
+    let device = device.find().map_err(EvaluationError::Invalid)?;
+    on_device!(&device, |B, handle| bundle_use::generate::<B>(dir, prompt, sampling, handle, write))
 }

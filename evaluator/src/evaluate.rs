@@ -109,12 +109,18 @@ pub fn load_data(
     Ok((dataset, served))
 }
 
-/// Facts of a study's data and base.
+/// Facts of a study's data and base, for sequences of up to `context` tokens.
 ///
 /// # Errors
-/// [`EvaluationError`] where either cannot be had.
-pub fn inspect(data: &DataSpec, base: Option<&Path>, access: &DataAccess) -> Result<Facts, EvaluationError> {
+/// [`EvaluationError`] where either cannot be had, or the data is too short.
+pub fn inspect(
+    data: &DataSpec,
+    base: Option<&Path>,
+    access: &DataAccess,
+    context: usize,
+) -> Result<Facts, EvaluationError> {
     let (dataset, served) = load_data(data, base, access)?;
+    dataset.check_context(context)?;
     Ok(Facts {
         data: dataset.facts().clone(),
         base: served.map(|s| s.model),
@@ -227,6 +233,7 @@ where
     provenance.insert("training_steps".into(), record.steps.to_string());
     let written = Provenance {
         config: job.config.clone(),
+        trained: plan.model.clone(),
         metrics: measurements.clone(),
         activity: activity.clone(),
         provenance: provenance.clone(),

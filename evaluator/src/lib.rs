@@ -5,6 +5,7 @@
 
 mod backend;
 pub mod bundle;
+mod bundle_use;
 mod catalog;
 pub mod counter;
 #[cfg(feature = "cuda")]
@@ -25,7 +26,8 @@ pub mod techniques;
 pub mod training;
 
 pub use self::{
-    backend::evaluate,
+    backend::{evaluate, generate, remeasure},
+    bundle_use::Sampling,
     catalog::catalog,
     error::EvaluationError,
     evaluate::{Facts, Job, inspect, load_data},

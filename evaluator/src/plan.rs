@@ -67,6 +67,26 @@ pub struct TrainingPlan {
     pub gradient_clip: f64,
 }
 
+impl TrainingPlan {
+    fn read(values: Values) -> Self {
+        let (batch, context, seconds) = (values.int("batch"), values.int("context"), values.float("training_time"));
+        TrainingPlan {
+            budget: if seconds > 0.0 {
+                Budget::Seconds(seconds)
+            } else {
+                Budget::Steps((values.int("tokens") as u64 / (batch * context) as u64).max(1))
+            },
+            batch,
+            context,
+            learning_rate: values.float("learning_rate"),
+            warmup: values.float("warmup"),
+            final_rate: values.float("final_rate"),
+            weight_decay: values.float("weight_decay"),
+            gradient_clip: values.float("gradient_clip"),
+        }
+    }
+}
+
 /// The parameters of the model and its training, parents first.
 pub(crate) fn parameters() -> Vec<ParameterInfo> {
     use spaces::Domain;
@@ -200,12 +220,6 @@ impl Plan {
                 lora.rank, model.width
             ));
         }
-        let (batch, seconds) = (values.int("batch"), values.float("training_time"));
-        let budget = if seconds > 0.0 {
-            Budget::Seconds(seconds)
-        } else {
-            Budget::Steps((values.int("tokens") as u64 / (batch * context) as u64).max(1))
-        };
         let pruning = PruningPlan::read(values);
         let served = match &pruning {
             Some(pruning) => pruning.pruned(&model)?,
@@ -215,20 +229,25 @@ impl Plan {
             model,
             served,
             fine_tuning: base.map(|_| fine_tuning),
-            training: TrainingPlan {
-                budget,
-                batch,
-                context,
-                learning_rate: values.float("learning_rate"),
-                warmup: values.float("warmup"),
-                final_rate: values.float("final_rate"),
-                weight_decay: values.float("weight_decay"),
-                gradient_clip: values.float("gradient_clip"),
-            },
+            training: TrainingPlan::read(values),
             pruning,
             quantization: QuantizationPlan::read(values),
             validation_tokens: values.int("validation_tokens"),
         })
+    }
+
+    /// The plan of an exported model: nothing is left to be done but to measure it.
+    pub(crate) fn of_bundle(config: &Config, served: &bundle::Served, trained: ModelPlan) -> Plan {
+        let values = Values(&config.values);
+        Plan {
+            model: trained,
+            served: served.model.clone(),
+            fine_tuning: None,
+            training: TrainingPlan::read(values),
+            pruning: None,
+            quantization: served.quantization,
+            validation_tokens: values.int("validation_tokens"),
+        }
     }
 
     /// Counters that are above zero once every technique that is on has done its work.

@@ -28,6 +28,7 @@ mod artifacts;
 mod error;
 mod events;
 mod history;
+mod lead;
 mod local;
 mod lock;
 mod queue;
@@ -53,6 +54,7 @@ pub use self::{
     error::StoreError,
     events::{Event, Events},
     history::{Finish, TrialCurve},
+    lead::Lead,
     local::{Cluster, LocalError, PgBinaries, find_binaries},
     queue::{Enqueued, Lease, NewTrial, Snapshot},
     studies::{Counts, Study, StudyState, StudySummary},

@@ -6,12 +6,15 @@ use serde::{Deserialize, Serialize};
 use spaces::{Config, Measurement, metric, quantity};
 
 use super::BundleError;
+use crate::model::ModelPlan;
 
 /// Where a bundle comes from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Provenance {
     /// The configuration, defaults included.
     pub config: Config,
+    /// The model as it was trained, before pruning and packing.
+    pub trained: ModelPlan,
     /// Final values by metric.
     pub metrics: Vec<Measurement>,
     /// How much each technique that is on has done.

@@ -25,7 +25,7 @@ fn values(result: &Evaluation) -> BTreeMap<&str, f64> {
 }
 
 fn known(config: &Config) -> BTreeMap<String, f64> {
-    inspect(&config.data, None, &evaluator::data::DataAccess::anywhere())
+    inspect(&config.data, None, &evaluator::data::DataAccess::anywhere(), 16)
         .unwrap()
         .known(config)
         .unwrap()

@@ -318,3 +318,23 @@ async fn deleting_a_study_takes_everything_with_it_and_names_the_files_left() {
     );
     study(&db.store, "doomed").await;
 }
+
+#[tokio::test]
+async fn one_server_leads_and_the_lead_ends_with_it() {
+    let db = store::testing::TestDb::new().await;
+    let other = store::Store::open(db.url()).await.unwrap();
+    let mut lead = db.store.lead().await.unwrap().expect("nobody leads yet");
+    assert!(lead.is_held().await);
+    assert!(other.lead().await.unwrap().is_none());
+    drop(lead);
+    let mut taken = None;
+    for _ in 0..100 {
+        taken = other.lead().await.unwrap();
+        if taken.is_some() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(taken.is_some(), "the lock ends with its connection");
+    other.close().await;
+}
