@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use spaces::{
     Catalog, Condition, CorpusInfo, Domain, MethodInfo, ParameterInfo, Preset, Value,
-    study::{ParameterSpec, RangeSpec, config_from_toml, read_study, study_from_toml, study_to_toml},
+    study::{
+        ParameterSpec, RangeSpec, config_from_toml, json_to_toml, read_study, study_from_toml, study_to_toml,
+    },
 };
 
 fn parameter(name: &str, allowed: Domain, default: Value, when: &str) -> ParameterInfo {
@@ -322,4 +324,17 @@ fn a_configuration_file_holds_no_search() {
         "{}",
         errors[0]
     );
+}
+
+#[test]
+fn half_a_study_is_written_as_far_as_it_goes() {
+    let half =
+        serde_json::json!({ "name": "", "space": { "width": [1, 2] }, "colour": "red", "objective": [] });
+    let text = json_to_toml(&half).unwrap();
+    assert!(
+        text.contains("[space]\nwidth = [1, 2]\n") && text.contains("colour = \"red\""),
+        "{text}"
+    );
+    assert_eq!(json_to_toml(&serde_json::json!({ "name": null })), None);
+    assert_eq!(json_to_toml(&serde_json::json!([1])), None);
 }

@@ -6,7 +6,7 @@
 
 mod api;
 mod assets;
-pub mod auth;
+mod auth;
 mod board;
 mod error;
 mod extract;
@@ -18,7 +18,7 @@ pub mod plots;
 mod serve;
 mod state;
 pub mod views;
-pub mod worker;
+mod worker;
 
 use axum::{Router, extract::DefaultBodyLimit, middleware};
 use tower_http::compression::{
@@ -30,6 +30,7 @@ pub use self::{
     error::{Problem, ProblemBody},
     serve::serve,
     state::{Admission, AppState, Settings},
+    worker::object_path,
 };
 
 /// Most bytes of a body but for an upload: the report of a long training, a study with its space.

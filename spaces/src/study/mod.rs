@@ -15,7 +15,7 @@ pub use self::{
     error::{SpecError, suggest},
     read::{read_config, read_study},
     resolve::{Config, Study, resolve_config, resolve_study},
-    toml::{config_from_toml, study_from_toml, study_to_toml},
+    toml::{config_from_toml, json_to_toml, study_from_toml, study_to_toml},
 };
 use crate::Value;
 

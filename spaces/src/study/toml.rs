@@ -1,7 +1,7 @@
 //! TOML text to spec and back, with line numbers on errors.
 
 use serde_json::Value as Json;
-use toml_edit::{Document, Item};
+use toml_edit::{Document, DocumentMut, Item};
 
 use super::{
     Config, ConfigSpec, SpecError, Study, StudySpec, read_config, read_study, resolve_config, resolve_study,
@@ -32,8 +32,15 @@ pub fn config_from_toml(text: &str, catalog: &Catalog) -> Result<Config, Vec<Spe
 
 /// Writes a study file that reads back to the same study.
 pub fn study_to_toml(spec: &StudySpec) -> String {
-    let mut document =
-        toml_edit::ser::to_document(spec).expect("a study holds only tables, lists and scalars");
+    sections(toml_edit::ser::to_document(spec).expect("a study holds only tables, lists and scalars"))
+}
+
+/// Writes what is not yet a study in the form of its file; `None` for what a file cannot hold, such as null.
+pub fn json_to_toml(json: &Json) -> Option<String> {
+    toml_edit::ser::to_document(json).ok().map(sections)
+}
+
+fn sections(mut document: DocumentMut) -> String {
     // the serializer writes every nested table inline; sections read better
     for key in ["data", "base", "fixed", "space", "search"] {
         if let Some(Item::Value(toml_edit::Value::InlineTable(table))) = document.get(key) {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use spaces::{
     Catalog, SpecError, Study,
-    study::{read_study, resolve_study, study_from_toml, study_to_toml},
+    study::{json_to_toml, read_study, resolve_study, study_from_toml, study_to_toml},
 };
 use utoipa::ToSchema;
 
@@ -118,7 +118,7 @@ impl Written {
         let toml = match &spec {
             Ok(spec) => Some(study_to_toml(spec)),
             // half a study is still a file, in which nothing typed so far is lost
-            Err(_) => toml_edit::ser::to_string_pretty(&json).ok(),
+            Err(_) => json_to_toml(&json),
         };
         Written {
             toml,

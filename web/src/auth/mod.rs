@@ -21,16 +21,16 @@ use crate::{error::Problem, state::AppState};
 
 /// Who calls.
 #[derive(Clone, Debug)]
-pub struct Caller {
+pub(crate) struct Caller {
     /// The token, and what it allows.
-    pub access: Access,
+    pub(crate) access: Access,
     /// What a browser's session must send along with changes; none for a bearer token.
-    pub csrf: Option<String>,
+    pub(crate) csrf: Option<String>,
 }
 
 impl Caller {
     /// Whether the role includes `needed`: admin has everything, submit includes view, worker stands alone.
-    pub fn may(&self, needed: Role) -> bool {
+    pub(crate) fn may(&self, needed: Role) -> bool {
         match self.access.role {
             Role::Admin => true,
             Role::Submit => matches!(needed, Role::Submit | Role::View),
@@ -52,24 +52,24 @@ impl Caller {
 }
 
 /// A caller that may read.
-#[derive(Clone, Debug)]
-pub struct Viewer(pub Caller);
+#[derive(Debug)]
+pub(crate) struct Viewer;
 
 /// A caller that may submit and steer studies.
-#[derive(Clone, Debug)]
-pub struct Submitter(pub Caller);
+#[derive(Debug)]
+pub(crate) struct Submitter;
 
 /// A caller that may do everything.
-#[derive(Clone, Debug)]
-pub struct Admin(pub Caller);
+#[derive(Debug)]
+pub(crate) struct Admin;
 
 /// A caller that works on trials.
-#[derive(Clone, Debug)]
-pub struct Worker(pub Caller);
+#[derive(Debug)]
+pub(crate) struct Worker;
 
 /// A person who may read, at a page; whoever is not logged in is sent to the login and back.
 #[derive(Clone, Debug)]
-pub struct PageViewer(pub Caller);
+pub(crate) struct PageViewer(pub(crate) Caller);
 
 macro_rules! needs {
     ($($extractor:ident: $role:ident),*) => {$(
@@ -77,7 +77,7 @@ macro_rules! needs {
             type Rejection = Problem;
 
             async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
-                identify(parts, state).await?.must(Role::$role).map($extractor)
+                identify(parts, state).await?.must(Role::$role).map(|_| $extractor)
             }
         }
     )*};

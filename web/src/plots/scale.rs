@@ -151,9 +151,9 @@ fn span(values: &[f64]) -> Option<(f64, f64)> {
     (low <= high).then_some((low, high))
 }
 
-/// Four to eight round values.
+/// Three to eight round values.
 fn steps(low: f64, high: f64) -> Vec<f64> {
-    let rough = (high - low) / 6.0;
+    let rough = (high - low) / 8.0;
     let magnitude = 10f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0]
         .into_iter()
@@ -218,7 +218,12 @@ mod tests {
     fn a_wide_range_is_logarithmic() {
         let scale = Scale::of_metric("inference_flops_per_token", &[2e4, 3e7]).unwrap();
         assert!(scale.log);
-        assert_eq!(texts(&scale), ["0.1", "1", "10"].map(String::from)[..].to_vec());
+        assert_eq!(
+            texts(&scale),
+            ["0.02", "0.05", "0.1", "0.2", "0.5", "1", "2", "5", "10", "20"]
+        );
+        let wider = Scale::of_metric("inference_flops_per_token", &[2e1, 3e7]).unwrap();
+        assert_eq!(texts(&wider), ["0.0001", "0.001", "0.01", "0.1", "1", "10"]);
         let middle = scale.place((2e4f64 * 3e7).sqrt());
         assert!((middle - 0.5).abs() < 1e-12);
         assert!(
@@ -237,6 +242,9 @@ mod tests {
         assert!(!single.ticks().is_empty());
         let zero = Scale::of_metric("attack_queries", &[0.0]).unwrap();
         assert!((zero.place(0.0) - 0.5).abs() < 1e-12);
-        assert_eq!(texts(&Scale::from_zero("trials", 12.0)), ["0", "5", "10"]);
+        assert_eq!(
+            texts(&Scale::from_zero("trials", 12.0)),
+            ["0", "2", "4", "6", "8", "10", "12"]
+        );
     }
 }

@@ -171,14 +171,15 @@ pub fn trial_view(detail: &TrialDetail, study: &Resolved, catalog: &Catalog) -> 
 
 /// Whether the values keep all limits; `None` where one that is not broken cannot be judged yet.
 pub(crate) fn feasible(values: &BTreeMap<String, f64>, limits: &[Limit]) -> Option<bool> {
-    let judged = limits
-        .iter()
-        .map(|limit| values.get(&limit.metric).map(|v| limit.holds(*v)));
-    judged.fold(Some(true), |all, one| match (all, one) {
-        (Some(false), _) | (_, Some(false)) => Some(false),
-        (Some(true), Some(true)) => Some(true),
-        _ => None,
-    })
+    let mut open = false;
+    for limit in limits {
+        match values.get(&limit.metric) {
+            None => open = true,
+            Some(value) if !limit.holds(*value) => return Some(false),
+            Some(_) => {}
+        }
+    }
+    (!open).then_some(true)
 }
 
 #[cfg(test)]

@@ -207,7 +207,7 @@ async fn download(
 }
 
 /// Where the bytes of that content are.
-pub(crate) fn object_path(sha256: &str) -> ObjectPath {
+pub fn object_path(sha256: &str) -> ObjectPath {
     let (head, rest) = sha256.split_at(2);
     ObjectPath::from(format!("sha256/{head}/{rest}"))
 }

@@ -141,7 +141,7 @@ async fn leased_trial(state: &AppState, lease: Lease) -> Result<Option<LeasedTri
 /// The seed of a trial's training, from the study's seed and the trial's number.
 ///
 /// 53 bits, so that a worker in a language whose only numbers are doubles reads the same.
-pub fn training_seed(study_seed: u64, number: u32) -> u64 {
+fn training_seed(study_seed: u64, number: u32) -> u64 {
     let digest = spaces::fingerprint(format!("training {study_seed} {number}").as_bytes());
     u64::from_str_radix(&digest[..13], 16).expect("a fingerprint is hex") & ((1 << 53) - 1)
 }

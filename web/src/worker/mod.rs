@@ -14,7 +14,6 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-pub use self::lease::training_seed;
 pub(crate) use self::{artifacts::object_path, reaper::reap};
 use crate::{AppState, Problem};
 
