@@ -14,7 +14,8 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-pub(crate) use self::{artifacts::object_path, reaper::reap};
+pub use self::artifacts::object_path;
+pub(crate) use self::reaper::reap;
 use crate::{AppState, Problem};
 
 pub(crate) fn router() -> OpenApiRouter<AppState> {

@@ -1,0 +1,142 @@
+//! `parsimony measure`: one configuration through the whole pipeline, without a search.
+
+use std::{fs, path::{Path, PathBuf}};
+
+use anyhow::Context;
+use clap::Args;
+use evaluator::device::DeviceChoice;
+use spaces::{protocol::{Evaluation, FailureKind}, study::config_from_toml};
+
+use super::{block_on, export::check_free};
+use crate::{
+    errors::{BadInput, spec_errors},
+    files::{make_absolute, read_text},
+    output::{measured_json, metrics_table, say, trial_bar, write_json},
+    settings::Global,
+    worker::{TrialEvent, TrialJob, TrialProcess},
+};
+
+/// Trains, compresses and measures one configuration
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  parsimony measure config.toml --out model\n\nA configuration file is a study file with only [data], [base] and [fixed].")]
+pub(crate) struct Measure {
+    /// Configuration file
+    config: PathBuf,
+    /// Folder for the exported model; must not exist or be empty
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Seed of weights and batches
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Where to compute: auto, cpu or cuda:N
+    #[arg(long, env = "PARSIMONY_DEVICE", default_value = "auto", value_parser = clap::value_parser!(DeviceChoice))]
+    device: DeviceChoice,
+    /// Threads; 0 for all cores
+    #[arg(long, env = "PARSIMONY_THREADS", default_value_t = 0)]
+    threads: usize,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Measure {
+    pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
+        let text = read_text(&self.config)?;
+        let name = self.config.display().to_string();
+        let catalog = evaluator::catalog();
+        let mut config = config_from_toml(&text, &catalog).map_err(|e| spec_errors(&name, &e))?;
+        make_absolute(&mut config.data, config.base.as_mut(), &self.config)?;
+        if let Some(out) = &self.out {
+            check_free(out)?;
+        }
+        self.device.find().map_err(BadInput::error)?;
+        let parent = global.data_dir().join("work");
+        fs::create_dir_all(&parent).with_context(|| format!("'{}' cannot be made; choose another --data-dir", parent.display()))?;
+        // by content, so that an interrupted measurement of the same configuration goes on
+        let identity = spaces::fingerprint(&serde_json::to_vec(&(&config, self.seed))?);
+        let work_dir = parent.join(format!("measure-{identity}"));
+        let job = TrialJob {
+            config: config.clone(),
+            seed: self.seed,
+            work_dir: work_dir.clone(),
+            data_folders: None,
+            fingerprint: None,
+            device: self.device.to_string(),
+            labels: Default::default(),
+        };
+        let evaluation = block_on(follow(&job, self.threads, &name))?;
+        if let Some(out) = &self.out {
+            move_folder(&work_dir.join("bundle"), out)?;
+        }
+        fs::remove_dir_all(&work_dir).with_context(|| format!("'{}' cannot be removed", work_dir.display()))?;
+        if self.json {
+            return write_json(&measured_json(&config, &evaluation));
+        }
+        say(metrics_table(&evaluation.measurements));
+        let activity: Vec<String> = evaluation.activity.iter().map(|(name, n)| format!("{name} {n}")).collect();
+        if !activity.is_empty() {
+            say(format!("activity: {}", activity.join(", ")));
+        }
+        if let Some(out) = &self.out {
+            say(format!("written to {}", out.display()));
+        }
+        Ok(())
+    }
+}
+
+async fn follow(job: &TrialJob, threads: usize, name: &str) -> anyhow::Result<Evaluation> {
+    let mut process = TrialProcess::start(job, threads).await?;
+    let mut bar = trial_bar();
+    loop {
+        let event = tokio::select! {
+            event = process.next() => event,
+            () = super::interrupted() => {
+                process.kill().await;
+                anyhow::bail!("interrupted; the same command goes on from the last checkpoint");
+            }
+        };
+        match event {
+            Some(TrialEvent::Progress(progress)) => bar.progress(&progress),
+            Some(TrialEvent::Report { measurements }) => bar.report(&measurements),
+            Some(TrialEvent::Done(evaluation)) => {
+                bar.finish();
+                return Ok(evaluation);
+            }
+            Some(TrialEvent::Failed { kind, message, bad_input }) => {
+                bar.finish();
+                return Err(match kind {
+                    FailureKind::NotANumber => anyhow::anyhow!(message),
+                    _ if bad_input => BadInput::error(format!("{name}: {message}")),
+                    _ => anyhow::anyhow!(message),
+                });
+            }
+            None => {
+                bar.finish();
+                return Err(match process.ending().await {
+                    crate::worker::Ending::Killed => anyhow::anyhow!("the process was killed by the system, most likely for memory"),
+                    crate::worker::Ending::Crashed(message) => anyhow::anyhow!(message),
+                });
+            }
+        }
+    }
+}
+
+/// Moves a folder, by copying where the target is on another file system.
+fn move_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let unwritable = || format!("'{}' cannot be written; free space or choose another --out", to.display());
+    if let Some(parent) = std::path::absolute(to)?.parent() {
+        fs::create_dir_all(parent).with_context(unwritable)?;
+    }
+    if to.exists() {
+        fs::remove_dir(to).with_context(unwritable)?;
+    }
+    if fs::rename(from, to).is_ok() {
+        return Ok(());
+    }
+    fs::create_dir(to).with_context(unwritable)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        fs::copy(entry.path(), to.join(entry.file_name())).with_context(unwritable)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! The commands: one file each, and one line in the list below.
+
+macro_rules! commands {
+    ($($(#[$meta:meta])* $module:ident :: $name:ident),+ $(,)?) => {
+        $(mod $module;)+
+
+        /// A command.
+        #[derive(Debug, clap::Subcommand)]
+        pub(crate) enum Verb {
+            $($(#[$meta])* $name($module::$name),)+
+        }
+
+        impl Verb {
+            /// Runs the command.
+            pub(crate) fn run(self, global: &crate::settings::Global) -> anyhow::Result<()> {
+                match self {
+                    $(Verb::$name(command) => command.run(global),)+
+                }
+            }
+        }
+    };
+}
+
+commands! {
+    up::Up,
+    search::Search,
+    serve::Serve,
+    worker::Worker,
+    measure::Measure,
+    studies::Studies,
+    trials::Trials,
+    front::Front,
+    export::Export,
+    evaluate::Evaluate,
+    generate::Generate,
+    space::Space,
+    doctor::Doctor,
+    #[command(hide = true)]
+    run_trial::RunTrial,
+}
+
+/// Runs an async command to its end.
+fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(future)
+}
+
+/// Returns once the program is asked to end: Ctrl-C or SIGTERM.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}

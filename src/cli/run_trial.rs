@@ -1,0 +1,74 @@
+//! `parsimony run-trial`: the process of one trial. Reads a job on stdin, writes events on stdout. Not for people.
+
+use std::io::{BufRead, Read, Write};
+
+use clap::Args;
+use evaluator::{EvaluationError, Events, Job, data::DataAccess};
+use spaces::{Measurement, protocol::{FailureKind, Progress}};
+
+use crate::{errors::BadInput, settings::Global, worker::{TrialEvent, TrialJob}};
+
+/// Evaluates one trial (used by workers)
+#[derive(Debug, Args)]
+pub(crate) struct RunTrial {}
+
+/// Writes events as JSON lines.
+struct Lines;
+
+impl Lines {
+    fn write(event: &TrialEvent) {
+        let mut line = serde_json::to_vec(event).expect("plain data serialises");
+        line.push(b'\n');
+        let mut stdout = std::io::stdout().lock();
+        // a worker that has gone is noticed by the watcher
+        let _ = stdout.write_all(&line).and_then(|()| stdout.flush());
+    }
+}
+
+impl Events for Lines {
+    fn progress(&mut self, progress: Progress) {
+        Lines::write(&TrialEvent::Progress(progress));
+    }
+
+    fn report(&mut self, measurements: Vec<Measurement>) {
+        Lines::write(&TrialEvent::Report { measurements });
+    }
+}
+
+impl RunTrial {
+    pub(crate) fn run(self, _: &Global) -> anyhow::Result<()> {
+        let mut line = String::new();
+        std::io::stdin().lock().read_line(&mut line)?;
+        let job: TrialJob = serde_json::from_str(&line)
+            .map_err(|_| BadInput::error("run-trial is started by workers; use `parsimony measure CONFIG.toml`"))?;
+        // the end of the input means that the worker has died: a result would reach nobody
+        std::thread::spawn(|| {
+            let mut rest = vec![];
+            let _ = std::io::stdin().lock().read_to_end(&mut rest);
+            std::process::exit(3);
+        });
+        let job = Job {
+            config: job.config,
+            seed: job.seed,
+            work_dir: job.work_dir,
+            access: job.data_folders.map_or_else(DataAccess::anywhere, DataAccess::only),
+            expected_fingerprint: job.fingerprint,
+            device: job.device.parse().map_err(BadInput::error)?,
+            labels: job.labels,
+        };
+        Lines::write(&match evaluator::evaluate(&job, &mut Lines) {
+            Ok(evaluation) => TrialEvent::Done(evaluation),
+            Err(error) => TrialEvent::Failed {
+                kind: error.kind().unwrap_or(FailureKind::Crash),
+                bad_input: is_bad_input(&error),
+                message: error.to_string(),
+            },
+        });
+        Ok(())
+    }
+}
+
+fn is_bad_input(error: &EvaluationError) -> bool {
+    use EvaluationError as E;
+    matches!(error, E::Invalid(_) | E::Data(_) | E::OtherData { .. } | E::Bundle(_))
+}

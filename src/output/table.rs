@@ -1,0 +1,188 @@
+//! Tables for people.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets::NOTHING};
+use spaces::{Measurement, metric, quantity};
+use store::StudySummary;
+use web::views::{Front, FrontTrial, MetricValue, TrialRow};
+
+fn table<S: ToString>(header: impl IntoIterator<Item = S>) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(header.into_iter().map(|s| s.to_string()));
+    table
+}
+
+/// Numbers read best when their ends are below one another.
+fn right(table: &mut Table, columns: std::ops::Range<usize>) {
+    for i in columns {
+        if let Some(column) = table.column_mut(i) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}
+
+fn shown(value: Option<&MetricValue>) -> String {
+    value.map_or_else(String::new, |v| quantity::format(v.value, v.unit))
+}
+
+/// The front: objectives first, then the parameters in which its trials differ.
+pub(crate) fn front_table(front: &Front, recommended: Option<i64>) -> String {
+    let varied = varied(&front.trials);
+    let names = front
+        .objectives
+        .iter()
+        .map(|a| a.metric.clone())
+        .chain(varied.clone());
+    let mut table = table(["", "trial"].map(String::from).into_iter().chain(names));
+    for trial in &front.trials {
+        let mark = if recommended == Some(trial.id) { "*" } else { "" };
+        let mut row = vec![mark.to_owned(), trial.id.to_string()];
+        row.extend(
+            front
+                .objectives
+                .iter()
+                .map(|a| shown(trial.metrics.get(&a.metric))),
+        );
+        row.extend(
+            varied
+                .iter()
+                .map(|p| trial.config.get(p).map_or_else(|| "-".into(), short)),
+        );
+        table.add_row(row);
+    }
+    right(&mut table, 1..2 + front.objectives.len());
+    let mut text = table.to_string();
+    let volume = front
+        .hypervolume
+        .map_or_else(String::new, |v| format!(", hypervolume {v:.6e}"));
+    text += &format!(
+        "\n{} on the front of {} results{volume}",
+        front.trials.len(),
+        front.results
+    );
+    if let Some(note) = &front.note {
+        text += &format!("\n{note}");
+    }
+    text
+}
+
+fn short(value: &spaces::Value) -> String {
+    match value {
+        spaces::Value::Float(x) => {
+            let rounded = format!("{x:.4}");
+            let plain = rounded.trim_end_matches('0').trim_end_matches('.');
+            if x.abs() >= 1e-3 || *x == 0.0 {
+                plain.to_owned()
+            } else {
+                format!("{x:.2e}")
+            }
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Parameters that are not the same in all the trials.
+fn varied(trials: &[FrontTrial]) -> Vec<String> {
+    let names: BTreeSet<&String> = trials.iter().flat_map(|t| t.config.keys()).collect();
+    let differs = |name: &String| {
+        trials
+            .windows(2)
+            .any(|w| w[0].config.get(name) != w[1].config.get(name))
+    };
+    names.into_iter().filter(|n| differs(n)).cloned().collect()
+}
+
+/// Every metric with its unit, spread, evidence and source.
+pub(crate) fn metrics_table(measurements: &[Measurement]) -> String {
+    let mut table = table(["metric", "value", "spread", "evidence", "source"]);
+    for m in measurements {
+        let unit = metric(&m.metric).map_or("", |known| known.unit);
+        let spread = m
+            .spread
+            .map_or_else(String::new, |s| format!("± {}", quantity::format(s, unit)));
+        table.add_row([
+            m.metric.clone(),
+            quantity::format(m.value, unit),
+            spread,
+            m.evidence.label().into(),
+            m.source.clone(),
+        ]);
+    }
+    right(&mut table, 1..3);
+    table.to_string()
+}
+
+/// Studies with their progress.
+pub(crate) fn studies_table(studies: &[StudySummary]) -> String {
+    let mut table = table([
+        "id",
+        "name",
+        "state",
+        "done",
+        "running",
+        "queued",
+        "failed",
+        "of",
+        "last change",
+    ]);
+    for s in studies {
+        let c = s.counts;
+        let changed = s.study.changed_at;
+        let date = format!(
+            "{} {:02}:{:02} UTC",
+            changed.date(),
+            changed.hour(),
+            changed.minute()
+        );
+        let row: [String; 9] = [
+            s.study.id.to_string(),
+            s.study.name.clone(),
+            s.study.state.label().into(),
+            c.done.to_string(),
+            c.running.to_string(),
+            c.queued.to_string(),
+            c.failed.to_string(),
+            s.study.spec.search.trials.to_string(),
+            date,
+        ];
+        table.add_row(row);
+    }
+    right(&mut table, 3..8);
+    table.to_string()
+}
+
+/// Trials with their objectives, or why they have none.
+pub(crate) fn trials_table(rows: &[TrialRow], objectives: &[String]) -> String {
+    let names = objectives.iter().map(String::as_str);
+    let mut table = table(
+        ["trial", "number", "state", "attempt", "worker"]
+            .into_iter()
+            .chain(names)
+            .chain(["wall", "note"]),
+    );
+    for row in rows {
+        let values: BTreeMap<_, _> = row.metrics.iter().collect();
+        let mut cells = vec![
+            row.id.to_string(),
+            row.number.to_string(),
+            row.state.label().to_owned(),
+            row.attempt.to_string(),
+            row.worker.clone().unwrap_or_default(),
+        ];
+        cells.extend(objectives.iter().map(|o| shown(values.get(o).copied())));
+        cells.push(row.wall_s.map_or_else(String::new, |s| quantity::format(s, "s")));
+        cells.push(
+            row.failure
+                .as_ref()
+                .map_or_else(String::new, |f| f.message.clone()),
+        );
+        table.add_row(cells);
+    }
+    right(&mut table, 0..2);
+    right(&mut table, 5..6 + objectives.len());
+    table.to_string()
+}

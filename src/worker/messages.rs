@@ -1,0 +1,37 @@
+//! What a worker and its trial's process say to each other: a job in, events out, one JSON object a line.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+use spaces::{
+    Config, Measurement,
+    protocol::{Evaluation, FailureKind, Progress},
+};
+
+/// The first line of the process's input. The input stays open: its end tells the process that nobody waits any more.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct TrialJob {
+    pub(crate) config: Config,
+    pub(crate) seed: u64,
+    pub(crate) work_dir: PathBuf,
+    pub(crate) data_folders: Option<Vec<PathBuf>>,
+    pub(crate) fingerprint: Option<String>,
+    pub(crate) device: String,
+    pub(crate) labels: BTreeMap<String, String>,
+}
+
+/// A line of the process's output.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(crate) enum TrialEvent {
+    Progress(Progress),
+    Report {
+        measurements: Vec<Measurement>,
+    },
+    Done(Evaluation),
+    Failed {
+        kind: FailureKind,
+        message: String,
+        bad_input: bool,
+    },
+}

@@ -1,0 +1,236 @@
+//! One leased trial, from its process's start to the server's receipt.
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use spaces::{
+    Measurement,
+    protocol::{Evaluation, FailureKind, Finish, Heartbeat, LeasedTrial, Outcome, Progress, Report},
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior, interval_at},
+};
+
+use super::{
+    Client, TrialEvent, TrialJob, TrialProcess, WorkerSettings, client::ClientError, process::Ending,
+};
+
+/// Least time between two reports, so that a fast training does not flood the server.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// What became of a trial's process.
+enum End {
+    Finished(Outcome),
+    /// The server wants it no more: stopped by a person, or leased to another.
+    Dropped,
+    /// This worker is told to stop.
+    Stopped,
+}
+
+/// Evaluates a trial and delivers its result.
+///
+/// # Errors
+/// Where the trial's process cannot be started, or the server refuses this worker.
+pub(super) async fn evaluate(
+    client: &Client,
+    settings: &WorkerSettings,
+    leased: LeasedTrial,
+    stop: &mut watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let (trial, lease) = (leased.trial, leased.lease.clone());
+    // of the study too: ids of trials start again in a new database
+    let work_dir = settings
+        .work_dir
+        .join(format!("{}-{}-{}", leased.study_name, leased.number, trial));
+    let job = job(settings, &leased, &work_dir);
+    let process = TrialProcess::start(&job, settings.threads).await?;
+    let end = follow(client, process, &leased, stop).await;
+    let outcome = match end {
+        End::Finished(outcome) => outcome,
+        End::Dropped => {
+            tracing::info!(trial, "the trial is dropped");
+            remove(&work_dir);
+            return Ok(());
+        }
+        End::Stopped => {
+            // its checkpoint stays, for whoever of this machine leases it next
+            if let Err(error) = client.release(trial, &lease).await {
+                tracing::warn!(trial, %error, "the trial could not be given back; its lease will run out");
+            }
+            return Ok(());
+        }
+    };
+    let keep = matches!(&outcome, Outcome::Failed { kind, .. } if kind.is_worth_a_retry());
+    match deliver(client, &leased, &work_dir, outcome).await {
+        Ok(()) => {}
+        Err(ClientError::LeaseLost) => tracing::warn!(trial, "the result came too late and is dropped"),
+        Err(error) => anyhow::bail!("the result of trial {trial} was not taken: {error}"),
+    }
+    if !keep {
+        remove(&work_dir);
+    }
+    Ok(())
+}
+
+fn job(settings: &WorkerSettings, leased: &LeasedTrial, work_dir: &Path) -> TrialJob {
+    let labels = BTreeMap::from([
+        ("study".to_owned(), leased.study_name.clone()),
+        ("trial".to_owned(), leased.trial.to_string()),
+        ("number".to_owned(), leased.number.to_string()),
+        ("attempt".to_owned(), leased.attempt.to_string()),
+        ("worker".to_owned(), settings.name.clone()),
+    ]);
+    TrialJob {
+        config: leased.config.clone(),
+        seed: leased.seed,
+        work_dir: work_dir.to_owned(),
+        data_folders: settings.readable.paths(),
+        fingerprint: Some(leased.data_fingerprint.clone()),
+        device: settings.device.to_string(),
+        labels,
+    }
+}
+
+/// Follows the process to its end, telling the server how it goes.
+async fn follow(
+    client: &Client,
+    mut process: TrialProcess,
+    leased: &LeasedTrial,
+    stop: &mut watch::Receiver<bool>,
+) -> End {
+    let mut told = Told {
+        client,
+        leased,
+        unsent: vec![],
+        progress: None,
+    };
+    let period = Duration::from_secs_f64((leased.lease_s / 3.0).clamp(0.5, 20.0));
+    let mut heartbeat = interval_at(Instant::now() + period, period);
+    let mut report = interval_at(Instant::now() + REPORT_EVERY, REPORT_EVERY);
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    report.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let wanted = tokio::select! {
+            event = process.next() => match event {
+                Some(TrialEvent::Progress(progress)) => {
+                    told.progress = Some(progress);
+                    true
+                }
+                Some(TrialEvent::Report { measurements }) => {
+                    told.unsent.extend(measurements);
+                    true
+                }
+                Some(TrialEvent::Done(evaluation)) => {
+                    told.report().await;
+                    return End::Finished(Outcome::Done(evaluation));
+                }
+                Some(TrialEvent::Failed { kind, message, .. }) => return End::Finished(Outcome::Failed { kind, message }),
+                None => return End::Finished(unspoken(process.ending().await)),
+            },
+            _ = report.tick(), if !told.unsent.is_empty() => told.report().await,
+            _ = heartbeat.tick() => told.heartbeat().await,
+            _ = stop.wait_for(|stop| *stop) => {
+                process.kill().await;
+                return End::Stopped;
+            }
+        };
+        if !wanted {
+            process.kill().await;
+            return End::Dropped;
+        }
+    }
+}
+
+fn unspoken(ending: Ending) -> Outcome {
+    match ending {
+        Ending::Killed => Outcome::Failed {
+            kind: FailureKind::OutOfMemory,
+            message: "the trial's process was killed by the system, most likely for memory; limit peak memory or model size".into(),
+        },
+        Ending::Crashed(message) => Outcome::Failed { kind: FailureKind::Crash, message },
+    }
+}
+
+/// What the server has yet to hear of a trial.
+struct Told<'a> {
+    client: &'a Client,
+    leased: &'a LeasedTrial,
+    unsent: Vec<Measurement>,
+    progress: Option<Progress>,
+}
+
+impl Told<'_> {
+    /// Sends what is unsent; gives whether the server still wants the trial.
+    async fn report(&mut self) -> bool {
+        if self.unsent.is_empty() {
+            return true;
+        }
+        let report = Report {
+            lease: self.leased.lease.clone(),
+            measurements: self.unsent.clone(),
+            progress: self.progress.clone(),
+        };
+        match self.client.report(self.leased.trial, &report).await {
+            Ok(answer) => {
+                self.unsent.clear();
+                !answer.cancel
+            }
+            Err(error) => self.survives(&error),
+        }
+    }
+
+    async fn heartbeat(&self) -> bool {
+        let heartbeat = Heartbeat {
+            lease: self.leased.lease.clone(),
+            progress: self.progress.clone(),
+        };
+        match self.client.heartbeat(self.leased.trial, &heartbeat).await {
+            Ok(answer) => !answer.cancel,
+            Err(error) => self.survives(&error),
+        }
+    }
+
+    /// A server that is away will be back; only a lost lease ends the work.
+    fn survives(&self, error: &ClientError) -> bool {
+        tracing::warn!(trial = self.leased.trial, %error, "the server did not hear of the trial");
+        !matches!(error, ClientError::LeaseLost)
+    }
+}
+
+/// Uploads the files and the result. While the server is away the lease may run out: then the result is not taken.
+async fn deliver(
+    client: &Client,
+    leased: &LeasedTrial,
+    work_dir: &Path,
+    outcome: Outcome,
+) -> Result<(), ClientError> {
+    if let Outcome::Done(Evaluation { artifacts, .. }) = &outcome {
+        for name in artifacts {
+            client
+                .upload(
+                    leased.trial,
+                    &leased.lease,
+                    name,
+                    &work_dir.join("bundle").join(name),
+                )
+                .await?;
+        }
+    }
+    client
+        .finish(
+            leased.trial,
+            &Finish {
+                lease: leased.lease.clone(),
+                outcome,
+            },
+        )
+        .await
+}
+
+fn remove(dir: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(dir)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(dir = %dir.display(), %error, "a finished trial's folder stays");
+    }
+}
