@@ -23,7 +23,7 @@ pub struct Problem {
     retry_after_s: Option<u64>,
 }
 
-/// The JSON of a [`Problem`].
+/// What is wrong with a request.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub struct ProblemBody {

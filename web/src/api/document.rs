@@ -56,13 +56,31 @@ fn document(paths: Document) -> Document {
         ))
         .build();
     components.add_security_scheme("token", SecurityScheme::Http(bearer));
-    for item in document.paths.paths.values_mut() {
-        let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.delete];
-        for operation in operations.into_iter().flatten() {
-            add_problem(operation);
+    for (path, item) in &mut document.paths.paths {
+        let operations = [
+            ("get", &mut item.get),
+            ("post", &mut item.post),
+            ("put", &mut item.put),
+            ("delete", &mut item.delete),
+        ];
+        for (method, operation) in operations {
+            if let Some(operation) = operation {
+                operation.operation_id = Some(operation_id(method, path));
+                add_problem(operation);
+            }
         }
     }
     document
+}
+
+/// A name for generated clients: `get_studies_by_study_front`. Handlers' own names repeat from file to file.
+fn operation_id(method: &str, path: &str) -> String {
+    let parts = path.split('/').filter(|part| !matches!(*part, "" | "api" | "v1"));
+    let words = parts.map(|part| match part.strip_prefix('{') {
+        Some(parameter) => format!("_by_{}", parameter.trim_end_matches('}')),
+        None => format!("_{}", part.replace(['-', '.'], "_")),
+    });
+    format!("{method}{}", words.collect::<String>())
 }
 
 /// Any operation may answer with a problem.

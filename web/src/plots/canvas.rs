@@ -6,7 +6,7 @@ use plotters::{
     coord::Shift,
     prelude::{
         BitMapBackend, Circle, Color, DrawingArea, DrawingBackend, FontStyle, FontTransform, IntoDrawingArea,
-        IntoFont, PathElement, Polygon, RGBColor, Rectangle, SVGBackend, ShapeStyle, Text, TextStyle,
+        IntoFont, PathElement, Polygon, RGBColor, SVGBackend, ShapeStyle, Text, TextStyle,
     },
     style::{
         RGBAColor, register_font,
@@ -23,6 +23,7 @@ pub(super) const HEIGHT: f64 = 600.0;
 const FINE: u32 = 4;
 const AVERAGED: u32 = 2;
 
+pub(super) const PAPER: RGBColor = RGBColor(255, 255, 255);
 pub(super) const INK: RGBColor = RGBColor(32, 36, 42);
 pub(super) const MUTED: RGBColor = RGBColor(95, 104, 115);
 pub(super) const GRID: RGBColor = RGBColor(228, 231, 235);
@@ -51,7 +52,25 @@ pub(super) struct Font {
 /// A sheet of `WIDTH` by `HEIGHT` points.
 pub(super) struct Canvas<B: DrawingBackend> {
     area: DrawingArea<B, Shift>,
+    text: TextUnits,
 }
+
+/// What the backend makes of a font of size 1. Found by looking at both.
+struct TextUnits {
+    /// The size it has to be given: that of a line, or of a glyph from the lowest to the highest.
+    size: f64,
+    /// How far its text hangs too high.
+    rise: f64,
+}
+
+const SVG_TEXT: TextUnits = TextUnits {
+    size: 1.24,
+    rise: 0.0,
+};
+const PNG_TEXT: TextUnits = TextUnits {
+    size: 1.164,
+    rise: 0.12,
+};
 
 type Drawn = Result<(), PlotError>;
 
@@ -63,6 +82,7 @@ pub(super) fn svg(draw: impl Fn(&Canvas<SVGBackend<'_>>) -> Drawn) -> Result<Str
     {
         let canvas = Canvas {
             area: SVGBackend::with_string(&mut text, size).into_drawing_area(),
+            text: SVG_TEXT,
         };
         canvas.clear()?;
         draw(&canvas)?;
@@ -81,6 +101,7 @@ pub(super) fn png(draw: impl Fn(&Canvas<BitMapBackend<'_>>) -> Drawn) -> Result<
     {
         let canvas = Canvas {
             area: BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area(),
+            text: PNG_TEXT,
         };
         canvas.clear()?;
         draw(&canvas)?;
@@ -146,7 +167,7 @@ fn stroke(color: RGBAColor, width: f64) -> ShapeStyle {
 
 impl<B: DrawingBackend> Canvas<B> {
     fn clear(&self) -> Drawn {
-        self.area.fill(&RGBColor(255, 255, 255)).map_err(failed)
+        self.area.fill(&PAPER).map_err(failed)
     }
 
     pub(super) fn line(&self, points: &[(f64, f64)], color: RGBColor, opacity: f64, width: f64) -> Drawn {
@@ -156,18 +177,13 @@ impl<B: DrawingBackend> Canvas<B> {
     }
 
     pub(super) fn frame(&self, from: (f64, f64), to: (f64, f64), color: RGBColor) -> Drawn {
-        let frame = Rectangle::new([fine(from), fine(to)], stroke(color.to_rgba(), 1.0));
-        self.area.draw(&frame).map_err(failed)
+        let corners = [from, (to.0, from.1), to, (from.0, to.1), from];
+        self.line(&corners, color, 1.0, 1.0)
     }
 
-    /// A dot with a rim of the paper's colour, so that neighbours stay apart.
     pub(super) fn dot(&self, at: (f64, f64), radius: f64, color: RGBColor, opacity: f64) -> Drawn {
-        let size = |r: f64| (r * f64::from(FINE)).round() as i32;
-        let rim = RGBColor(255, 255, 255).mix(opacity).filled();
-        self.area
-            .draw(&Circle::new(fine(at), size(radius + 0.8), rim))
-            .map_err(failed)?;
-        let dot = Circle::new(fine(at), size(radius), color.mix(opacity).filled());
+        let radius = (radius * f64::from(FINE)).round() as i32;
+        let dot = Circle::new(fine(at), radius, color.mix(opacity).filled());
         self.area.draw(&dot).map_err(failed)
     }
 
@@ -179,14 +195,19 @@ impl<B: DrawingBackend> Canvas<B> {
 
     pub(super) fn diamond(&self, (x, y): (f64, f64), radius: f64, color: RGBColor) -> Drawn {
         let corners = |r: f64| [(x, y - r), (x + r, y), (x, y + r), (x - r, y)].map(fine);
-        let rim = Polygon::new(corners(radius + 1.8), RGBColor(255, 255, 255).filled());
+        let rim = Polygon::new(corners(radius + 1.8), PAPER.filled());
         self.area.draw(&rim).map_err(failed)?;
         let diamond = Polygon::new(corners(radius), color.filled());
         self.area.draw(&diamond).map_err(failed)
     }
 
     pub(super) fn text(&self, text: &str, at: (f64, f64), font: Font, anchor: Anchor) -> Drawn {
-        let style = style(font, anchor);
+        let style = self.style(font, anchor);
+        let drop = self.text.rise * font.size;
+        let at = match anchor {
+            Anchor::Upward => (at.0 + drop, at.1),
+            _ => (at.0, at.1 + drop),
+        };
         self.area
             .draw(&Text::new(text.to_owned(), fine(at), style))
             .map_err(failed)
@@ -196,9 +217,21 @@ impl<B: DrawingBackend> Canvas<B> {
     pub(super) fn text_width(&self, text: &str, font: Font) -> f64 {
         let (width, _) = self
             .area
-            .estimate_text_size(text, &style(font, Anchor::Left))
+            .estimate_text_size(text, &self.style(font, Anchor::Left))
             .unwrap_or_default();
-        f64::from(width) / f64::from(FINE)
+        // the library measures as the bitmap draws
+        f64::from(width) / f64::from(FINE) * PNG_TEXT.size / self.text.size
+    }
+
+    /// The text, its end left out where it is wider than `width`.
+    pub(super) fn shorten(&self, text: &str, font: Font, width: f64) -> String {
+        let mut shown = text.to_owned();
+        let mut kept = text.chars().count();
+        while kept > 0 && self.text_width(&shown, font) > width {
+            kept -= 1;
+            shown = text.chars().take(kept).chain(['…']).collect();
+        }
+        shown
     }
 
     /// The text in lines that are no wider than `width`; a word that is remains whole.
@@ -215,26 +248,25 @@ impl<B: DrawingBackend> Canvas<B> {
         }
         lines
     }
-}
 
-fn style(font: Font, anchor: Anchor) -> TextStyle<'static> {
-    let face = if font.bold {
-        FontStyle::Bold
-    } else {
-        FontStyle::Normal
-    };
-    let horizontal = match anchor {
-        Anchor::Left => HPos::Left,
-        Anchor::Center | Anchor::Upward => HPos::Center,
-        Anchor::Right => HPos::Right,
-    };
-    // the library means the height of a line by size
-    let style = ("sans-serif", font.size * 1.24 * f64::from(FINE), face)
-        .into_font()
-        .color(&font.color)
-        .pos(Pos::new(horizontal, VPos::Center));
-    match anchor {
-        Anchor::Upward => style.transform(FontTransform::Rotate270),
-        _ => style,
+    fn style(&self, font: Font, anchor: Anchor) -> TextStyle<'static> {
+        let face = if font.bold {
+            FontStyle::Bold
+        } else {
+            FontStyle::Normal
+        };
+        let horizontal = match anchor {
+            Anchor::Left => HPos::Left,
+            Anchor::Center | Anchor::Upward => HPos::Center,
+            Anchor::Right => HPos::Right,
+        };
+        let style = ("sans-serif", font.size * self.text.size * f64::from(FINE), face)
+            .into_font()
+            .color(&font.color)
+            .pos(Pos::new(horizontal, VPos::Center));
+        match anchor {
+            Anchor::Upward => style.transform(FontTransform::Rotate270),
+            _ => style,
+        }
     }
 }

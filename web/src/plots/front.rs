@@ -8,7 +8,9 @@ use store::Trial;
 
 use super::{
     PlotError, Scale,
-    canvas::{ACCENT, Anchor, Canvas, FADED, Font, GRID, HEIGHT, INK, MUTED, WARNING, WIDTH, png, svg},
+    canvas::{
+        ACCENT, Anchor, Canvas, FADED, Font, GRID, HEIGHT, INK, MUTED, PAPER, WARNING, WIDTH, png, svg,
+    },
 };
 use crate::views::{Front, FrontRequest, Resolved, plotted};
 
@@ -158,7 +160,8 @@ impl FrontPlot {
     }
 
     fn draw<B: DrawingBackend>(&self, canvas: &Canvas<B>) -> Result<(), PlotError> {
-        canvas.text(&self.title, (LEFT, 30.0), TITLE, Anchor::Left)?;
+        let title = canvas.shorten(&self.title, TITLE, RIGHT - LEFT);
+        canvas.text(&title, (LEFT, 30.0), TITLE, Anchor::Left)?;
         self.legend(canvas)?;
         let lines: Vec<String> = self
             .notes
@@ -225,8 +228,13 @@ impl FrontPlot {
         }
         let mut points: Vec<&PlotPoint> = self.points.iter().collect();
         points.sort_by_key(|p| p.standing);
+        let mut drawn = BTreeSet::new();
         for point in points {
             let at = frame.at((point.x, point.y));
+            // of marks that hide each other one is enough: thousands make a large file
+            if !drawn.insert((point.standing, at.0 as i32, at.1 as i32)) {
+                continue;
+            }
             if point.standing == Standing::OnFront {
                 let (dx, dy) = point.spread;
                 let bar = |from, to| canvas.line(&[frame.within(from), frame.within(to)], ACCENT, 0.7, 1.0);
@@ -277,7 +285,11 @@ impl FrontPlot {
 
 fn mark<B: DrawingBackend>(canvas: &Canvas<B>, at: (f64, f64), standing: Standing) -> Result<(), PlotError> {
     match standing {
-        Standing::OnFront => canvas.dot(at, 4.6, ACCENT, 1.0),
+        Standing::OnFront => {
+            // a rim keeps neighbours apart
+            canvas.dot(at, 5.4, PAPER, 1.0)?;
+            canvas.dot(at, 4.6, ACCENT, 1.0)
+        }
         Standing::Dominated => canvas.dot(at, 3.2, FADED, 0.65),
         Standing::Infeasible => canvas.cross(at, 3.4, WARNING, 0.8),
     }

@@ -1,13 +1,14 @@
 //! The hypervolume by trial: how fast a search gets somewhere, and whether it still does.
 
 use plotters::prelude::DrawingBackend;
+use spaces::quantity;
 
 use super::{
     PlotError, Scale,
     canvas::{ACCENT, Anchor, Canvas, Font, HEIGHT, INK, MUTED, WIDTH, png, svg},
     front::Frame,
 };
-use crate::views::{HypervolumeCurve, Resolved};
+use crate::views::{HypervolumeCurve, Resolved, unit};
 
 /// A picture of a hypervolume by trial.
 #[derive(Clone, Debug)]
@@ -28,7 +29,7 @@ impl HypervolumePlot {
         let reference = curve.reference(&study.objectives).unwrap_or_default();
         let reference: Vec<String> = reference
             .iter()
-            .map(|(name, value)| format!("{name} {value:.4}"))
+            .map(|(name, value)| format!("{name} {}", quantity::format(*value, unit(name))))
             .collect();
         let note = match (reference.is_empty(), study.row.reference.is_some()) {
             (true, _) => "no result yet".to_owned(),
@@ -68,7 +69,13 @@ impl HypervolumePlot {
 
     fn draw<B: DrawingBackend>(&self, canvas: &Canvas<B>) -> Result<(), PlotError> {
         let font = |size, color, bold| Font { size, color, bold };
-        canvas.text(&self.title, (84.0, 30.0), font(17.0, INK, true), Anchor::Left)?;
+        let title = font(17.0, INK, true);
+        canvas.text(
+            &canvas.shorten(&self.title, title, WIDTH - 112.0),
+            (84.0, 30.0),
+            title,
+            Anchor::Left,
+        )?;
         canvas.text(&self.note, (84.0, 62.0), font(12.0, MUTED, false), Anchor::Left)?;
         let highest = self.points.last().map_or(0.0, |p| p.1);
         let frame = Frame {

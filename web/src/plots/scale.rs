@@ -184,7 +184,7 @@ fn label(value: f64) -> String {
         return "0".into();
     }
     if !(1e-4..1e7).contains(&value.abs()) {
-        return format!("{value:.0e}");
+        return format!("{value:.1e}").replace(".0e", "e");
     }
     let digits = (6 - value.abs().log10().floor() as i32).clamp(0, 10) as usize;
     let text = format!("{value:.digits$}");
@@ -240,6 +240,8 @@ mod tests {
         let single = Scale::of_metric("validation_loss", &[2.0]).unwrap();
         assert!((single.place(2.0) - 0.5).abs() < 1e-12);
         assert!(!single.ticks().is_empty());
+        let large = Scale::from_zero("hypervolume", 3.2e13);
+        assert_eq!(texts(&large)[..3], ["0", "5e12", "1e13"]);
         let zero = Scale::of_metric("attack_queries", &[0.0]).unwrap();
         assert!((zero.place(0.0) - 0.5).abs() < 1e-12);
         assert_eq!(

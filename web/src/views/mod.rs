@@ -14,7 +14,6 @@ mod study;
 mod table;
 mod trial;
 
-pub(crate) use self::front::plotted;
 pub use self::{
     curve::{Curve, CurvePoint, TrialCurves, curves},
     front::{Axis, Front, FrontRequest, FrontTrial, Split, front},
@@ -30,3 +29,4 @@ pub use self::{
     table::{front_csv, trials_csv},
     trial::{ArtifactView, Failure, TrialList, TrialRow, TrialView, trial_row, trial_view},
 };
+pub(crate) use self::{front::plotted, metrics::unit};

@@ -10,6 +10,8 @@ use super::{Counts, Resolved};
 
 /// How far a study is.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+// a trial's progress has the same name in the protocol
+#[schema(as = StudyProgress)]
 pub struct Progress {
     /// Trials that have ended, but for those that a person cancelled.
     pub finished: u32,
