@@ -31,6 +31,13 @@ pub(super) fn check(headers: &HeaderMap, session: &Session, public_url: &str) ->
     }
 }
 
+/// Whether the browser says that the request comes from another site's page.
+pub(super) fn is_foreign(headers: &HeaderMap) -> bool {
+    headers
+        .get("sec-fetch-site")
+        .is_some_and(|site| site == "cross-site")
+}
+
 /// Whether the browser says that the request comes from this server.
 fn same_origin(site: Option<&str>, origin: Option<&str>, host: Option<&str>, public_url: &str) -> bool {
     match (site, origin) {

@@ -66,13 +66,18 @@ async fn by_link(
     log_in(&state, peer, theme, login).await
 }
 
-/// `POST /login`: the form.
+/// `POST /login`: the form. Another site must not log its visitors in under a token of its own.
 async fn by_form(
     State(state): State<AppState>,
     peer: Peer,
     theme: Theme,
+    headers: HeaderMap,
     Form(login): Form<Login>,
 ) -> Response {
+    if csrf::is_foreign(&headers) {
+        let problem = Problem::forbidden("the form is not one of this server; log in from its own page");
+        return (problem.status(), pages::login("", Some(problem.detail()), theme)).into_response();
+    }
     log_in(&state, peer, theme, login).await
 }
 

@@ -13,7 +13,7 @@ use super::{Counts, Resolved};
 // a trial's progress has the same name in the protocol
 #[schema(as = StudyProgress)]
 pub struct Progress {
-    /// Trials that have ended, but for those that a person cancelled.
+    /// Trials that have ended, however they did.
     pub finished: u32,
     /// Trials asked for.
     pub wanted: u32,
@@ -35,7 +35,7 @@ pub struct Eta {
 impl Progress {
     /// How far a study is that will not go on, or whose trials were not read: without the time left.
     pub fn of_counts(study: &Resolved, counts: &Counts, now: OffsetDateTime) -> Progress {
-        let finished = counts.done + counts.pruned + counts.infeasible + counts.failed;
+        let finished = counts.done + counts.pruned + counts.infeasible + counts.failed + counts.cancelled;
         Progress {
             finished: u32::try_from(finished).unwrap_or(u32::MAX),
             wanted: study.row.spec.search.trials,
@@ -61,13 +61,13 @@ pub fn progress<'t>(
                 .map(|start| (end - start).as_seconds_f64().max(0.0))
         };
         match trial.state {
-            TrialState::Queued | TrialState::Cancelled => continue,
+            TrialState::Queued => continue,
             TrialState::Running => {
                 running.extend(since(now));
                 continue;
             }
             TrialState::Done | TrialState::Pruned => durations.extend(trial.finished_at.and_then(since)),
-            TrialState::Infeasible | TrialState::Failed => {}
+            TrialState::Infeasible | TrialState::Failed | TrialState::Cancelled => {}
         }
         finished += 1;
     }

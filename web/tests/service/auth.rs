@@ -88,6 +88,13 @@ async fn a_token_can_be_pasted_and_leads_nowhere_else() {
         .await;
     assert_eq!(worker.status, 403, "a worker has no page");
     assert!(worker.text().contains("needs the role"));
+    let foreign = Request::post("/login")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("sec-fetch-site", "cross-site")
+        .body(Body::from(format!("token={}", server.token("submit"))))
+        .unwrap();
+    let foreign = server.send(foreign).await;
+    assert_eq!((foreign.status.as_u16(), foreign.header("set-cookie")), (403, ""));
     let page = get(&server, "/login", "").await;
     assert_eq!(page.status, 200);
     assert!(page.text().contains("<form") && page.text().contains("name=\"token\""));

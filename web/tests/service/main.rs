@@ -5,6 +5,7 @@ mod auth;
 mod events;
 mod files;
 mod health;
+mod memory;
 mod openapi;
 mod results;
 mod roles;
