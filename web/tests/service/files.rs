@@ -1,11 +1,14 @@
-use std::io::{Cursor, Read};
+use std::{
+    io::{Cursor, Read},
+    sync::Arc,
+};
 
 use axum::{
     body::{Body, Bytes},
     http::Request,
 };
 use futures::{TryStreamExt, stream};
-use object_store::ObjectStore;
+use object_store::{ObjectStore, local::LocalFileSystem};
 use serde_json::{Value, json};
 use web::Settings;
 
@@ -247,4 +250,33 @@ async fn the_export_of_a_study_is_that_of_its_recommended_trial() {
     let queued = server.get("/studies/picked/trials?state=queued").await.ok()["trials"][0]["id"].clone();
     let answer = server.get(&format!("/trials/{queued}/export")).await;
     assert!(answer.problem(409).contains("is queued and has no files"));
+}
+
+/// What the binary uses where no other place is named.
+#[tokio::test]
+async fn files_can_be_kept_in_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::new().await;
+    let mut state = server.state.clone();
+    state.objects = Arc::new(LocalFileSystem::new_with_prefix(folder.path()).unwrap());
+    server.app = web::router(state);
+    let lease = leased(&server, "local", 1).await;
+    let weights = vec![7; 9 << 20];
+    let stored = put(&server, &lease, "model.bin", Body::from(weights.clone()))
+        .await
+        .ok();
+    put(&server, &lease, "again.bin", Body::from(weights)).await.ok();
+    put(&server, &lease, "empty", Body::empty()).await.ok();
+    let finish = json!({ "lease": lease["lease"], "outcome": done(vec![], &["model.bin"]) });
+    server
+        .work(&format!("trials/{}/finish", lease["trial"]), finish)
+        .await
+        .ok();
+    let sha256 = stored["sha256"].as_str().unwrap();
+    let path = folder.path().join("sha256").join(&sha256[..2]).join(&sha256[2..]);
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), 9 << 20);
+    let export = server.get(&format!("/trials/{}/export", lease["trial"])).await;
+    assert_eq!(export.status, 200, "{}", export.text());
+    server.call("submit", "DELETE", "/studies/local", None).await.ok();
+    assert!(!path.exists());
 }
