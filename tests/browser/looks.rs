@@ -35,11 +35,15 @@ async fn pages_fit_a_phone_and_the_dark() {
             browser.client.goto(&site.url(path)).await.unwrap();
             browser.ready().await;
             if *page == "study" {
-                browser.until("document.querySelector('#recommended-body .lead')").await;
+                browser
+                    .until("document.querySelector('#recommended-body .lead')")
+                    .await;
                 browser.keys("#scatter", "\u{e014}\u{e014}\u{e014}").await;
             }
             if let Some(folder) = &pictures {
-                browser.picture(&folder.join(format!("{page}-{screen}.png"))).await;
+                browser
+                    .picture(&folder.join(format!("{page}-{screen}.png")))
+                    .await;
             }
             assert!(!browser.overflows().await, "{page} is wider than the {screen}");
             assert_clean(&browser, &format!("{page} on the {screen}")).await;
@@ -57,6 +61,10 @@ async fn the_theme_switch_is_remembered() {
     browser.click("#theme").await;
     assert_ne!(browser.text(paper).await, light);
     browser.open(&site.url("/")).await;
-    assert_ne!(browser.text(paper).await, light, "the server's page comes in the chosen colours");
+    assert_ne!(
+        browser.text(paper).await,
+        light,
+        "the server's page comes in the chosen colours"
+    );
     browser.close().await.unwrap();
 }

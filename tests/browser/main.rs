@@ -13,6 +13,10 @@ use parsimony_tests::browser::Browser;
 
 /// Nothing went wrong in the page, and no rule of accessibility is broken.
 async fn assert_clean(browser: &Browser, page: &str) {
-    assert_eq!(browser.complaints().await, Vec::<String>::new(), "complaints of {page}");
+    assert_eq!(
+        browser.complaints().await,
+        Vec::<String>::new(),
+        "complaints of {page}"
+    );
     assert_eq!(browser.axe().await, Vec::<String>::new(), "axe on {page}");
 }

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use object_store::memory::InMemory;
 use spaces::{
-    Candidate, Catalog, Condition, CorpusInfo, Domain, Evidence, Measurement, MethodInfo, ParameterInfo, Preset,
-    SpecError, Study, StudySpec, TechniqueInfo, Value,
+    Candidate, Catalog, Condition, CorpusInfo, Domain, Evidence, Measurement, MethodInfo, ParameterInfo,
+    Preset, SpecError, Study, StudySpec, TechniqueInfo, Value,
     protocol::{Evaluation, FailureKind, Outcome, Progress},
     study::{ParameterSpec, RangeSpec},
 };
@@ -27,7 +27,10 @@ struct Anything;
 impl Admission for Anything {
     fn admit(&self, study: &Study) -> Result<String, Vec<SpecError>> {
         match study.spec.data.path() {
-            Some("missing.txt") => Err(vec![SpecError::new("data.path", "'missing.txt' is not there; name a file that is")]),
+            Some("missing.txt") => Err(vec![SpecError::new(
+                "data.path",
+                "'missing.txt' is not there; name a file that is",
+            )]),
             _ => Ok("fingerprint".into()),
         }
     }
@@ -38,14 +41,29 @@ impl Site {
         let db = TestDb::new().await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let settings = Settings { public_url: format!("http://{address}"), ..Settings::default() };
+        let settings = Settings {
+            public_url: format!("http://{address}"),
+            ..Settings::default()
+        };
         let objects = Arc::new(InMemory::new());
-        let state = AppState::new(db.store.clone(), Arc::new(catalog()), Arc::new(Anything), objects, settings).await.unwrap();
+        let state = AppState::new(
+            db.store.clone(),
+            Arc::new(catalog()),
+            Arc::new(Anything),
+            objects,
+            settings,
+        )
+        .await
+        .unwrap();
         let (stop, stopped) = oneshot::channel();
         tokio::spawn(web::serve(listener, state, async {
             let _ = stopped.await;
         }));
-        Site { db, address, stop: Some(stop) }
+        Site {
+            db,
+            address,
+            stop: Some(stop),
+        }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -54,7 +72,12 @@ impl Site {
 
     /// A link that logs in once and leads on to `path`.
     pub(crate) async fn login(&self, role: Role, path: &str) -> String {
-        let token = NewToken { role, label: "test".into(), expires_in: None, one_time: true };
+        let token = NewToken {
+            role,
+            label: "test".into(),
+            expires_in: None,
+            one_time: true,
+        };
         let secret = self.db.store.create_token(&token).await.unwrap().secret;
         self.url(&format!("/login?token={secret}&next={path}"))
     }
@@ -74,14 +97,51 @@ impl Site {
             self.finish(study, number).await;
         }
         self.enqueue(study, count).await;
-        let lease = self.db.store.lease("worker-b", "cpu: 2 threads", LONG).await.unwrap().unwrap();
-        let failure = Outcome::Failed { kind: FailureKind::NotANumber, message: "the loss was not a number at step 140; lower learning_rate".into() };
-        self.db.store.finish(lease.trial, lease.token, &failure).await.unwrap();
+        let lease = self
+            .db
+            .store
+            .lease("worker-b", "cpu: 2 threads", LONG)
+            .await
+            .unwrap()
+            .unwrap();
+        let failure = Outcome::Failed {
+            kind: FailureKind::NotANumber,
+            message: "the loss was not a number at step 140; lower learning_rate".into(),
+        };
+        self.db
+            .store
+            .finish(lease.trial, lease.token, &failure)
+            .await
+            .unwrap();
         self.enqueue(study, count + 1).await;
-        let lease = self.db.store.lease("worker-a", "cpu: AMD EPYC, 2 threads", LONG).await.unwrap().unwrap();
-        let points: Vec<Measurement> = (1..=40).map(|i| measured("validation_loss", i * 50, 4.2 / (1.0 + 0.05 * i as f64) + 1.1, None)).collect();
-        let progress = Progress { phase: "train".into(), step: 2000, steps: 6000, eta_s: Some(83.0) };
-        self.db.store.report(lease.trial, lease.token, LONG, &points, Some(&progress)).await.unwrap();
+        let lease = self
+            .db
+            .store
+            .lease("worker-a", "cpu: AMD EPYC, 2 threads", LONG)
+            .await
+            .unwrap()
+            .unwrap();
+        let points: Vec<Measurement> = (1..=40)
+            .map(|i| {
+                measured(
+                    "validation_loss",
+                    i * 50,
+                    4.2 / (1.0 + 0.05 * i as f64) + 1.1,
+                    None,
+                )
+            })
+            .collect();
+        let progress = Progress {
+            phase: "train".into(),
+            step: 2000,
+            steps: 6000,
+            eta_s: Some(83.0),
+        };
+        self.db
+            .store
+            .report(lease.trial, lease.token, LONG, &points, Some(&progress))
+            .await
+            .unwrap();
         self.enqueue(study, count + 2).await;
         study
     }
@@ -89,18 +149,42 @@ impl Site {
     /// One more trial, done; returns its id.
     pub(crate) async fn finish(&self, study: i64, number: u32) -> i64 {
         let candidate = self.enqueue(study, number).await;
-        let lease = self.db.store.lease("worker-a", "cpu: AMD EPYC, 2 threads", LONG).await.unwrap().unwrap();
+        let lease = self
+            .db
+            .store
+            .lease("worker-a", "cpu: AMD EPYC, 2 threads", LONG)
+            .await
+            .unwrap()
+            .unwrap();
         let points: Vec<Measurement> = (1..=20)
-            .map(|i| measured("validation_loss", i * 100, loss(&candidate) + 3.0 / i as f64, None))
+            .map(|i| {
+                measured(
+                    "validation_loss",
+                    i * 100,
+                    loss(&candidate) + 3.0 / i as f64,
+                    None,
+                )
+            })
             .collect();
-        self.db.store.report(lease.trial, lease.token, LONG, &points, None).await.unwrap();
-        self.db.store.finish(lease.trial, lease.token, &done(&candidate)).await.unwrap();
+        self.db
+            .store
+            .report(lease.trial, lease.token, LONG, &points, None)
+            .await
+            .unwrap();
+        self.db
+            .store
+            .finish(lease.trial, lease.token, &done(&candidate))
+            .await
+            .unwrap();
         lease.trial
     }
 
     async fn enqueue(&self, study: i64, number: u32) -> Candidate {
         let candidate = candidate(number);
-        let trial = NewTrial { candidate: candidate.clone(), ..NewTrial::default() };
+        let trial = NewTrial {
+            candidate: candidate.clone(),
+            ..NewTrial::default()
+        };
         self.db.store.enqueue(study, &[trial]).await.unwrap();
         candidate
     }
@@ -126,10 +210,19 @@ fn candidate(number: u32) -> Candidate {
     let mut set = BTreeMap::new();
     set.insert("layers".to_owned(), Value::Int(1 + next(6) as i64));
     set.insert("width".to_owned(), Value::Int(32 * (1 + next(8) as i64)));
-    set.insert("attention".to_owned(), ["full", "sliding_window", "linear"][next(3) as usize].into());
+    set.insert(
+        "attention".to_owned(),
+        ["full", "sliding_window", "linear"][next(3) as usize].into(),
+    );
     set.insert("bits".to_owned(), Value::Int([32, 8, 4][next(3) as usize]));
-    set.insert("prune_ratio".to_owned(), Value::Float((next(800) as f64) / 1000.0));
-    set.insert("learning_rate".to_owned(), Value::Float(1e-4 * 10f64.powf(2.0 * next(10_000) as f64 / 10_000.0)));
+    set.insert(
+        "prune_ratio".to_owned(),
+        Value::Float((next(800) as f64) / 1000.0),
+    );
+    set.insert(
+        "learning_rate".to_owned(),
+        Value::Float(1e-4 * 10f64.powf(2.0 * next(10_000) as f64 / 10_000.0)),
+    );
     Candidate { values: set }
 }
 
@@ -138,7 +231,8 @@ fn number(candidate: &Candidate, name: &str) -> f64 {
 }
 
 fn weights(c: &Candidate) -> f64 {
-    (12.0 * number(c, "layers") * number(c, "width").powi(2) + 96.0 * number(c, "width")) * (1.0 - number(c, "prune_ratio"))
+    (12.0 * number(c, "layers") * number(c, "width").powi(2) + 96.0 * number(c, "width"))
+        * (1.0 - number(c, "prune_ratio"))
 }
 
 fn loss(c: &Candidate) -> f64 {
@@ -156,27 +250,53 @@ fn done(c: &Candidate) -> Outcome {
     let flops = 2.0 * weights(c) * mixer;
     let bytes = weights(c) * number(c, "bits") / 8.0 + 40_000.0;
     let step = 2000;
-    let known = |metric: &str, value: f64| Measurement { evidence: Evidence::Analytic, source: "formula".into(), ..measured(metric, step, value, None) };
-    let energy = Measurement { evidence: Evidence::Estimated, source: "power_model".into(), ..measured("energy_j_per_token", step, 3e-9 * flops + 2e-5, None) };
+    let known = |metric: &str, value: f64| Measurement {
+        evidence: Evidence::Analytic,
+        source: "formula".into(),
+        ..measured(metric, step, value, None)
+    };
+    let energy = Measurement {
+        evidence: Evidence::Estimated,
+        source: "power_model".into(),
+        ..measured("energy_j_per_token", step, 3e-9 * flops + 2e-5, None)
+    };
     Outcome::Done(Evaluation {
         measurements: vec![
             measured("validation_loss", step, loss(c), Some(0.012)),
             known("inference_flops_per_token", flops.round()),
             known("parameters", weights(c).round()),
             known("model_bytes", bytes.round()),
-            measured("peak_memory_bytes", step, (bytes * 1.4 + 2.1e5 * number(c, "layers")).round(), None),
+            measured(
+                "peak_memory_bytes",
+                step,
+                (bytes * 1.4 + 2.1e5 * number(c, "layers")).round(),
+                None,
+            ),
             measured("latency_ms_per_token", step, flops / 4e6 + 0.05, Some(0.004)),
             energy,
         ],
-        activity: BTreeMap::from([("pruned_weights".to_owned(), 41_207), ("quantized_matrices".to_owned(), 12)]),
-        provenance: BTreeMap::from([("version".to_owned(), "0.1.0".to_owned()), ("device".to_owned(), "cpu: AMD EPYC, 2 threads".to_owned())]),
+        activity: BTreeMap::from([
+            ("pruned_weights".to_owned(), 41_207),
+            ("quantized_matrices".to_owned(), 12),
+        ]),
+        provenance: BTreeMap::from([
+            ("version".to_owned(), "0.1.0".to_owned()),
+            ("device".to_owned(), "cpu: AMD EPYC, 2 threads".to_owned()),
+        ]),
         wall_s: 20.0 + flops / 1e5,
         artifacts: vec![],
     })
 }
 
 fn measured(metric: &str, step: u64, value: f64, spread: Option<f64>) -> Measurement {
-    Measurement { metric: metric.into(), step, value, spread, evidence: Evidence::Measured, source: "clock".into() }
+    Measurement {
+        metric: metric.into(),
+        step,
+        value,
+        spread,
+        evidence: Evidence::Measured,
+        source: "clock".into(),
+    }
 }
 
 /// A small catalogue with every kind of parameter.
@@ -201,37 +321,135 @@ fn catalog() -> Catalog {
     };
     Catalog {
         parameters: vec![
-            parameter("layers", "model", "blocks of the decoder", int(1, 64), Value::Int(2)),
-            parameter("width", "model", "size of the hidden state", int(8, 4096), Value::Int(64)),
-            parameter("attention", "attention", "how tokens look at each other", names(&["full", "sliding_window", "linear"]), "full".into()),
+            parameter(
+                "layers",
+                "model",
+                "blocks of the decoder",
+                int(1, 64),
+                Value::Int(2),
+            ),
+            parameter(
+                "width",
+                "model",
+                "size of the hidden state",
+                int(8, 4096),
+                Value::Int(64),
+            ),
+            parameter(
+                "attention",
+                "attention",
+                "how tokens look at each other",
+                names(&["full", "sliding_window", "linear"]),
+                "full".into(),
+            ),
             ParameterInfo {
                 condition: Condition::parse("attention == 'sliding_window'").unwrap(),
-                ..parameter("window", "attention", "tokens that are looked at", int(1, 4096), Value::Int(64))
+                ..parameter(
+                    "window",
+                    "attention",
+                    "tokens that are looked at",
+                    int(1, 4096),
+                    Value::Int(64),
+                )
             },
-            parameter("bits", "quantization", "bits of a weight", Domain::categorical(vec![Value::Int(32), Value::Int(8), Value::Int(4)]).unwrap(), Value::Int(32)),
-            parameter("prune_ratio", "pruning", "share of the weights that is removed", Domain::float(0.0, 0.95, false, None).unwrap(), Value::Float(0.0)),
-            parameter("learning_rate", "training", "largest step of the optimizer", Domain::float(1e-6, 1.0, true, None).unwrap(), Value::Float(1e-3)),
+            parameter(
+                "bits",
+                "quantization",
+                "bits of a weight",
+                Domain::categorical(vec![Value::Int(32), Value::Int(8), Value::Int(4)]).unwrap(),
+                Value::Int(32),
+            ),
+            parameter(
+                "prune_ratio",
+                "pruning",
+                "share of the weights that is removed",
+                Domain::float(0.0, 0.95, false, None).unwrap(),
+                Value::Float(0.0),
+            ),
+            parameter(
+                "learning_rate",
+                "training",
+                "largest step of the optimizer",
+                Domain::float(1e-6, 1.0, true, None).unwrap(),
+                Value::Float(1e-3),
+            ),
         ],
         techniques: vec![
-            technique("attention", "full", "every token looks at every earlier one", "1706.03762"),
-            technique("attention", "sliding_window", "a token looks at the last few", "2004.05150"),
-            technique("attention", "linear", "a running sum in place of the matrix of weights", "2006.16236"),
+            technique(
+                "attention",
+                "full",
+                "every token looks at every earlier one",
+                "1706.03762",
+            ),
+            technique(
+                "attention",
+                "sliding_window",
+                "a token looks at the last few",
+                "2004.05150",
+            ),
+            technique(
+                "attention",
+                "linear",
+                "a running sum in place of the matrix of weights",
+                "2006.16236",
+            ),
         ],
         corpora: vec![
-            CorpusInfo { name: "recall".into(), doc: "keys and values made by the server".into(), needs_path: false, takes_tokenizer: false,
-                options: vec![parameter("pairs", "data", "pairs in a text", int(1, 64), Value::Int(8))] },
-            CorpusInfo { name: "text".into(), doc: "a file or folder of text".into(), needs_path: true, takes_tokenizer: true, options: vec![] },
+            CorpusInfo {
+                name: "recall".into(),
+                doc: "keys and values made by the server".into(),
+                needs_path: false,
+                takes_tokenizer: false,
+                options: vec![parameter(
+                    "pairs",
+                    "data",
+                    "pairs in a text",
+                    int(1, 64),
+                    Value::Int(8),
+                )],
+            },
+            CorpusInfo {
+                name: "text".into(),
+                doc: "a file or folder of text".into(),
+                needs_path: true,
+                takes_tokenizer: true,
+                options: vec![],
+            },
         ],
         presets: vec![Preset {
             name: "tiny-decoder".into(),
             doc: "a decoder that trains in a minute".into(),
             fixed: BTreeMap::from([("width".into(), Value::Int(96))]),
             space: vec![
-                ("layers".into(), ParameterSpec::Table(RangeSpec { int: Some([1, 4]), ..RangeSpec::default() })),
-                ("attention".into(), ParameterSpec::List(vec!["full".into(), "linear".into()])),
+                (
+                    "layers".into(),
+                    ParameterSpec::Table(RangeSpec {
+                        int: Some([1, 4]),
+                        ..RangeSpec::default()
+                    }),
+                ),
+                (
+                    "attention".into(),
+                    ParameterSpec::List(vec!["full".into(), "linear".into()]),
+                ),
             ],
         }],
-        metrics: ["validation_loss", "accuracy", "inference_flops_per_token", "parameters", "model_bytes", "peak_memory_bytes", "energy_j_per_token", "latency_ms_per_token"].map(String::from).to_vec(),
-        methods: vec![MethodInfo { name: "auto".into(), doc: "the method that suits the study".into(), paper: String::new() }],
+        metrics: [
+            "validation_loss",
+            "accuracy",
+            "inference_flops_per_token",
+            "parameters",
+            "model_bytes",
+            "peak_memory_bytes",
+            "energy_j_per_token",
+            "latency_ms_per_token",
+        ]
+        .map(String::from)
+        .to_vec(),
+        methods: vec![MethodInfo {
+            name: "auto".into(),
+            doc: "the method that suits the study".into(),
+            paper: String::new(),
+        }],
     }
 }

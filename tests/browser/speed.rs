@@ -12,11 +12,23 @@ async fn two_thousand_trials_do_not_slow_the_page() {
     browser.open(&site.url("/studies/many")).await;
     // the second visit: what is measured is the page, not the first compilation of its scripts
     browser.open(&site.url("/studies/many")).await;
-    browser.until("document.querySelector('#recommended-body .lead')").await;
-    let shown = browser.js("performance.getEntriesByName('shown')[0]?.startTime").await.as_f64().unwrap();
+    browser
+        .until("document.querySelector('#recommended-body .lead')")
+        .await;
+    let shown = browser
+        .js("performance.getEntriesByName('shown')[0]?.startTime")
+        .await
+        .as_f64()
+        .unwrap();
     site.finish(study, 5000).await;
-    browser.until("document.getElementById('summary').textContent.includes('of 2001 results')").await;
-    let redraw: f64 = browser.text("document.body.dataset.redrawMs").await.parse().unwrap();
+    browser
+        .until("document.getElementById('summary').textContent.includes('of 2001 results')")
+        .await;
+    let redraw: f64 = browser
+        .text("document.body.dataset.redrawMs")
+        .await
+        .parse()
+        .unwrap();
     println!("2000 trials: shown after {shown:.0} ms, a delta redrawn in {redraw:.1} ms");
     assert!(shown < 1500.0, "the page took {shown:.0} ms");
     assert!(redraw < 100.0, "a delta took {redraw:.1} ms");

@@ -47,9 +47,19 @@ pub struct Screen {
 
 impl Screen {
     /// A desktop's window.
-    pub const DESKTOP: Screen = Screen { width: 1280, height: 900, phone: false, dark: false };
+    pub const DESKTOP: Screen = Screen {
+        width: 1280,
+        height: 900,
+        phone: false,
+        dark: false,
+    };
     /// A small phone.
-    pub const PHONE: Screen = Screen { width: 360, height: 740, phone: true, dark: false };
+    pub const PHONE: Screen = Screen {
+        width: 360,
+        height: 740,
+        phone: true,
+        dark: false,
+    };
 
     /// The same in the dark.
     pub const fn dark(self) -> Screen {
@@ -95,15 +105,29 @@ impl Browser {
             .connect(&format!("http://127.0.0.1:{port}"))
             .await
             .expect("the driver starts Chromium; install it: apt-get install chromium chromium-driver");
-        let browser = Browser { client, driver, _profile: profile };
-        browser.command("Page.addScriptToEvaluateOnNewDocument", json!({ "source": WATCH })).await;
+        let browser = Browser {
+            client,
+            driver,
+            _profile: profile,
+        };
+        browser
+            .command(
+                "Page.addScriptToEvaluateOnNewDocument",
+                json!({ "source": WATCH }),
+            )
+            .await;
         browser.resize(Screen::DESKTOP).await;
         browser
     }
 
     /// Looks through another screen from now on.
     pub async fn resize(&self, screen: Screen) {
-        let Screen { width, height, phone, dark } = screen;
+        let Screen {
+            width,
+            height,
+            phone,
+            dark,
+        } = screen;
         self.command(
             "Emulation.setDeviceMetricsOverride",
             json!({ "width": width, "height": height, "deviceScaleFactor": if phone { 2 } else { 1 }, "mobile": phone }),
@@ -136,14 +160,20 @@ impl Browser {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             // a page that is just being left has no answer
-            if let Ok(value) = self.client.execute(&format!("return Boolean({expression})"), vec![]).await
+            if let Ok(value) = self
+                .client
+                .execute(&format!("return Boolean({expression})"), vec![])
+                .await
                 && value == json!(true)
             {
                 return;
             }
             if tokio::time::Instant::now() > deadline {
                 let text = self.js("document.body?.innerText?.slice(0, 600)").await;
-                panic!("'{expression}' never held; the page complains {:?} and shows {text}", self.complaints().await);
+                panic!(
+                    "'{expression}' never held; the page complains {:?} and shows {text}",
+                    self.complaints().await
+                );
             }
             tokio::time::sleep(Duration::from_millis(40)).await;
         }
@@ -151,7 +181,10 @@ impl Browser {
 
     /// The value of an expression in the page.
     pub async fn js(&self, expression: &str) -> Value {
-        self.client.execute(&format!("return {expression}"), vec![]).await.expect("the expression can be evaluated")
+        self.client
+            .execute(&format!("return {expression}"), vec![])
+            .await
+            .expect("the expression can be evaluated")
     }
 
     /// The value of an expression in the page, as text.
@@ -164,7 +197,11 @@ impl Browser {
 
     /// Clicks what the selector finds, with a real pointer.
     pub async fn click(&self, selector: &str) {
-        self.find(selector).await.click().await.expect("what is found can be clicked");
+        self.find(selector)
+            .await
+            .click()
+            .await
+            .expect("what is found can be clicked");
     }
 
     /// Types into what the selector finds, over what stands there.
@@ -176,43 +213,66 @@ impl Browser {
 
     /// Chooses the option of that value.
     pub async fn choose(&self, selector: &str, value: &str) {
-        self.find(selector).await.select_by_value(value).await.expect("the option is there");
+        self.find(selector)
+            .await
+            .select_by_value(value)
+            .await
+            .expect("the option is there");
     }
 
     /// Sends keys to what the selector finds.
     pub async fn keys(&self, selector: &str, keys: &str) {
-        self.find(selector).await.send_keys(keys).await.expect("what is found takes keys");
+        self.find(selector)
+            .await
+            .send_keys(keys)
+            .await
+            .expect("what is found takes keys");
     }
 
     async fn find(&self, selector: &str) -> fantoccini::elements::Element {
         match self.client.find(fantoccini::Locator::Css(selector)).await {
             Ok(element) => element,
-            Err(e) => panic!("nothing is found by '{selector}': {e}; the page complains {:?}", self.complaints().await),
+            Err(e) => panic!(
+                "nothing is found by '{selector}': {e}; the page complains {:?}",
+                self.complaints().await
+            ),
         }
     }
 
     /// What has gone wrong in the page: errors, warnings, refusals of the content security policy.
     pub async fn complaints(&self) -> Vec<String> {
         match self.js("window.__errs ?? ['the page was not watched']").await {
-            Value::Array(list) => list.iter().map(|v| v.as_str().unwrap_or_default().to_owned()).collect(),
+            Value::Array(list) => list
+                .iter()
+                .map(|v| v.as_str().unwrap_or_default().to_owned())
+                .collect(),
             other => vec![other.to_string()],
         }
     }
 
     /// What axe-core finds against WCAG 2.2 AA: rule, help and the elements.
     pub async fn axe(&self) -> Vec<String> {
-        self.client.execute(&axe_source().await, vec![]).await.expect("axe-core can be loaded");
+        self.client
+            .execute(&axe_source().await, vec![])
+            .await
+            .expect("axe-core can be loaded");
         let run = "const done = arguments[0];
             axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] }).then(
                 r => done(r.violations.map(v => v.id + ': ' + v.help + ' ' + v.nodes.map(n => n.target.join(' ') + ' ' + n.failureSummary).join(' | '))),
                 e => done([String(e)]));";
-        let found = self.client.execute_async(run, vec![]).await.expect("axe-core runs");
+        let found = self
+            .client
+            .execute_async(run, vec![])
+            .await
+            .expect("axe-core runs");
         serde_json::from_value(found).expect("a list of texts, as written above")
     }
 
     /// Whether the page is wider than its window.
     pub async fn overflows(&self) -> bool {
-        self.js("document.documentElement.scrollWidth > document.documentElement.clientWidth").await == json!(true)
+        self.js("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+            .await
+            == json!(true)
     }
 
     /// Writes a picture of the whole page to a file.
@@ -232,8 +292,13 @@ impl Browser {
 
     /// Sends a command of the browser's own protocol.
     pub async fn command(&self, command: &str, parameters: Value) -> Value {
-        let command = OwnProtocol { body: json!({ "cmd": command, "params": parameters }).to_string() };
-        self.client.issue_cmd(command).await.expect("the driver passes commands on")
+        let command = OwnProtocol {
+            body: json!({ "cmd": command, "params": parameters }).to_string(),
+        };
+        self.client
+            .issue_cmd(command)
+            .await
+            .expect("the driver passes commands on")
     }
 
     /// Ends the browser in an orderly way.
@@ -267,7 +332,9 @@ async fn start_driver() -> (Child, u16) {
     let output = driver.stdout.take().expect("piped above");
     let mut lines = BufReader::new(output).lines();
     while let Some(line) = lines.next_line().await.expect("the driver's output can be read") {
-        let said = line.rsplit_once("on port ").map(|(_, rest)| rest.trim_end_matches('.'));
+        let said = line
+            .rsplit_once("on port ")
+            .map(|(_, rest)| rest.trim_end_matches('.'));
         if line.contains("successfully")
             && let Some(port) = said.and_then(|port| port.parse().ok())
         {
@@ -284,8 +351,15 @@ async fn axe_source() -> String {
     let ui = concat!(env!("CARGO_MANIFEST_DIR"), "/../web/ui");
     let file = format!("{ui}/node_modules/axe-core/axe.min.js");
     if !Path::new(&file).exists() {
-        let status = Command::new("npm").args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(ui).status().await;
-        assert!(status.is_ok_and(|s| s.success()), "axe-core is missing; run npm ci in web/ui");
+        let status = Command::new("npm")
+            .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+            .current_dir(ui)
+            .status()
+            .await;
+        assert!(
+            status.is_ok_and(|s| s.success()),
+            "axe-core is missing; run npm ci in web/ui"
+        );
     }
     std::fs::read_to_string(&file).expect("npm has just installed it")
 }
@@ -297,7 +371,10 @@ struct OwnProtocol {
 
 impl WebDriverCompatibleCommand for OwnProtocol {
     fn endpoint(&self, base: &url::Url, session: Option<&str>) -> Result<url::Url, url::ParseError> {
-        base.join(&format!("session/{}/goog/cdp/execute", session.unwrap_or_default()))
+        base.join(&format!(
+            "session/{}/goog/cdp/execute",
+            session.unwrap_or_default()
+        ))
     }
 
     fn method_and_body(&self, _: &url::Url) -> (http::Method, Option<String>) {

@@ -57,7 +57,7 @@ pub(super) async fn show(
             }
             section.panel aria-labelledby="techniques-title" {
                 header { h2 #techniques-title { "Techniques" } }
-                div.scroll tabindex="0" role="region" aria-labelledby="techniques-title" {
+                div.scroll tabindex="0" role="group" aria-labelledby="techniques-title" {
                     table {
                         thead { tr { th scope="col" { "Family" } th scope="col" { "Name" } th scope="col" { "What it does" } th scope="col" { "Paper" } } }
                         tbody { @for t in &state.catalog.techniques {

@@ -45,7 +45,7 @@ pub(super) async fn show(
         html! {
             section.panel aria-labelledby=(format!("{id}-title")) {
                 header { h2 #(format!("{id}-title")) { (title) } @if id == "config" { span #config-note .small .muted {} } }
-                div.scroll tabindex="0" role="region" aria-labelledby=(format!("{id}-title")) {
+                div.scroll tabindex="0" role="group" aria-labelledby=(format!("{id}-title")) {
                     table.compare { thead #(format!("{id}-head")) {} tbody #(id) {} }
                 }
             }

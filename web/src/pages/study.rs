@@ -94,13 +94,13 @@ fn chart() -> Markup {
     html! {
         section.panel.front aria-labelledby="front-title" {
             header {
-                h2 #front-title { "Trade-offs" }
+                h2 #front-title .hush { "Trade-offs" }
                 div.axes {
                     label { span { "Y" } select #axis-y {} }
-                    button #log-y type="button" aria-pressed="false" aria-label="logarithmic Y axis" { "log" }
+                    button #log-y type="button" aria-pressed="false" aria-label="log Y axis" { "log" }
                     button #swap .plain type="button" aria-label="swap the axes" title="swap the axes" { "⇄" }
                     label { span { "X" } select #axis-x {} }
-                    button #log-x type="button" aria-pressed="false" aria-label="logarithmic X axis" { "log" }
+                    button #log-x type="button" aria-pressed="false" aria-label="log X axis" { "log" }
                     button #fit type="button" aria-pressed="false" { "fit the front" }
                 }
             }
@@ -158,7 +158,7 @@ fn hypervolume() -> Markup {
         section.panel aria-labelledby="hypervolume-title" {
             header { h2 #hypervolume-title { "Hypervolume" } span #hypervolume-now .muted {} }
             div #hypervolume .chart role="img" aria-label="no values yet" {}
-            details { summary { "As a table" } div.scroll tabindex="0" role="region" aria-label="Hypervolume by trial" { table #hypervolume-table {} } }
+            details { summary { "As a table" } div.scroll tabindex="0" role="group" aria-label="Hypervolume by trial" { table #hypervolume-table {} } }
         }
     }
 }
@@ -198,7 +198,7 @@ fn trials() -> Markup {
                 span #trials-count .small .muted role="status" {}
                 details.menu { summary { "Columns" } div #columns {} }
             }
-            div.scroll tabindex="0" role="region" aria-labelledby="trials-title" {
+            div.scroll tabindex="0" role="group" aria-labelledby="trials-title" {
                 table { caption.hush { "Every trial with its values; the buttons in the head sort" } thead #trials-head {} tbody #trials-body {} }
             }
             p #trials-pages .actions hidden {

@@ -79,7 +79,7 @@ fn metrics() -> Markup {
         section.panel aria-labelledby="metrics-title" {
             header { h2 #metrics-title { "Measurements" } a.small href="/about#evidence" { "what the labels mean" } }
             p #no-metrics .muted hidden { "No final values: they come when the trial is done." }
-            div.scroll tabindex="0" role="region" aria-labelledby="metrics-title" {
+            div.scroll tabindex="0" role="group" aria-labelledby="metrics-title" {
                 table {
                     thead { tr {
                         th scope="col" { "Metric" } th.num scope="col" { "Value" } th.num scope="col" { "Spread" }
@@ -98,7 +98,7 @@ pub(super) fn curve() -> Markup {
         section #curve-panel .panel aria-labelledby="curve-title" hidden {
             header { h2 #curve-title { "Learning curve" } select #curve-metric aria-label="Metric of the curve" {} }
             div #curve .chart .tall role="img" aria-label="no values yet" {}
-            details { summary { "As a table" } div.scroll tabindex="0" role="region" aria-label="Learning curve" { table #curve-table {} } }
+            details { summary { "As a table" } div.scroll tabindex="0" role="group" aria-label="Learning curve" { table #curve-table {} } }
         }
     }
 }

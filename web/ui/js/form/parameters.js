@@ -30,7 +30,7 @@ function when({ clauses }) {
  */
 export function parameters(place, catalog, draft, changed) {
   const groups = [...new Set(catalog.parameters.map((p) => p.group))];
-  fill(place, groups.map((group) => h("div", { class: "group" }, h("h3", {}, group.replaceAll("_", " ")),
+  fill(place, groups.map((group) => h("div", { class: "group" }, h("h2", {}, group.replaceAll("_", " ")),
     catalog.parameters.filter((p) => p.group === group).map((info) => row(info, catalog, draft, changed)))));
 }
 

@@ -99,7 +99,8 @@ export function budgets(model, changed) {
       h("span", { class: "entry" }, box, h("span", { class: "unit muted" }, name)),
       slider,
       h("span", { class: "ends muted", id: `range-${metric}` },
-        span ? h("span", {}, quantity(span.low, unit)) : "no value yet", span && h("span", {}, quantity(span.high, unit))),
+        span ? h("span", {}, h("span", { class: "hush" }, "from "), number(span.low / factor)) : "no value yet",
+        span && h("span", {}, h("span", { class: "hush" }, "to "), number(span.high / factor))),
     );
   }
 

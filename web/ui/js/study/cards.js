@@ -13,22 +13,31 @@ export function evidence(metric) {
   return h("span", { class: `tag ${metric.evidence}`, title: metric.source }, metric.evidence);
 }
 
-/** @param {Model} model @param {Trial} trial @param {Trial | undefined} base @param {string[]} metrics */
-function values(model, trial, base, metrics) {
+/**
+ * The objectives of a trial, each with what it takes to judge the number.
+ * @param {Model} model @param {Trial} trial @param {Trial | undefined} base what it is held against
+ */
+function values(model, trial, base) {
   return h(
-    "table",
+    "dl",
     { class: "values" },
-    h("tbody", {}, metrics.map((name) => {
+    model.objectives.map(({ metric: name }) => {
       const metric = trial.metrics[name];
       const other = base && model.value(base, name);
       const change = metric && other !== undefined ? percent(metric.value, other) : "";
-      return h("tr", {},
-        h("th", { scope: "row" }, heading(name)),
-        h("td", { class: "num" }, quantity(metric?.value, model.unit(name)), metric?.spread ? h("span", { class: "muted" }, ` ± ${quantity(metric.spread, model.unit(name))}`) : null),
-        h("td", { class: "num muted" }, change === "same" ? "" : change, evidence(metric)));
-    })),
+      return h("div", {},
+        h("dt", {}, heading(name)),
+        h("dd", {}, quantity(metric?.value, model.unit(name))),
+        h("dd", { class: "judge" },
+          metric?.spread ? h("span", {}, `± ${quantity(metric.spread, model.unit(name))}`) : null,
+          evidence(metric),
+          change && change !== "same" ? h("span", { class: better(model, name, metric?.value ?? 0, other ?? 0) ? "good" : "worse" }, change) : null));
+    }),
   );
 }
+
+/** @param {Model} model @param {string} name @param {number} value @param {number} base */
+const better = (model, name, value, base) => (model.maximised(name) ? value > base : value < base);
 
 /** @param {Model} model */
 export function recommendedCard(model) {
@@ -49,7 +58,7 @@ export function recommendedCard(model) {
     fill(
       body,
       h("p", { class: "lead" }, h("a", { href: `/trials/${trial.id}` }, `Trial ${trial.number}`), " ", h("span", { class: "muted" }, model.rule === "knee" ? "knee of the front" : model.rule.replace(/^(min|max):(.*)$/, (_, a, b) => `${a === "min" ? "least" : "most"} ${title(b)}`))),
-      values(model, trial, undefined, model.objectives.map((o) => o.metric)),
+      values(model, trial, undefined),
       chosen.relax.length
         ? h("div", { class: "note bad" }, "Nothing keeps every budget. ", chosen.relax.map((r) =>
             `Relax ${title(r.limit.metric)} to ${quantity(r.value, unit(r.limit.metric))} (${(100 * r.by).toFixed(1)} % more). `))
@@ -97,7 +106,7 @@ export function inspector(model, act) {
       body,
       h("p", { class: "lead" }, h("a", { href: `/trials/${trial.id}` }, `Trial ${trial.number}`), " ",
         h("span", { class: "muted" }, [place, same ? "recommended" : "", trial.wall_s ? duration(trial.wall_s) : ""].filter(Boolean).join(" · "))),
-      values(model, trial, same ? undefined : base, model.objectives.map((o) => o.metric)),
+      values(model, trial, same ? undefined : base),
       same || !base ? null : [h("h3", {}, "Differs from the recommended one in"), diff(trial.config, base.config)],
       h("p", { class: "actions" },
         h("button", { type: "button", onclick: () => act.pin(trial.id) }, letter ? `Unpin ${letter}` : "Pin to compare"),

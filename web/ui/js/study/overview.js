@@ -1,7 +1,7 @@
 // How the search goes: progress, counts, the hypervolume's curve, and what failed.
 import { lines } from "../charts/lines.js";
 import { byId, fill, h } from "../dom.js";
-import { ago, duration, number } from "../format.js";
+import { ago, duration } from "../format.js";
 
 /** @typedef {import("./model.js").Model} Model */
 /** @typedef {import("../types.js").Study} Study */
@@ -9,6 +9,7 @@ import { ago, duration, number } from "../format.js";
 /** The remaining time as a range. @param {Study["progress"]["eta"]} range */
 export function remaining(range) {
   if (!range) return "";
+  if (range.high_s < 60) return "less than a minute left";
   const [low, high] = [duration(range.low_s), duration(range.high_s)];
   return low === high ? `about ${low} left` : `${low} to ${high} left`;
 }
@@ -20,6 +21,17 @@ export function progressText(study) {
   if (elapsed_s) parts.push(`${duration(elapsed_s)} so far`);
   if (study.state === "running") parts.push(remaining(eta));
   return parts.filter(Boolean).join(" · ");
+}
+
+/**
+ * What the last tenth of the results has added: whether it is worth going on.
+ * @param {Study["hypervolume"]["curve"]} curve @param {number} value @param {number} results @param {boolean} fixed
+ */
+function gain(curve, value, results, fixed) {
+  if (!fixed) return "reference still moves";
+  const recent = Math.max(1, Math.round(results / 10));
+  const before = curve.findLast((p) => p.results <= results - recent)?.value ?? 0;
+  return before > 0 ? `+${((100 * (value - before)) / before).toFixed(1)} % in the last ${recent} results` : "";
 }
 
 /**
@@ -53,10 +65,10 @@ export function overview(model, act) {
     const key = JSON.stringify([points.length, points.at(-1), fixed]);
     if (key !== drawn) {
       drawn = key;
-      byId("hypervolume-now").textContent = points.length ? `${number(value)}${fixed ? "" : ", reference still moves"}` : "–";
+      byId("hypervolume-now").textContent = gain(points, value, study.counts.done, fixed);
       curve({
-        lines: [{ name: "hypervolume", points: points.map((p) => /** @type {[number, number]} */ ([p.results, p.value])) }],
-        x: "finished trials", y: "Hypervolume", unit: "", step: true,
+        lines: [{ name: "hypervolume", points: points.map((p) => /** @type {[number, number]} */ ([p.results, (100 * p.value) / value])) }],
+        x: "finished trials", y: "Share of today's", unit: "%", step: true,
       });
     }
     showFailures();

@@ -1,6 +1,6 @@
 // The table twin of the chart: the same trials, the same selection, sortable, a page at a time.
 import { byId, fill, h } from "../dom.js";
-import { duration, heading, plain, quantity } from "../format.js";
+import { duration, heading, number, plain, scale } from "../format.js";
 import { evidence } from "./cards.js";
 import { LETTERS } from "./scatter.js";
 
@@ -71,12 +71,19 @@ export function table(model, act) {
     ];
     return all;
   }
-  /** @param {string} m @returns {Column} */
+  /** One unit for the whole column, and its evidence in the head where all values share it. @param {string} m @returns {Column} */
   function metric(m) {
+    const values = model.results.map((t) => model.value(t, m) ?? NaN).filter(Number.isFinite).sort((a, b) => a - b);
+    const { name, factor } = scale(values[Math.floor(values.length / 2)] ?? 1, model.unit(m));
+    const kinds = new Set(model.results.map((t) => t.metrics[m]?.evidence ?? "measured"));
+    const [kind] = kinds.size === 1 ? kinds : [];
     return {
-      key: `m:${m}`, name: heading(m), unit: model.unit(m), numeric: true,
+      key: `m:${m}`, name: heading(m), unit: [name, kind && kind !== "measured" ? kind : ""].filter(Boolean).join(" · "), numeric: true,
       sort: (t) => model.value(t, m),
-      cell: (t) => [quantity(model.value(t, m), model.unit(m)), " ", evidence(t.metrics[m])],
+      cell: (t) => {
+        const value = model.value(t, m);
+        return value === undefined ? "–" : [number(value / factor), kind ? null : [" ", evidence(t.metrics[m])]];
+      },
     };
   }
   /** @param {Trial} t */
