@@ -55,7 +55,9 @@ pub(crate) fn objects(global: &Global) -> anyhow::Result<Arc<dyn ObjectStore>> {
     let folder = global.data_dir().join("artifacts");
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("'{}' cannot be made; choose another --data-dir", folder.display()))?;
-    Ok(Arc::new(LocalFileSystem::new_with_prefix(&folder)?))
+    Ok(Arc::new(
+        LocalFileSystem::new_with_prefix(&folder)?.with_fsync(true),
+    ))
 }
 
 /// How a server is run.

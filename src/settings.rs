@@ -145,7 +145,7 @@ fn apply(command: Command, key: &str, item: &Item, file: &Path) -> Result<Comman
         for (name, item) in table.iter() {
             inner = default_of(inner, name, item, file)?;
         }
-        return Ok(command.mut_subcommand(key.to_owned(), |_| inner));
+        return Ok(command.mut_subcommand(key, |_| inner));
     }
     default_of(command, key, item, file)
 }

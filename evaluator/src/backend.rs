@@ -34,6 +34,12 @@ macro_rules! on_device {
     };
 }
 
+/// Runs `work` on a thread of the pool: a kernel that shares its rows out then starts at once, instead of waking another
+/// thread for each call, which costs more than a small product itself.
+fn on_pool<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    rayon::join(work, || ()).0
+}
+
 /// Evaluates a configuration: trains, compresses, exports and measures.
 ///
 /// The exported model lies in `bundle` below the job's folder. A process evaluates one job: counters, memory and the
@@ -43,16 +49,28 @@ macro_rules! on_device {
 /// [`EvaluationError`], each a sentence for people.
 pub fn evaluate(job: &Job, events: &mut dyn Events) -> Result<Evaluation, EvaluationError> {
     let device = job.device.find().map_err(EvaluationError::Invalid)?;
-    on_device!(&device, |B, handle| run::<Autodiff<B>>(job, &device, handle, events))
+    on_pool(|| {
+        on_device!(&device, |B, handle| run::<Autodiff<B>>(
+            job, &device, handle, events
+        ))
+    })
 }
 
 /// Measures an exported model again, on the data that its configuration names.
 ///
 /// # Errors
 /// [`EvaluationError`]: no bundle, other data, a device that is not there.
-pub fn remeasure(dir: &Path, access: &DataAccess, device: DeviceChoice) -> Result<Evaluation, EvaluationError> {
+pub fn remeasure(
+    dir: &Path,
+    access: &DataAccess,
+    device: DeviceChoice,
+) -> Result<Evaluation, EvaluationError> {
     let device = device.find().map_err(EvaluationError::Invalid)?;
-    on_device!(&device, |B, handle| bundle_use::remeasure::<B>(dir, access, &device, handle))
+    on_pool(|| {
+        on_device!(&device, |B, handle| bundle_use::remeasure::<B>(
+            dir, access, &device, handle
+        ))
+    })
 }
 
 /// Continues a prompt with an exported model, handing over each piece of text as it is written.
@@ -64,8 +82,12 @@ pub fn generate(
     prompt: &str,
     sampling: Sampling,
     device: DeviceChoice,
-    write: &mut dyn FnMut(&str),
+    write: &mut (dyn FnMut(&str) + Send),
 ) -> Result<(), EvaluationError> {
     let device = device.find().map_err(EvaluationError::Invalid)?;
-    on_device!(&device, |B, handle| bundle_use::generate::<B>(dir, prompt, sampling, handle, write))
+    on_pool(|| {
+        on_device!(&device, |B, handle| bundle_use::generate::<B>(
+            dir, prompt, sampling, handle, write
+        ))
+    })
 }

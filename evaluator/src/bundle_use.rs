@@ -8,9 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use spaces::{Value, protocol::Evaluation};
 
 use crate::{
-    EvaluationError,
-    bundle,
-    counter,
+    EvaluationError, bundle, counter,
     data::{DataAccess, Dataset},
     device::Device,
     energy,
@@ -41,7 +39,9 @@ pub(crate) fn remeasure<B: Ops>(
     let origin = bundle::read_provenance(dir)?;
     let (model, served) = bundle::read_model::<B>(dir, backend)?;
     let mut spec = origin.config.data.clone();
-    let takes_tokenizer = crate::data::catalog().iter().any(|c| c.name == spec.corpus && c.takes_tokenizer);
+    let takes_tokenizer = crate::data::catalog()
+        .iter()
+        .any(|c| c.name == spec.corpus && c.takes_tokenizer);
     if takes_tokenizer {
         let file = format!("file:{}", dir.join("tokenizer.json").display());
         spec.options.insert("tokenizer".into(), Value::Text(file));
@@ -90,7 +90,9 @@ pub(crate) fn generate<B: Ops>(
     let tokenizer = bundle::read_tokenizer(dir)?;
     let mut ids = tokenizer.encode(prompt)?;
     if ids.is_empty() {
-        return Err(EvaluationError::Invalid("the prompt is empty; give at least one character".into()));
+        return Err(EvaluationError::Invalid(
+            "the prompt is empty; give at least one character".into(),
+        ));
     }
     let context = served.model.context;
     let mut rng = ChaCha8Rng::seed_from_u64(sampling.seed);
@@ -105,12 +107,18 @@ pub(crate) fn generate<B: Ops>(
         }
         let input: Vec<i32> = ids[unread..].iter().map(|t| *t as i32).collect();
         let n = input.len();
-        let logits = model.extend(Tensor::<B, 2, Int>::from_data(TensorData::new(input, [1, n]), backend), &mut memory);
+        let logits = model.extend(
+            Tensor::<B, 2, Int>::from_data(TensorData::new(input, [1, n]), backend),
+            &mut memory,
+        );
         unread = ids.len();
         ids.push(choose(logits, sampling.temperature, &mut rng));
         // a character may span several tokens, so the text is decoded whole and only its new part is shown
         let text = tokenizer.decode(&ids)?;
-        if let Some(new) = text.strip_prefix(shown.as_str()).filter(|new| !new.ends_with('\u{fffd}')) {
+        if let Some(new) = text
+            .strip_prefix(shown.as_str())
+            .filter(|new| !new.ends_with('\u{fffd}'))
+        {
             write(new);
             shown = text;
         }

@@ -3,7 +3,7 @@
 use spaces::{Measurement, protocol::Progress};
 
 /// Listens to an evaluation and may end it.
-pub trait Events {
+pub trait Events: Send {
     /// How far it is.
     fn progress(&mut self, progress: Progress);
 

@@ -69,7 +69,11 @@ pub struct TrainingPlan {
 
 impl TrainingPlan {
     fn read(values: Values) -> Self {
-        let (batch, context, seconds) = (values.int("batch"), values.int("context"), values.float("training_time"));
+        let (batch, context, seconds) = (
+            values.int("batch"),
+            values.int("context"),
+            values.float("training_time"),
+        );
         TrainingPlan {
             budget: if seconds > 0.0 {
                 Budget::Seconds(seconds)

@@ -66,7 +66,7 @@ impl Front {
             let plot = || FrontPlot::new(&front, &results.study, &results.trials, &request);
             let bytes = match format {
                 FrontFormat::Table => {
-                    say(front_table(&front, front.knee));
+                    say(front_table(&front, &results.searched(), front.knee));
                     return Ok(());
                 }
                 FrontFormat::Json if self.out.is_none() => return write_json(&front),

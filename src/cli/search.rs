@@ -140,7 +140,7 @@ impl Search {
             object["out"] = json!(out);
             return write_json(&object);
         }
-        say(front_table(&front, Some(chosen.trial.id)));
+        say(front_table(&front, &results.searched(), Some(chosen.trial.id)));
         say("");
         say(format!("Recommended (*): {}", chosen.reason));
         say(format!("Model: {}", model.display()));

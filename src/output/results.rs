@@ -43,6 +43,16 @@ impl Results {
         front(&self.study, &self.trials, request, &self.catalog)
     }
 
+    /// Names of the searched parameters, in the order of the study.
+    pub(crate) fn searched(&self) -> Vec<String> {
+        let space = self
+            .study
+            .study()
+            .map(|s| s.space.parameters())
+            .unwrap_or_default();
+        space.iter().map(|p| p.name.clone()).collect()
+    }
+
     /// The trials as they are listed.
     pub(crate) fn rows(&self) -> Vec<TrialRow> {
         self.trials

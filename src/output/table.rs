@@ -1,6 +1,6 @@
 //! Tables for people.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::NOTHING};
 use spaces::{Measurement, metric, quantity};
@@ -29,9 +29,9 @@ fn shown(value: Option<&MetricValue>) -> String {
     value.map_or_else(String::new, |v| quantity::format(v.value, v.unit))
 }
 
-/// The front: objectives first, then the parameters in which its trials differ.
-pub(crate) fn front_table(front: &Front, recommended: Option<i64>) -> String {
-    let varied = varied(&front.trials);
+/// The front: objectives first, then the searched parameters in which its trials differ.
+pub(crate) fn front_table(front: &Front, searched: &[String], recommended: Option<i64>) -> String {
+    let varied = varied(&front.trials, searched);
     let names = front
         .objectives
         .iter()
@@ -85,15 +85,14 @@ fn short(value: &spaces::Value) -> String {
     }
 }
 
-/// Parameters that are not the same in all the trials.
-fn varied(trials: &[FrontTrial]) -> Vec<String> {
-    let names: BTreeSet<&String> = trials.iter().flat_map(|t| t.config.keys()).collect();
-    let differs = |name: &String| {
+/// Searched parameters that are not the same in all the trials.
+fn varied(trials: &[FrontTrial], searched: &[String]) -> Vec<String> {
+    let differs = |name: &&String| {
         trials
             .windows(2)
-            .any(|w| w[0].config.get(name) != w[1].config.get(name))
+            .any(|w| w[0].config.get(*name) != w[1].config.get(*name))
     };
-    names.into_iter().filter(|n| differs(n)).cloned().collect()
+    searched.iter().filter(differs).cloned().collect()
 }
 
 /// Every metric with its unit, spread, evidence and source.

@@ -102,13 +102,18 @@ async fn supervise(mut command: Command, mut stop: watch::Receiver<bool>) {
     while !*stop.borrow() {
         match command.spawn() {
             Ok(mut child) => {
+                // taken out, because waiting for the child would close it
+                let input = child.stdin.take();
                 let ended = tokio::select! {
                     status = child.wait() => Some(status),
                     () = told(&mut stop) => None,
                 };
                 match ended {
                     Some(status) => tracing::warn!(?status, "a local worker ended and is started again"),
-                    None => return end(child).await,
+                    None => {
+                        drop(input);
+                        return end(child).await;
+                    }
                 }
             }
             Err(error) => tracing::error!(%error, "a local worker cannot be started"),
@@ -125,9 +130,8 @@ async fn told(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// Closes the worker's input, which tells it to give its trial back and end.
+/// Waits for a worker whose input was closed, which tells it to give its trial back and end.
 async fn end(mut child: Child) {
-    drop(child.stdin.take());
     let ended = tokio::time::timeout(Duration::from_secs(10), child.wait()).await;
     if ended.is_err() {
         // it may have ended just now

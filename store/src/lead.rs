@@ -20,8 +20,10 @@ impl Store {
     /// [`crate::StoreError::Database`].
     pub async fn lead(&self) -> Result<Option<Lead>> {
         let mut connection = PgConnection::connect_with(&self.pool.connect_options()).await?;
-        let taken: bool =
-            sqlx::query_scalar("select pg_try_advisory_lock($1)").bind(KEY).fetch_one(&mut connection).await?;
+        let taken: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)")
+            .bind(KEY)
+            .fetch_one(&mut connection)
+            .await?;
         if taken {
             return Ok(Some(Lead { connection }));
         }

@@ -81,7 +81,7 @@ async fn the_front_is_walked_budgeted_and_alive() {
         .until("/^\\d+ of 61 keep to the budgets/.test(document.getElementById('budget-count').textContent)")
         .await;
     browser
-        .until("location.search.includes('where=peak_memory_bytes<=')")
+        .until("decodeURIComponent(location.search).includes('where=peak_memory_bytes<=')")
         .await;
     browser
         .until(&format!(

@@ -53,7 +53,6 @@ impl Nvml {
                 integrate(uuid.to_owned())?
             }
         };
-        drop(device);
         Ok(Nvml {
             nvml,
             uuid: uuid.to_owned(),

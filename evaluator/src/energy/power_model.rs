@@ -7,7 +7,7 @@ use spaces::Evidence;
 
 use super::Source;
 
-/// Power of a busy hardware thread, the default of CodeCarbon where nothing is known of the processor.
+/// Power of a busy hardware thread, the default of `CodeCarbon` where nothing is known of the processor.
 pub const WATTS_PER_THREAD: f64 = 4.0;
 
 /// Processor time of this process times a constant power.

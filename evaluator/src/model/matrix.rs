@@ -12,6 +12,10 @@ use crate::{
 
 /// A matrix `[out, in]`: dense, dense with a low-rank addition, or packed to few bits.
 #[derive(Module, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a model has tens of them, and a box would cost a jump for each use"
+)]
 pub enum Matrix<B: Backend> {
     /// 32-bit weights.
     Dense(Dense<B>),

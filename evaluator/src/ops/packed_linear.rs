@@ -1,8 +1,7 @@
 //! `y = x wᵀ` with `w` packed to few bits, computed from the packed form.
 //!
 //! Codes lie little-endian in 32-bit words, row by row. Each group of a row has a 16-bit scale and an 8-bit zero:
-//! `w = scale · (code - zero)`. Within a row `y = Σ_groups scale · (Σ code·x - zero · Σ x)`, so the kernel reads each
-//! word once and never holds more than one row of unpacked weights.
+//! `w = scale · (code - zero)`. The kernel reads each word once and never holds more than one row of unpacked weights.
 
 use burn::{
     backend::{Autodiff, Flex, autodiff::checkpoint::strategy::CheckpointStrategy, flex::FlexTensor},
@@ -114,15 +113,15 @@ impl PackedLinearOp for Flex {
         let rows = w.scales.shape()[0];
         let matrix = Matrix::of(&w);
         let input = values(&x);
-        let group_sums: Vec<f32> = input
-            .chunks_exact(columns)
-            .flat_map(|x| x.chunks(w.group).map(simd::sum))
-            .collect();
-        // rows of y turned: every task owns whole rows of the matrix
+        // rows of y turned: every task owns whole rows of the matrix, and work enough to be worth a task
+        let rows_per_task = (MACS_PER_TASK / (n * columns)).max(1);
         let mut turned = vec![0.0f32; rows * n];
-        turned.par_chunks_mut(n * ROWS).enumerate().for_each(|(task, y)| {
-            multiply_rows(matrix, task * ROWS, input, &group_sums, n, y);
-        });
+        turned
+            .par_chunks_mut(n * rows_per_task)
+            .enumerate()
+            .for_each(|(task, y)| {
+                multiply_rows(matrix, task * rows_per_task, input, n, y);
+            });
         counter::add_macs(n * rows * columns);
         let mut y = vec![0.0f32; n * rows];
         simd::transpose(&turned, n, rows, n, &mut y);
@@ -133,18 +132,17 @@ impl PackedLinearOp for Flex {
         let rows = w.scales.shape()[0];
         let mut out = vec![0.0f32; rows * w.columns];
         let matrix = Matrix::of(&w);
+        let mut row = row_buffer(matrix);
         for (r, out) in out.chunks_exact_mut(w.columns).enumerate() {
-            let codes = unpack_row(matrix, r);
-            for (c, (out, code)) in out.iter_mut().zip(codes).enumerate() {
-                *out = matrix.scale(r, c / w.group) * (code - matrix.zero(r, c / w.group));
-            }
+            unpack_row(matrix, r, &mut row);
+            out.copy_from_slice(&row[..w.columns]);
         }
         cpu_tensor(out, &[rows, w.columns])
     }
 }
 
-/// Matrix rows for one task.
-const ROWS: usize = 16;
+/// Multiply-adds of one task at least.
+const MACS_PER_TASK: usize = 64 * 1024;
 
 /// A packed matrix in memory.
 #[derive(Clone, Copy)]
@@ -185,17 +183,26 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// The codes of a row as floats, padded to whole words.
+/// Floats that hold a row, padded to whole words.
+fn row_buffer(m: Matrix) -> Vec<f32> {
+    vec![0.0f32; m.words_per_row * 32 / m.bits]
+}
+
+/// Writes a row's weights as floats.
 #[inline(always)]
-fn unpack_row(m: Matrix, row: usize) -> Vec<f32> {
+fn unpack_row(m: Matrix, row: usize, weights: &mut [f32]) {
     let words = &m.words[row * m.words_per_row..(row + 1) * m.words_per_row];
-    let mut codes = vec![0.0f32; m.words_per_row * 32 / m.bits];
     match m.bits {
-        8 => unpack::<4, 8>(words, &mut codes),
-        4 => unpack::<8, 4>(words, &mut codes),
-        _ => unpack::<16, 2>(words, &mut codes),
+        8 => unpack::<4, 8>(words, weights),
+        4 => unpack::<8, 4>(words, weights),
+        _ => unpack::<16, 2>(words, weights),
     }
-    codes
+    for (g, group) in weights[..m.columns].chunks_mut(m.group).enumerate() {
+        let (scale, zero) = (m.scale(row, g), m.zero(row, g));
+        for w in group {
+            *w = scale * (*w - zero);
+        }
+    }
 }
 
 #[inline(always)]
@@ -203,26 +210,19 @@ fn unpack<const PER_WORD: usize, const BITS: u32>(words: &[i32], codes: &mut [f3
     let mask = (1u32 << BITS) - 1;
     for (word, codes) in words.iter().zip(codes.as_chunks_mut::<PER_WORD>().0) {
         for (i, code) in codes.iter_mut().enumerate() {
-            *code = ((*word as u32 >> (BITS * i as u32)) & mask) as f32;
+            *code = ((*word as u32 >> (BITS * i as u32)) & mask) as i32 as f32;
         }
     }
 }
 
 /// `y[r][s] = row r · x[s]` for the rows of one task.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+fma", "x86_64+avx2+fma"))]
-fn multiply_rows(m: Matrix, first: usize, x: &[f32], group_sums: &[f32], n: usize, y: &mut [f32]) {
+fn multiply_rows(m: Matrix, first: usize, x: &[f32], n: usize, y: &mut [f32]) {
+    let mut weights = row_buffer(m);
     for (r, y) in y.chunks_exact_mut(n).enumerate() {
-        let row = first + r;
-        let codes = unpack_row(m, row);
-        for (s, y) in y.iter_mut().enumerate() {
-            let x = &x[s * m.columns..(s + 1) * m.columns];
-            let sums = &group_sums[s * m.groups..(s + 1) * m.groups];
-            let mut total = 0.0;
-            for (g, (x, codes)) in x.chunks(m.group).zip(codes.chunks(m.group)).enumerate() {
-                let product = simd::dot(x, &codes[..x.len()]);
-                total += m.scale(row, g) * (product - m.zero(row, g) * sums[g]);
-            }
-            *y = total;
+        unpack_row(m, first + r, &mut weights);
+        for (y, x) in y.iter_mut().zip(x.chunks_exact(m.columns)) {
+            *y = simd::dot(x, &weights[..m.columns]);
         }
     }
 }

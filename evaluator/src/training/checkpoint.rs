@@ -185,8 +185,10 @@ impl<B: Ops> Checkpoint<B> {
         for (name, n) in &self.activity {
             counter::add_activity(name, *n as usize);
         }
-        let mut optimizer = Optimizer::new();
-        optimizer.steps = self.optimizer_steps;
+        let mut optimizer = Optimizer {
+            steps: self.optimizer_steps,
+            ..Optimizer::default()
+        };
         each_tensor(model, &mut |name, tensor| {
             if let Some(values) = self.tensors.remove(&format!("w.{name}")) {
                 match tensor {

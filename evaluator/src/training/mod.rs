@@ -94,7 +94,7 @@ where
     A::InnerBackend: Ops,
 {
     let plan = stretch.plan;
-    let mut optimizer = Optimizer::new();
+    let mut optimizer = Optimizer::default();
     let mut record = Record::default();
     let mut total = match stretch.budget {
         Budget::Steps(steps) => Some(steps),

@@ -29,15 +29,17 @@ pub struct Optimizer<B: Backend> {
     pub(super) steps: u32,
 }
 
-impl<B: Ops> Optimizer<B> {
+impl<B: Backend> Default for Optimizer<B> {
     /// An optimizer that has seen nothing.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Optimizer {
             moments: BTreeMap::new(),
             steps: 0,
         }
     }
+}
 
+impl<B: Ops> Optimizer<B> {
     /// One step with the gradients of one batch.
     pub fn step<A>(
         &mut self,

@@ -57,6 +57,8 @@ pub(super) struct Page<'a> {
     pub(super) caller: Option<&'a Caller>,
     /// The study that the module reads.
     pub(super) study: Option<&'a str>,
+    /// The study's revision before the module reads anything: from here on it listens.
+    pub(super) revision: Option<i64>,
     /// The trial that the module reads.
     pub(super) trial: Option<i64>,
     /// The trials that the module reads.
@@ -82,7 +84,7 @@ impl Page<'_> {
                     }
                     script type="module" src=(assets::url(&format!("js/{}", self.script))) {}
                 }
-                body data-role=[role] data-study=[self.study] data-trial=[self.trial] data-trials=[self.trials] {
+                body data-role=[role] data-study=[self.study] data-revision=[self.revision] data-trial=[self.trial] data-trials=[self.trials] {
                     a.skip href="#main" { "Skip to the content" }
                     (self.top())
                     main #main .narrow[self.narrow] {

@@ -50,6 +50,7 @@ pub(super) async fn show(
         theme,
         caller: Some(&caller),
         study: Some(&study.name),
+        revision: Some(study.revision),
         ..Page::default()
     }
     .render(&content)

@@ -22,7 +22,7 @@ export async function loadTrials(path) {
   const all = [];
   let after = "";
   for (;;) {
-    const page = await get(`${path}/trials?limit=1000${after}`);
+    const page = await get(`${path}/trials?limit=2000${after}`);
     all.push(...page.trials);
     if (page.next === null || page.next === undefined) return all;
     after = `&after=${page.next}`;

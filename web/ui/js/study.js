@@ -20,9 +20,9 @@ import { offer, steer } from "./steer.js";
 const name = document.body.dataset["study"] ?? "";
 const path = `/studies/${encodeURIComponent(name)}`;
 
-const [words, study] = await Promise.all([vocabulary(), loadStudy(path)]);
+const [words, study, trials] = await Promise.all([vocabulary(), loadStudy(path), loadTrials(path)]);
 const model = new Model(study, words);
-model.put(await loadTrials(path));
+model.put(trials);
 /** @param {string} metric whether its values span too much for a linear axis */
 const wide = (metric) => {
   const values = model.results.map((t) => model.value(t, metric) ?? NaN);
@@ -264,7 +264,7 @@ const refresh = debounce(400, () => {
   }, complain);
 });
 listen(
-  `${path}/events?since=${study.revision}`,
+  `${path}/events?since=${document.body.dataset["revision"] ?? 0}`,
   {
     // many may come in one breath: they are taken in together
     trial: (trial) => {

@@ -47,6 +47,6 @@ export function writeAddress(model, usual) {
     for (const where of wheres.length ? wheres : [""]) query.append("where", where);
   }
   if (model.pinned.length) query.set("pin", model.pinned.join(","));
-  const text = query.toString().replaceAll("%3C%3D", "<=").replaceAll("%3E%3D", ">=").replaceAll("%2C", ",");
+  const text = query.toString().replaceAll("%2C", ",");
   history.replaceState(null, "", text ? `?${text}` : location.pathname);
 }
