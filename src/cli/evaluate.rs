@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use evaluator::{bundle, data::DataAccess, device::DeviceChoice};
 
-use crate::{output::{measured_json, metrics_table, say, write_json}, settings::Global};
+use crate::{
+    output::{measured_json, metrics_table, say, write_json},
+    settings::Global,
+};
 
 /// Measures an exported model again
 #[derive(Debug, Args)]

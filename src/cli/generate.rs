@@ -5,11 +5,17 @@ use std::{io::Write, path::PathBuf};
 use clap::Args;
 use evaluator::{Sampling, device::DeviceChoice};
 
-use crate::{errors::BadInput, output::{say, write_json}, settings::Global};
+use crate::{
+    errors::BadInput,
+    output::{say, write_json},
+    settings::Global,
+};
 
 /// Writes text with an exported model
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  parsimony generate model --prompt \"Once upon\" --tokens 200 --temperature 0.8")]
+#[command(
+    after_help = "Example:\n  parsimony generate model --prompt \"Once upon\" --tokens 200 --temperature 0.8"
+)]
 pub(crate) struct Generate {
     /// Folder of the exported model
     bundle: PathBuf,
@@ -36,9 +42,16 @@ pub(crate) struct Generate {
 impl Generate {
     pub(crate) fn run(self, _: &Global) -> anyhow::Result<()> {
         if !(0.0..=100.0).contains(&self.temperature) {
-            return Err(BadInput::error(format!("--temperature {} is not between 0 and 100", self.temperature)));
+            return Err(BadInput::error(format!(
+                "--temperature {} is not between 0 and 100",
+                self.temperature
+            )));
         }
-        let sampling = Sampling { tokens: self.tokens, temperature: self.temperature, seed: self.seed };
+        let sampling = Sampling {
+            tokens: self.tokens,
+            temperature: self.temperature,
+            seed: self.seed,
+        };
         let mut text = self.prompt.clone();
         let mut closed = None;
         let mut write = |piece: &str| {
@@ -46,7 +59,10 @@ impl Generate {
                 text += piece;
             } else if closed.is_none() {
                 let mut stdout = std::io::stdout().lock();
-                closed = stdout.write_all(piece.as_bytes()).and_then(|()| stdout.flush()).err();
+                closed = stdout
+                    .write_all(piece.as_bytes())
+                    .and_then(|()| stdout.flush())
+                    .err();
             }
         };
         if !self.json {

@@ -1,11 +1,17 @@
 //! `parsimony measure`: one configuration through the whole pipeline, without a search.
 
-use std::{fs, path::{Path, PathBuf}};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 use clap::Args;
 use evaluator::device::DeviceChoice;
-use spaces::{protocol::{Evaluation, FailureKind}, study::config_from_toml};
+use spaces::{
+    protocol::{Evaluation, FailureKind},
+    study::config_from_toml,
+};
 
 use super::{block_on, export::check_free};
 use crate::{
@@ -18,7 +24,9 @@ use crate::{
 
 /// Trains, compresses and measures one configuration
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  parsimony measure config.toml --out model\n\nA configuration file is a study file with only [data], [base] and [fixed].")]
+#[command(
+    after_help = "Example:\n  parsimony measure config.toml --out model\n\nA configuration file is a study file with only [data], [base] and [fixed]."
+)]
 pub(crate) struct Measure {
     /// Configuration file
     config: PathBuf,
@@ -51,7 +59,8 @@ impl Measure {
         }
         self.device.find().map_err(BadInput::error)?;
         let parent = global.data_dir().join("work");
-        fs::create_dir_all(&parent).with_context(|| format!("'{}' cannot be made; choose another --data-dir", parent.display()))?;
+        fs::create_dir_all(&parent)
+            .with_context(|| format!("'{}' cannot be made; choose another --data-dir", parent.display()))?;
         // by content, so that an interrupted measurement of the same configuration goes on
         let identity = spaces::fingerprint(&serde_json::to_vec(&(&config, self.seed))?);
         let work_dir = parent.join(format!("measure-{identity}"));
@@ -68,12 +77,17 @@ impl Measure {
         if let Some(out) = &self.out {
             move_folder(&work_dir.join("bundle"), out)?;
         }
-        fs::remove_dir_all(&work_dir).with_context(|| format!("'{}' cannot be removed", work_dir.display()))?;
+        fs::remove_dir_all(&work_dir)
+            .with_context(|| format!("'{}' cannot be removed", work_dir.display()))?;
         if self.json {
             return write_json(&measured_json(&config, &evaluation));
         }
         say(metrics_table(&evaluation.measurements));
-        let activity: Vec<String> = evaluation.activity.iter().map(|(name, n)| format!("{name} {n}")).collect();
+        let activity: Vec<String> = evaluation
+            .activity
+            .iter()
+            .map(|(name, n)| format!("{name} {n}"))
+            .collect();
         if !activity.is_empty() {
             say(format!("activity: {}", activity.join(", ")));
         }
@@ -102,7 +116,11 @@ async fn follow(job: &TrialJob, threads: usize, name: &str) -> anyhow::Result<Ev
                 bar.finish();
                 return Ok(evaluation);
             }
-            Some(TrialEvent::Failed { kind, message, bad_input }) => {
+            Some(TrialEvent::Failed {
+                kind,
+                message,
+                bad_input,
+            }) => {
                 bar.finish();
                 return Err(match kind {
                     FailureKind::NotANumber => anyhow::anyhow!(message),
@@ -113,7 +131,9 @@ async fn follow(job: &TrialJob, threads: usize, name: &str) -> anyhow::Result<Ev
             None => {
                 bar.finish();
                 return Err(match process.ending().await {
-                    crate::worker::Ending::Killed => anyhow::anyhow!("the process was killed by the system, most likely for memory"),
+                    crate::worker::Ending::Killed => {
+                        anyhow::anyhow!("the process was killed by the system, most likely for memory")
+                    }
                     crate::worker::Ending::Crashed(message) => anyhow::anyhow!(message),
                 });
             }
@@ -123,7 +143,12 @@ async fn follow(job: &TrialJob, threads: usize, name: &str) -> anyhow::Result<Ev
 
 /// Moves a folder, by copying where the target is on another file system.
 fn move_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
-    let unwritable = || format!("'{}' cannot be written; free space or choose another --out", to.display());
+    let unwritable = || {
+        format!(
+            "'{}' cannot be written; free space or choose another --out",
+            to.display()
+        )
+    };
     if let Some(parent) = std::path::absolute(to)?.parent() {
         fs::create_dir_all(parent).with_context(unwritable)?;
     }

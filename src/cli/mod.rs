@@ -1,9 +1,22 @@
-//! The commands: one file each, and one line in the list below.
+//! The commands: one file each, and its line in the list below.
+
+mod doctor;
+mod evaluate;
+mod export;
+mod front;
+mod generate;
+mod measure;
+mod run_trial;
+mod search;
+mod serve;
+mod space;
+mod studies;
+mod trials;
+mod up;
+mod worker;
 
 macro_rules! commands {
     ($($(#[$meta:meta])* $module:ident :: $name:ident),+ $(,)?) => {
-        $(mod $module;)+
-
         /// A command.
         #[derive(Debug, clap::Subcommand)]
         pub(crate) enum Verb {

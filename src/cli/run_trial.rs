@@ -4,9 +4,16 @@ use std::io::{BufRead, Read, Write};
 
 use clap::Args;
 use evaluator::{EvaluationError, Events, Job, data::DataAccess};
-use spaces::{Measurement, protocol::{FailureKind, Progress}};
+use spaces::{
+    Measurement,
+    protocol::{FailureKind, Progress},
+};
 
-use crate::{errors::BadInput, settings::Global, worker::{TrialEvent, TrialJob}};
+use crate::{
+    errors::BadInput,
+    settings::Global,
+    worker::{TrialEvent, TrialJob},
+};
 
 /// Evaluates one trial (used by workers)
 #[derive(Debug, Args)]
@@ -39,8 +46,9 @@ impl RunTrial {
     pub(crate) fn run(self, _: &Global) -> anyhow::Result<()> {
         let mut line = String::new();
         std::io::stdin().lock().read_line(&mut line)?;
-        let job: TrialJob = serde_json::from_str(&line)
-            .map_err(|_| BadInput::error("run-trial is started by workers; use `parsimony measure CONFIG.toml`"))?;
+        let job: TrialJob = serde_json::from_str(&line).map_err(|_| {
+            BadInput::error("run-trial is started by workers; use `parsimony measure CONFIG.toml`")
+        })?;
         // the end of the input means that the worker has died: a result would reach nobody
         std::thread::spawn(|| {
             let mut rest = vec![];
@@ -51,7 +59,9 @@ impl RunTrial {
             config: job.config,
             seed: job.seed,
             work_dir: job.work_dir,
-            access: job.data_folders.map_or_else(DataAccess::anywhere, DataAccess::only),
+            access: job
+                .data_folders
+                .map_or_else(DataAccess::anywhere, DataAccess::only),
             expected_fingerprint: job.fingerprint,
             device: job.device.parse().map_err(BadInput::error)?,
             labels: job.labels,
@@ -70,5 +80,8 @@ impl RunTrial {
 
 fn is_bad_input(error: &EvaluationError) -> bool {
     use EvaluationError as E;
-    matches!(error, E::Invalid(_) | E::Data(_) | E::OtherData { .. } | E::Bundle(_))
+    matches!(
+        error,
+        E::Invalid(_) | E::Data(_) | E::OtherData { .. } | E::Bundle(_)
+    )
 }

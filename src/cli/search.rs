@@ -1,6 +1,12 @@
 //! `parsimony search`: one study, in the foreground, from its file to its recommended model.
 
-use std::{fs, net::SocketAddr, path::{Path, PathBuf}, sync::Arc, time::Duration};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context;
 use clap::Args;
@@ -9,7 +15,11 @@ use serde_json::json;
 use spaces::study::{Study, study_from_toml, study_to_toml};
 use store::{Store, StudyState};
 use time::OffsetDateTime;
-use web::{Admission, plots::FrontPlot, views::{FrontRequest, best, counts, front_csv, progress, trials_csv}};
+use web::{
+    Admission,
+    plots::FrontPlot,
+    views::{FrontRequest, best, counts, front_csv, progress, trials_csv},
+};
 
 use super::{block_on, export::write_bundle, up::Local};
 use crate::{
@@ -27,7 +37,10 @@ const POLL: Duration = Duration::from_millis(500);
 
 /// Runs one study to its end and writes its results
 #[derive(Debug, Args)]
-#[command(name = "search", after_help = "Example:\n  parsimony search study.toml --out results\n\nInterrupted, the same command goes on where it was. While it runs, its page is open in a browser.")]
+#[command(
+    name = "search",
+    after_help = "Example:\n  parsimony search study.toml --out results\n\nInterrupted, the same command goes on where it was. While it runs, its page is open in a browser."
+)]
 pub(crate) struct Search {
     /// Study file
     study: PathBuf,
@@ -38,7 +51,12 @@ pub(crate) struct Search {
     #[arg(long)]
     json: bool,
     /// Address of the page; port 0 for any free one
-    #[arg(long, env = "PARSIMONY_SEARCH_LISTEN", default_value = "127.0.0.1:0", value_name = "ADDRESS:PORT")]
+    #[arg(
+        long,
+        env = "PARSIMONY_SEARCH_LISTEN",
+        default_value = "127.0.0.1:0",
+        value_name = "ADDRESS:PORT"
+    )]
     listen: SocketAddr,
     #[command(flatten)]
     local: Local,
@@ -48,17 +66,29 @@ impl Search {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
         let name = self.study.display().to_string();
         let catalog = catalog();
-        let mut study = study_from_toml(&read_text(&self.study)?, &catalog).map_err(|e| spec_errors(&name, &e))?;
+        let mut study =
+            study_from_toml(&read_text(&self.study)?, &catalog).map_err(|e| spec_errors(&name, &e))?;
         make_absolute(&mut study.spec.data, study.spec.base.as_mut(), &self.study)?;
-        let out = self.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}-results", study.spec.name)));
+        let out = self
+            .out
+            .clone()
+            .unwrap_or_else(|| PathBuf::from(format!("{}-results", study.spec.name)));
         // before hours are spent
         fs::create_dir_all(&out).map_err(|e| {
-            BadInput::error(format!("'{}' cannot be made: {e}; choose another --out", out.display()))
+            BadInput::error(format!(
+                "'{}' cannot be made: {e}; choose another --out",
+                out.display()
+            ))
         })?;
         let readable = ReadableData::new(vec![], &global.data_dir());
         readable.grant(&study.spec.data, study.spec.base.as_ref())?;
         block_on(async {
-            let settings = ServerSettings { listen: self.listen, public_url: None, readable, lease: Duration::from_secs(20) };
+            let settings = ServerSettings {
+                listen: self.listen,
+                public_url: None,
+                readable,
+                lease: Duration::from_secs(20),
+            };
             let mut server = Server::start(global, settings).await?;
             let result = self.search(&mut server, &study, &name, &out, global).await;
             server.stop().await;
@@ -66,7 +96,14 @@ impl Search {
         })
     }
 
-    async fn search(&self, server: &mut Server, study: &Study, file: &str, out: &Path, global: &Global) -> anyhow::Result<()> {
+    async fn search(
+        &self,
+        server: &mut Server,
+        study: &Study,
+        file: &str,
+        out: &Path,
+        global: &Global,
+    ) -> anyhow::Result<()> {
         let store = server.database.store.clone();
         let id = submit(server, study, file).await?;
         let finished = if store.study(id).await?.state.is_over() {
@@ -86,7 +123,10 @@ impl Search {
             followed?
         };
         if !finished {
-            anyhow::bail!("stopped; run the same command again to go on with study '{}'", study.spec.name);
+            anyhow::bail!(
+                "stopped; run the same command again to go on with study '{}'",
+                study.spec.name
+            );
         }
         let results = results_of(&store, store.study(id).await?, &server.catalog).await?;
         self.write(&results, &store, out, global).await
@@ -103,10 +143,19 @@ impl Search {
     }
 
     /// Writes and prints what was found.
-    async fn write(&self, results: &Results, store: &Store, out: &Path, global: &Global) -> anyhow::Result<()> {
+    async fn write(
+        &self,
+        results: &Results,
+        store: &Store,
+        out: &Path,
+        global: &Global,
+    ) -> anyhow::Result<()> {
         let row = &results.study.row;
         if row.state != StudyState::Finished {
-            let reason = row.error.clone().unwrap_or_else(|| format!("it is {}", row.state.label()));
+            let reason = row
+                .error
+                .clone()
+                .unwrap_or_else(|| format!("it is {}", row.state.label()));
             anyhow::bail!("study '{}' did not finish: {reason}", row.name);
         }
         let request = FrontRequest::default();
@@ -115,7 +164,12 @@ impl Search {
         let mut written = vec![];
         let mut write = |name: &str, bytes: &[u8]| -> anyhow::Result<()> {
             let file = out.join(name);
-            fs::write(&file, bytes).with_context(|| format!("'{}' cannot be written; free space or choose another --out", file.display()))?;
+            fs::write(&file, bytes).with_context(|| {
+                format!(
+                    "'{}' cannot be written; free space or choose another --out",
+                    file.display()
+                )
+            })?;
             written.push(file);
             Ok(())
         };
@@ -130,9 +184,17 @@ impl Search {
         }
         let model = out.join("recommended");
         if model.exists() {
-            fs::remove_dir_all(&model).with_context(|| format!("'{}' cannot be replaced", model.display()))?;
+            fs::remove_dir_all(&model)
+                .with_context(|| format!("'{}' cannot be replaced", model.display()))?;
         }
-        write_bundle(store, objects(global)?.as_ref(), chosen.trial.id, chosen.trial.attempt, &model).await?;
+        write_bundle(
+            store,
+            objects(global)?.as_ref(),
+            chosen.trial.id,
+            chosen.trial.attempt,
+            &model,
+        )
+        .await?;
         if self.json {
             let mut object = serde_json::to_value(&front)?;
             object["recommended"] = json!(chosen.trial.id);
@@ -144,7 +206,14 @@ impl Search {
         say("");
         say(format!("Recommended (*): {}", chosen.reason));
         say(format!("Model: {}", model.display()));
-        say(format!("Files: {}", written.iter().map(|f| f.display().to_string()).collect::<Vec<_>>().join(", ")));
+        say(format!(
+            "Files: {}",
+            written
+                .iter()
+                .map(|f| f.display().to_string())
+                .collect::<Vec<_>>()
+                .join(", ")
+        ));
         Ok(())
     }
 }
@@ -196,12 +265,28 @@ async fn follow(store: &Store, id: i64, catalog: &Arc<spaces::Catalog>, quiet: b
                 .iter()
                 .map(|b| format!("{} {}", b.metric, spaces::quantity::format(b.value, b.unit)))
                 .collect();
-            let best = if shown.is_empty() { String::new() } else { format!("  best {}", shown.join(", ")) };
-            for trial in trials.iter().filter(|t| t.failure_message.is_some()).skip(shown_failures) {
+            let best = if shown.is_empty() {
+                String::new()
+            } else {
+                format!("  best {}", shown.join(", "))
+            };
+            for trial in trials
+                .iter()
+                .filter(|t| t.failure_message.is_some())
+                .skip(shown_failures)
+            {
                 shown_failures += 1;
-                bar.line(&format!("trial {} failed: {}", trial.id, trial.failure_message.as_deref().unwrap_or_default()));
+                bar.line(&format!(
+                    "trial {} failed: {}",
+                    trial.id,
+                    trial.failure_message.as_deref().unwrap_or_default()
+                ));
             }
-            bar.set(progress.finished.into(), u64::from(study.row.spec.search.trials), &format!("{} running{eta}{best}", counts.running));
+            bar.set(
+                progress.finished.into(),
+                u64::from(study.row.spec.search.trials),
+                &format!("{} running{eta}{best}", counts.running),
+            );
         }
         tokio::time::sleep(POLL).await;
     }

@@ -5,11 +5,18 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::Args;
 
 use super::block_on;
-use crate::{files::ReadableData, output::say, server::{Server, ServerSettings}, settings::Global};
+use crate::{
+    files::ReadableData,
+    output::say,
+    server::{Server, ServerSettings},
+    settings::Global,
+};
 
 /// Runs the server for workers on other machines
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  parsimony serve --listen 0.0.0.0:8080 --public-url http://lab:8080 --database-url postgres://...")]
+#[command(
+    after_help = "Example:\n  parsimony serve --listen 0.0.0.0:8080 --public-url http://lab:8080 --database-url postgres://..."
+)]
 pub(crate) struct Serve {
     #[command(flatten)]
     pub(super) listen: Listen,
@@ -19,7 +26,12 @@ pub(crate) struct Serve {
 #[derive(Clone, Debug, Args)]
 pub(super) struct Listen {
     /// Address to listen on; port 0 for any free one
-    #[arg(long, env = "PARSIMONY_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
+    #[arg(
+        long,
+        env = "PARSIMONY_LISTEN",
+        default_value = "127.0.0.1:8080",
+        value_name = "ADDRESS:PORT"
+    )]
     pub(super) listen: SocketAddr,
     /// Address that people and workers use, where it is another, such as that of a proxy
     #[arg(long, env = "PARSIMONY_PUBLIC_URL", value_name = "URL")]
@@ -37,7 +49,10 @@ impl Listen {
     pub(super) fn settings(&self, global: &Global) -> ServerSettings {
         ServerSettings {
             listen: self.listen,
-            public_url: self.public_url.as_ref().map(|u| u.trim_end_matches('/').to_owned()),
+            public_url: self
+                .public_url
+                .as_ref()
+                .map(|u| u.trim_end_matches('/').to_owned()),
             readable: ReadableData::new(self.data_folder.clone(), &global.data_dir()),
             lease: Duration::from_secs(self.lease),
         }
@@ -49,8 +64,15 @@ impl Serve {
         block_on(async {
             let mut server = Server::start(global, self.listen.settings(global)).await?;
             say(format!("Parsimony serves {}", server.url));
-            say(format!("Open {} (logs a browser in, once, within a day)", server.login_link().await?));
-            say(format!("Workers: PARSIMONY_TOKEN={} parsimony worker --server {}", server.worker_token().await?, server.url));
+            say(format!(
+                "Open {} (logs a browser in, once, within a day)",
+                server.login_link().await?
+            ));
+            say(format!(
+                "Workers: PARSIMONY_TOKEN={} parsimony worker --server {}",
+                server.worker_token().await?,
+                server.url
+            ));
             tokio::select! {
                 error = server.failed() => return Err(error),
                 () = super::interrupted() => {}

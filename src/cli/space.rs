@@ -16,7 +16,9 @@ use crate::{
 
 /// Shows what can be searched and checks study files
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  parsimony space list\n  parsimony space show attention\n  parsimony space check study.toml")]
+#[command(
+    after_help = "Examples:\n  parsimony space list\n  parsimony space show attention\n  parsimony space check study.toml"
+)]
 pub(crate) struct Space {
     #[command(subcommand)]
     what: What,
@@ -70,25 +72,60 @@ fn section<'a>(text: &mut String, title: &str, rows: impl Iterator<Item = (&'a s
 
 fn list(catalog: &Catalog) -> String {
     let mut text = String::new();
-    section(&mut text, "Presets", catalog.presets.iter().map(|p| (p.name.as_str(), p.doc.clone())));
-    section(&mut text, "Corpora", catalog.corpora.iter().map(|c| (c.name.as_str(), c.doc.clone())));
+    section(
+        &mut text,
+        "Presets",
+        catalog.presets.iter().map(|p| (p.name.as_str(), p.doc.clone())),
+    );
+    section(
+        &mut text,
+        "Corpora",
+        catalog.corpora.iter().map(|c| (c.name.as_str(), c.doc.clone())),
+    );
     let mut family = "";
     for t in &catalog.techniques {
         if t.family != family {
             family = &t.family;
             let members = catalog.techniques.iter().filter(|o| o.family == family);
             let row = |o: &'_ spaces::TechniqueInfo| {
-                if o.paper.is_empty() { o.doc.clone() } else { format!("{} ({})", o.doc, o.paper) }
+                if o.paper.is_empty() {
+                    o.doc.clone()
+                } else {
+                    format!("{} ({})", o.doc, o.paper)
+                }
             };
-            section(&mut text, &format!("Techniques: {family}"), members.map(|o| (o.name.as_str(), row(o))));
+            section(
+                &mut text,
+                &format!("Techniques: {family}"),
+                members.map(|o| (o.name.as_str(), row(o))),
+            );
         }
     }
     let row = |p: &spaces::ParameterInfo| format!("{}; {}; default {}", p.doc, p.allowed, p.default);
-    section(&mut text, "Parameters", catalog.parameters.iter().map(|p| (p.name.as_str(), row(p))));
+    section(
+        &mut text,
+        "Parameters",
+        catalog.parameters.iter().map(|p| (p.name.as_str(), row(p))),
+    );
     let metrics = catalog.metrics.iter().filter_map(|name| metric(name));
-    let row = |m: &spaces::Metric| format!("{} [{}]{}", m.doc, m.unit, if m.known_before_training { ", known before training" } else { "" });
+    let row = |m: &spaces::Metric| {
+        format!(
+            "{} [{}]{}",
+            m.doc,
+            m.unit,
+            if m.known_before_training {
+                ", known before training"
+            } else {
+                ""
+            }
+        )
+    };
     section(&mut text, "Metrics", metrics.map(|m| (m.name, row(m))));
-    section(&mut text, "Search methods", catalog.methods.iter().map(|m| (m.name.as_str(), m.doc.clone())));
+    section(
+        &mut text,
+        "Search methods",
+        catalog.methods.iter().map(|m| (m.name.as_str(), m.doc.clone())),
+    );
     text.trim_end().to_owned()
 }
 
@@ -96,17 +133,32 @@ fn show(catalog: &Catalog, name: &str) -> anyhow::Result<String> {
     let mut text = String::new();
     if let Some(p) = catalog.preset(name) {
         text += &format!("preset {name}: {}\n", p.doc);
-        section(&mut text, "Fixed", p.fixed.iter().map(|(k, v)| (k.as_str(), v.to_string())));
+        section(
+            &mut text,
+            "Fixed",
+            p.fixed.iter().map(|(k, v)| (k.as_str(), v.to_string())),
+        );
         let spec = |s| serde_json::to_string(s).expect("plain data serialises");
-        section(&mut text, "Searched", p.space.iter().map(|(k, s)| (k.as_str(), spec(s))));
+        section(
+            &mut text,
+            "Searched",
+            p.space.iter().map(|(k, s)| (k.as_str(), spec(s))),
+        );
     }
     if let Some(c) = catalog.corpus(name) {
         text += &format!("corpus {name}: {}\n", c.doc);
         let row = |o: &spaces::ParameterInfo| format!("{}; {}; default {}", o.doc, o.allowed, o.default);
-        section(&mut text, "Options", c.options.iter().map(|o| (o.name.as_str(), row(o))));
+        section(
+            &mut text,
+            "Options",
+            c.options.iter().map(|o| (o.name.as_str(), row(o))),
+        );
     }
     if let Some(p) = catalog.parameter(name) {
-        text += &format!("parameter {name}: {}\n  values: {}\n  default: {}\n", p.doc, p.allowed, p.default);
+        text += &format!(
+            "parameter {name}: {}\n  values: {}\n  default: {}\n",
+            p.doc, p.allowed, p.default
+        );
         text += &format!("  searched where opened without a range: {}\n", p.search);
         if !p.condition.is_always() {
             text += &format!("  has a meaning when {}\n", p.condition);
@@ -115,9 +167,17 @@ fn show(catalog: &Catalog, name: &str) -> anyhow::Result<String> {
             text += &format!("  unit: {}\n", p.unit);
         }
     }
-    for t in catalog.techniques.iter().filter(|t| t.family == name || t.name == name) {
+    for t in catalog
+        .techniques
+        .iter()
+        .filter(|t| t.family == name || t.name == name)
+    {
         text += &format!("technique {} = {}: {}", t.family, t.name, t.doc);
-        text += &if t.paper.is_empty() { "\n".to_owned() } else { format!(" ({})\n", t.paper) };
+        text += &if t.paper.is_empty() {
+            "\n".to_owned()
+        } else {
+            format!(" ({})\n", t.paper)
+        };
     }
     if let Some(m) = metric(name).filter(|m| catalog.metrics.iter().any(|n| n == m.name)) {
         text += &format!("metric {name}: {} [{}]\n", m.doc, m.unit);
@@ -144,7 +204,10 @@ fn check(file: &std::path::Path, catalog: Catalog, global: &Global) -> anyhow::R
     let inspector = Inspector::new(std::sync::Arc::new(catalog), readable);
     inspector.admit(&study).map_err(|e| spec_errors(&name, &e))?;
     let facts = inspector.facts(&study)?;
-    let size = study.space.cardinality().map_or_else(|| "infinitely many".to_owned(), |n| format!("up to {n}"));
+    let size = study
+        .space
+        .cardinality()
+        .map_or_else(|| "infinitely many".to_owned(), |n| format!("up to {n}"));
     say(format!(
         "{name} is right: {} searched parameters, {size} configurations, {} objectives, {} trials; {} training tokens, vocabulary {}",
         study.space.len(),

@@ -3,7 +3,12 @@
 use clap::Args;
 
 use super::block_on;
-use crate::{admission::catalog, output::{Format, say, studies_table, write_json, write_out}, server::Database, settings::Global};
+use crate::{
+    admission::catalog,
+    output::{Format, say, studies_table, write_json, write_out},
+    server::Database,
+    settings::Global,
+};
 
 /// Lists the studies
 #[derive(Debug, Args)]
@@ -25,13 +30,19 @@ impl Studies {
             database.close().await;
             let studies = studies?;
             match if self.json { Format::Json } else { self.format } {
-                Format::Table if studies.is_empty() => say("no study yet; try `parsimony search STUDY.toml` or `parsimony up --demo`"),
+                Format::Table if studies.is_empty() => {
+                    say("no study yet; try `parsimony search STUDY.toml` or `parsimony up --demo`")
+                }
                 Format::Table => say(studies_table(&studies)),
                 Format::Json => {
                     let catalog = catalog();
                     let row = |s: store::StudySummary| {
                         let study = web::views::Resolved::new(s.study, &catalog);
-                        let progress = web::views::Progress::of_counts(&study, &s.counts.into(), time::OffsetDateTime::now_utc());
+                        let progress = web::views::Progress::of_counts(
+                            &study,
+                            &s.counts.into(),
+                            time::OffsetDateTime::now_utc(),
+                        );
                         web::views::study_row(&study, s.counts.into(), progress)
                     };
                     let rows: Vec<_> = studies.into_iter().map(row).collect();
@@ -45,7 +56,13 @@ impl Studies {
                         // names are letters, digits, '-', '_' and '.', so they need no quotes
                         text += &format!(
                             "{},{},{},{},{},{},{},{trials}\n",
-                            s.study.id, s.study.name, s.study.state.label(), c.done, c.running, c.queued, c.failed
+                            s.study.id,
+                            s.study.name,
+                            s.study.state.label(),
+                            c.done,
+                            c.running,
+                            c.queued,
+                            c.failed
                         );
                     }
                     write_out(text)?;

@@ -4,11 +4,18 @@ use clap::Args;
 use web::views::trials_csv;
 
 use super::block_on;
-use crate::{admission::catalog, output::{Format, load, say, trials_table, write_json, write_out}, server::Database, settings::Global};
+use crate::{
+    admission::catalog,
+    output::{Format, load, say, trials_table, write_json, write_out},
+    server::Database,
+    settings::Global,
+};
 
 /// Lists the trials of a study
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  parsimony trials demo\n  parsimony trials demo --format csv > trials.csv")]
+#[command(
+    after_help = "Examples:\n  parsimony trials demo\n  parsimony trials demo --format csv > trials.csv"
+)]
 pub(crate) struct Trials {
     /// Name or id of the study
     study: String,
@@ -30,7 +37,12 @@ impl Trials {
             let rows = results.rows();
             match if self.json { Format::Json } else { self.format } {
                 Format::Table => {
-                    let objectives: Vec<String> = results.study.objectives.iter().map(|o| o.metric.clone()).collect();
+                    let objectives: Vec<String> = results
+                        .study
+                        .objectives
+                        .iter()
+                        .map(|o| o.metric.clone())
+                        .collect();
                     say(trials_table(&rows, &objectives));
                 }
                 Format::Json => write_json(&serde_json::json!({ "trials": rows }))?,

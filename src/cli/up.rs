@@ -13,7 +13,9 @@ const DEMO: &str = include_str!("demo.toml");
 
 /// Runs server, controller and one worker for each device of this machine
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  parsimony up --demo\n  parsimony up --listen 127.0.0.1:0 --data-folder ~/texts")]
+#[command(
+    after_help = "Examples:\n  parsimony up --demo\n  parsimony up --listen 127.0.0.1:0 --data-folder ~/texts"
+)]
 pub(crate) struct Up {
     #[command(flatten)]
     listen: Listen,
@@ -56,7 +58,10 @@ impl Up {
             }
             let workers = self.local.workers(&self.listen, global).start(&server).await?;
             say(format!("Parsimony serves {}", server.url));
-            say(format!("Open {} (logs a browser in, once, within a day)", server.login_link().await?));
+            say(format!(
+                "Open {} (logs a browser in, once, within a day)",
+                server.login_link().await?
+            ));
             say("Ctrl-C stops it; running trials go on from their checkpoints next time");
             let result = tokio::select! {
                 error = server.failed() => Err(error),
@@ -78,7 +83,14 @@ async fn submit_demo(server: &Server) -> anyhow::Result<()> {
     }
     let fingerprint = tokio::task::block_in_place(|| server.inspector.admit(&study));
     let fingerprint = fingerprint.map_err(|e| errors::spec_errors("demo study", &e))?;
-    server.database.store.create_study(&study.spec, &fingerprint).await?;
-    say(format!("The demonstration study '{name}' is submitted: {} trials", study.spec.search.trials));
+    server
+        .database
+        .store
+        .create_study(&study.spec, &fingerprint)
+        .await?;
+    say(format!(
+        "The demonstration study '{name}' is submitted: {} trials",
+        study.spec.search.trials
+    ));
     Ok(())
 }

@@ -7,11 +7,18 @@ use evaluator::device::DeviceChoice;
 use tokio::sync::watch;
 
 use super::block_on;
-use crate::{errors::BadInput, files::ReadableData, settings::Global, worker::{self, Client, WorkerSettings}};
+use crate::{
+    errors::BadInput,
+    files::ReadableData,
+    settings::Global,
+    worker::{self, Client, WorkerSettings},
+};
 
 /// Evaluates trials of a server, on this machine
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  PARSIMONY_TOKEN=psy_... parsimony worker --server http://lab:8080 --device cuda:0")]
+#[command(
+    after_help = "Example:\n  PARSIMONY_TOKEN=psy_... parsimony worker --server http://lab:8080 --device cuda:0"
+)]
 pub(crate) struct Worker {
     /// Address of the server
     #[arg(long, env = "PARSIMONY_SERVER", value_name = "URL")]
@@ -48,7 +55,10 @@ impl Worker {
         let data_dir = global.data_dir();
         let work_dir = data_dir.join("work");
         std::fs::create_dir_all(&work_dir).map_err(|e| {
-            BadInput::error(format!("'{}' cannot be made: {e}; choose another --data-dir", work_dir.display()))
+            BadInput::error(format!(
+                "'{}' cannot be made: {e}; choose another --data-dir",
+                work_dir.display()
+            ))
         })?;
         let settings = WorkerSettings {
             name: self.name.unwrap_or_else(machine_name),
