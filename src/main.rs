@@ -5,6 +5,7 @@ mod cli;
 mod controller;
 mod errors;
 mod files;
+mod foreground;
 mod output;
 mod server;
 mod settings;

@@ -1,12 +1,21 @@
 //! `parsimony up`: everything on this machine.
 
+use std::sync::Arc;
+
 use clap::Args;
 use evaluator::device::DeviceChoice;
-use spaces::study::study_from_toml;
-use web::Admission;
+use spaces::{Catalog, study::study_from_toml};
+use store::Store;
 
 use super::{block_on, serve::Listen};
-use crate::{errors, output::say, server::Server, settings::Global, worker::local::LocalWorkers};
+use crate::{
+    errors,
+    foreground::{follow, submit, write_report},
+    output::{results_of, say},
+    server::{Server, objects},
+    settings::Global,
+    worker::local::LocalWorkers,
+};
 
 /// The study that `--demo` submits.
 const DEMO: &str = include_str!("demo.toml");
@@ -19,7 +28,7 @@ const DEMO: &str = include_str!("demo.toml");
 pub(crate) struct Up {
     #[command(flatten)]
     listen: Listen,
-    /// Also submit the demonstration study
+    /// Also submit the demonstration study, and print its front and the recommended model at its end
     #[arg(long)]
     demo: bool,
     #[command(flatten)]
@@ -53,9 +62,10 @@ impl Up {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
         block_on(async {
             let mut server = Server::start(global, self.listen.settings(global)).await?;
-            if self.demo {
-                submit_demo(&server).await?;
-            }
+            let demo = match self.demo {
+                true => Some(submit_demo(&server).await?),
+                false => None,
+            };
             let workers = self.local.workers(&self.listen, global).start(&server).await?;
             say(format!("Parsimony serves {}", server.url));
             say(format!(
@@ -63,8 +73,16 @@ impl Up {
                 server.login_link().await?
             ));
             say("Ctrl-C stops it; running trials go on from their checkpoints next time");
+            let (store, catalog) = (server.database.store.clone(), Arc::clone(&server.catalog));
+            let report = async {
+                if let Some(id) = demo {
+                    report_demo(&store, id, &catalog, global).await?;
+                }
+                std::future::pending().await
+            };
             let result = tokio::select! {
                 error = server.failed() => Err(error),
+                result = report => result,
                 () = super::interrupted() => Ok(()),
             };
             workers.stop().await;
@@ -74,23 +92,25 @@ impl Up {
     }
 }
 
-async fn submit_demo(server: &Server) -> anyhow::Result<()> {
+async fn submit_demo(server: &Server) -> anyhow::Result<i64> {
     let study = study_from_toml(DEMO, &server.catalog).map_err(|e| errors::spec_errors("demo study", &e))?;
-    let name = &study.spec.name;
-    if server.database.store.find_study(name).await.is_ok() {
-        say(format!("The demonstration study '{name}' is there already"));
-        return Ok(());
-    }
-    let fingerprint = tokio::task::block_in_place(|| server.inspector.admit(&study));
-    let fingerprint = fingerprint.map_err(|e| errors::spec_errors("demo study", &e))?;
-    server
-        .database
-        .store
-        .create_study(&study.spec, &fingerprint)
-        .await?;
+    let id = submit(server, &study, "demo study").await?;
     say(format!(
-        "The demonstration study '{name}' is submitted: {} trials",
-        study.spec.search.trials
+        "The demonstration study '{}': {} trials",
+        study.spec.name, study.spec.search.trials
     ));
+    Ok(id)
+}
+
+/// Follows the demonstration to its end and prints what it found; the server goes on.
+async fn report_demo(store: &Store, id: i64, catalog: &Arc<Catalog>, global: &Global) -> anyhow::Result<()> {
+    follow(store, id, catalog, false).await?;
+    let results = results_of(store, store.study(id).await?, catalog).await?;
+    let out = global.data_dir().join("results").join(&results.study.row.name);
+    match write_report(&results, store, objects(global)?.as_ref(), &out).await {
+        Ok(report) => report.say(),
+        // somebody has cancelled it on its page
+        Err(error) => say(format!("{error:#}")),
+    }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! What commands print.
 
+mod bundle;
 mod progress;
 mod results;
 mod table;
@@ -11,6 +12,7 @@ use serde_json::json;
 use spaces::{Config, metric, protocol::Evaluation};
 
 pub(crate) use self::{
+    bundle::write_bundle,
     progress::{duration, study_bar, trial_bar},
     results::{Results, load, results_of},
     table::{front_table, metrics_table, studies_table, trials_table},
