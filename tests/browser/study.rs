@@ -51,7 +51,7 @@ async fn the_front_is_walked_budgeted_and_alive() {
     let log = "document.getElementById('log-x').getAttribute('aria-pressed')";
     let before = browser.text(log).await;
     browser.click("#log-x").await;
-    assert_ne!(browser.text(log).await, before);
+    browser.until(&format!("{log} !== '{before}'")).await;
 
     // the front by keyboard
     browser.keys("#scatter", HOME).await;
@@ -104,6 +104,10 @@ async fn the_front_is_walked_budgeted_and_alive() {
     browser.click("#budget-clear").await;
     browser
         .until("document.getElementById('budget-count').textContent.startsWith('no budgets')")
+        .await;
+    // the recommendation follows, and with it the height of what stands above the table
+    browser
+        .until("!document.querySelector('#recommended-body .note.bad')")
         .await;
 
     // the table: sorted, filtered, the same selection

@@ -18,8 +18,8 @@ use tokio::{
     process::{Child, Command},
 };
 
-/// How long a page may take to show its data.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a page may take to show its data; generous, since tests share a machine with whatever else runs on it.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs before any script of a page: keeps what goes wrong, refused by the content security policy included.
 const WATCH: &str = r"
@@ -155,7 +155,7 @@ impl Browser {
     /// Waits until an expression holds.
     ///
     /// # Panics
-    /// If it does not within twenty seconds; says what the page has complained of.
+    /// If it does not within two minutes; says what the page has complained of.
     pub async fn until(&self, expression: &str) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
@@ -195,13 +195,32 @@ impl Browser {
         }
     }
 
-    /// Clicks what the selector finds, with a real pointer.
+    /// Clicks what the selector finds, with a real pointer, once it has stopped moving.
     pub async fn click(&self, selector: &str) {
+        self.settle(selector).await;
         self.find(selector)
             .await
             .click()
             .await
             .expect("what is found can be clicked");
+    }
+
+    /// Waits until something is where it was two frames ago: a pointer aimed at what moves meets something else.
+    async fn settle(&self, selector: &str) {
+        let wait = "const [selector, done] = arguments;
+            let [last, same] = ['', 0];
+            const look = () => {
+                const box = document.querySelector(selector)?.getBoundingClientRect();
+                const now = JSON.stringify(box);
+                same = box && now === last ? same + 1 : 0;
+                last = now;
+                if (same >= 2 || !box) done(); else requestAnimationFrame(look);
+            };
+            look();";
+        self.client
+            .execute_async(wait, vec![json!(selector)])
+            .await
+            .expect("an element comes to rest");
     }
 
     /// Types into what the selector finds, over what stands there.

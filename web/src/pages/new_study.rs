@@ -10,6 +10,27 @@ use super::{
 };
 use crate::{auth::PageViewer, error::Problem};
 
+/// Id, title and a sentence of each section of the form.
+const SECTIONS: [(&str, &str, &str); 5] = [
+    ("basics", "Name and data", ""),
+    (
+        "objectives",
+        "Objectives",
+        "What is traded off, two to four as a rule. The order decides what the charts show first.",
+    ),
+    (
+        "budgets",
+        "Hard limits",
+        "A configuration that breaks a limit known before training is never trained.",
+    ),
+    (
+        "parameters",
+        "Parameters",
+        "What is not searched or fixed here keeps the preset's value or its default.",
+    ),
+    ("search", "Search", ""),
+];
+
 /// `GET /new`
 pub(super) async fn show(PageViewer(caller): PageViewer, theme: Theme) -> impl IntoResponse {
     if !caller.may(Role::Submit) {
@@ -38,9 +59,12 @@ pub(super) async fn show(PageViewer(caller): PageViewer, theme: Theme) -> impl I
                 textarea #toml rows="32" spellcheck="false" autocomplete="off" {}
             }
             div.submit {
-                button #submit .primary type="submit" { "Start the search" }
-                button #check type="button" { "Check" }
-                span #verdict .small .muted role="status" {}
+                nav #sections aria-label="Sections" { ul { @for (id, title, _) in SECTIONS { li { a href=(format!("#section-{id}")) { (title) } } } } }
+                div.actions {
+                    button #submit .primary type="submit" { "Start the search" }
+                    button #check type="button" { "Check" }
+                }
+                p #verdict .small role="status" {}
             }
         }
     };
@@ -60,7 +84,7 @@ pub(super) async fn show(PageViewer(caller): PageViewer, theme: Theme) -> impl I
 fn sections() -> Markup {
     let section = |id: &str, title: &str, doc: &str| {
         html! {
-            fieldset.panel #(format!("section-{id}")) {
+            fieldset.panel #(format!("section-{id}")) tabindex="-1" {
                 legend { (title) }
                 @if !doc.is_empty() { p.small.muted { (doc) } }
                 div #(id) .fields {}
@@ -68,10 +92,6 @@ fn sections() -> Markup {
         }
     };
     html! {
-        (section("basics", "Name and data", ""))
-        (section("objectives", "Objectives", "What is traded off, two to four as a rule. The order decides what the charts show first."))
-        (section("budgets", "Hard limits", "A configuration that breaks a limit known before training is never trained."))
-        (section("parameters", "Parameters", "What is not searched or fixed here keeps the preset's value or its default."))
-        (section("search", "Search", ""))
+        @for (id, title, doc) in SECTIONS { (section(id, title, doc)) }
     }
 }

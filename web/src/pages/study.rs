@@ -29,8 +29,7 @@ pub(super) async fn show(
         div.head {
             h1 { (study.name) }
             span #state .pill .(study.state.label()) { (study.state.label()) }
-            span.small.muted { span #progress-text {} }
-            span #updated .small .muted {}
+            span.small.muted { span #progress-text {} " · " span #updated {} }
             (actions(&study.name, caller.may(Role::Submit)))
         }
         span #progress .bar role="progressbar" aria-label="Progress" aria-valuemin="0" { span {} }
@@ -39,8 +38,8 @@ pub(super) async fn show(
             (budgets())
             (chart())
             div.cards { (recommended()) (inspector()) }
+            div.below { (hypervolume()) div.stack { (counts()) (failures(caller.may(Role::Submit))) } }
         }
-        div.three.below { (hypervolume()) (counts()) (failures(caller.may(Role::Submit))) }
         (trials())
     };
     Page {
@@ -102,7 +101,7 @@ fn chart() -> Markup {
                     button #swap .plain type="button" aria-label="swap the axes" title="swap the axes" { "⇄" }
                     label { span { "X" } select #axis-x {} }
                     button #log-x type="button" aria-pressed="false" aria-label="log X axis" { "log" }
-                    button #fit type="button" aria-pressed="false" { "fit the front" }
+                    button #fit type="button" aria-pressed="false" { "fit front" }
                 }
             }
             p #summary .small {}
@@ -126,8 +125,8 @@ fn chart() -> Markup {
                 button #unpin-all .plain type="button" { "Unpin all" }
             }
             p #keys .small .muted {
-                "Keys: " kbd { "←" } " " kbd { "→" } " along the front, " kbd { "Enter" } " pins and then opens, "
-                kbd { "C" } " compares with the pinned or recommended one, " kbd { "Esc" } " clears"
+                kbd { "←" } " " kbd { "→" } " walk the front, " kbd { "Enter" } " pins, then opens, "
+                kbd { "C" } " compares, " kbd { "Esc" } " clears"
             }
         }
     }

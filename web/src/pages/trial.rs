@@ -53,8 +53,10 @@ pub(super) async fn show(
             div.stack { (metrics()) (curve()) }
             div.stack {
                 section.panel aria-labelledby="facts-title" { header { h2 #facts-title { "Run" } } dl #facts .pairs {} }
-                section #diff-panel .panel aria-labelledby="diff-title" hidden { header { h2 #diff-title { "Differs from the recommended one in" } } div #diff {} }
-                section.panel aria-labelledby="config-title" { header { h2 #config-title { "Configuration" } } div #config {} }
+                section.panel aria-labelledby="config-title" {
+                    header { h2 #config-title { "Configuration" } span #config-note .small .muted {} }
+                    div #config {}
+                }
                 section #activity-panel .panel aria-labelledby="activity-title" hidden { header { h2 #activity-title { "What each technique did" } } dl #activity .pairs {} }
                 section #provenance-panel .panel aria-labelledby="provenance-title" hidden { header { h2 #provenance-title { "Provenance" } } dl #provenance .pairs {} }
             }
@@ -77,13 +79,13 @@ pub(super) async fn show(
 fn metrics() -> Markup {
     html! {
         section.panel aria-labelledby="metrics-title" {
-            header { h2 #metrics-title { "Measurements" } a.small href="/about#evidence" { "what the labels mean" } }
+            header { h2 #metrics-title { "Measurements" } span.small.muted { "objectives first" } a.small href="/about#evidence" { "what the labels mean" } }
             p #no-metrics .muted hidden { "No final values: they come when the trial is done." }
             div.scroll tabindex="0" role="group" aria-labelledby="metrics-title" {
                 table {
                     thead { tr {
                         th scope="col" { "Metric" } th.num scope="col" { "Value" } th.num scope="col" { "Spread" }
-                        th.num scope="col" { "Against recommended" } th scope="col" { "Evidence" } th scope="col" { "Source" }
+                        th.num scope="col" { "Against recommended" } th scope="col" { "Evidence and source" }
                     } }
                     tbody #metrics {}
                 }

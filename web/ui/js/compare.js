@@ -5,14 +5,15 @@ import { lines, pointsOf } from "./charts/lines.js";
 import { differing } from "./config-diff.js";
 import { byId, fill, h, ready } from "./dom.js";
 import { heading, percent, plain, quantity, title } from "./format.js";
-import { vocabulary } from "./load.js";
+import { loadStudy, vocabulary } from "./load.js";
 import { LETTERS } from "./study/scatter.js";
 
 const ids = (document.body.dataset["trials"] ?? "").split(",").filter(Boolean);
 
 try {
   const [words, ...trials] = await Promise.all([vocabulary(), ...ids.map((id) => get(`/trials/${id}`))]);
-  show(words, trials);
+  const study = await loadStudy(`/studies/${encodeURIComponent(trials[0].study_name)}`);
+  show(words, trials, study.objectives.map((o) => o.metric));
   await showCurves(words, trials);
 } catch (e) {
   byId("alert").hidden = false;
@@ -20,12 +21,15 @@ try {
 }
 ready();
 
-/** @param {Map<string, import("./types.js").MetricInfo>} words @param {any[]} trials */
-function show(words, trials) {
+/**
+ * @param {Map<string, import("./types.js").MetricInfo>} words @param {any[]} trials
+ * @param {string[]} goals the objectives, which stand first
+ */
+function show(words, trials, goals) {
   const [base] = trials;
   const columns = trials.map((t, i) => h("th", { scope: "col", class: "num" }, `${LETTERS[i]} · `, h("a", { href: `/trials/${t.id}` }, `trial ${t.number}`)));
   fill(byId("metrics-head"), h("tr", {}, h("th", { scope: "col" }, "Metric"), columns));
-  const names = [...new Set(trials.flatMap((t) => Object.keys(t.metrics)))];
+  const names = [...new Set([...goals, ...trials.flatMap((t) => Object.keys(t.metrics))])];
   fill(byId("metrics"), names.map((name) => {
     const info = words.get(name);
     const values = trials.map((t) => t.metrics[name]?.value);
@@ -45,7 +49,7 @@ function show(words, trials) {
   const different = new Set(trials.slice(1).flatMap((t) => differing(t.config, base.config)));
   const all = [...new Set(trials.flatMap((t) => Object.keys(t.config)))].sort((a, b) => Number(different.has(b)) - Number(different.has(a)) || a.localeCompare(b, "en"));
   fill(byId("config"), all.map((name) => h("tr", { class: different.has(name) ? "" : "muted" }, h("th", { scope: "row" }, title(name)),
-    trials.map((t) => h("td", { class: "num mono" }, different.has(name) && t.config[name] !== base.config[name] ? h("strong", {}, plain(t.config[name])) : plain(t.config[name]))))));
+    trials.map((t) => h("td", { class: "num" }, different.has(name) && t.config[name] !== base.config[name] ? h("strong", {}, plain(t.config[name])) : plain(t.config[name]))))));
   byId("config-note").textContent = different.size ? `${different.size} of ${all.length} parameters differ; they stand first.` : "The configurations are the same.";
 }
 

@@ -20,22 +20,26 @@ export function differing(a, b) {
 export function diff(config, base) {
   const names = differing(config, base);
   if (!names.length) return h("p", { class: "muted" }, "the same configuration");
+  return list(names, config, base);
+}
+
+/**
+ * A configuration in full, with what `base` has where it differs.
+ * @param {Config} config @param {Config} [base]
+ */
+export function pairs(config, base) {
+  return list([...new Set([...Object.keys(config), ...Object.keys(base ?? {})])].sort(), config, base);
+}
+
+/** @param {string[]} names @param {Config} config @param {Config | undefined} base */
+function list(names, config, base) {
   return h(
     "dl",
     { class: "pairs diff" },
     names.map((name) => [
       h("dt", {}, title(name)),
-      h("dd", {}, h("span", { class: "mono" }, plain(config[name])), " ",
-        h("span", { class: "muted mono" }, h("span", { class: "hush" }, "instead of "), `← ${plain(base[name])}`)),
+      h("dd", {}, plain(config[name]), base && base[name] !== config[name]
+        ? h("span", { class: "muted" }, h("span", { class: "hush" }, " instead of"), ` ← ${plain(base[name])}`) : null),
     ]),
-  );
-}
-
-/** A configuration in full. @param {Config} config */
-export function pairs(config) {
-  return h(
-    "dl",
-    { class: "pairs" },
-    Object.keys(config).sort().map((name) => [h("dt", {}, title(name)), h("dd", { class: "mono" }, plain(config[name]))]),
   );
 }

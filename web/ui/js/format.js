@@ -61,6 +61,19 @@ export function number(value) {
   return String(Number(value.toPrecision(4)));
 }
 
+/**
+ * How to write a column of numbers: with the same decimals, so that they can be compared at a glance, and as many as the
+ * middle one needs for four digits. Whole numbers stay whole.
+ * @param {number[]} values @param {number} middle @returns {(value: number) => string}
+ */
+export function column(values, middle) {
+  if (values.every(Number.isInteger)) return number;
+  const size = Math.abs(middle);
+  const decimals = size > 0 ? Math.min(4, Math.max(0, 3 - Math.floor(Math.log10(size)))) : 3;
+  // one that would vanish shows what it is
+  return (value) => (value !== 0 && Math.abs(value) < 5 * 10 ** -decimals ? String(Number(value.toPrecision(2))) : value.toFixed(decimals));
+}
+
 /** A value with its unit. @param {number | null | undefined} value @param {string} unit */
 export function quantity(value, unit) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
@@ -69,10 +82,12 @@ export function quantity(value, unit) {
   return `${number(value / factor)}${space}${name}`;
 }
 
-/** How far `value` is from `base`, in percent. @param {number} value @param {number} base */
+/** How far `value` is from `base`: in percent, or as a factor where it is more than threefold. @param {number} value @param {number} base */
 export function percent(value, base) {
   if (value === base) return "same";
   if (base === 0 || !Number.isFinite(value / base)) return "–";
+  const factor = value / base;
+  if (factor >= 3) return `×${factor < 100 ? number(Number(factor.toPrecision(3))) : Math.round(factor)}`;
   const share = (100 * (value - base)) / Math.abs(base);
   const digits = Math.abs(share) >= 100 ? 0 : 1;
   return `${share > 0 ? "+" : "−"}${Math.abs(share).toFixed(digits)} %`;
@@ -99,5 +114,6 @@ export function ago(time, now = Date.now()) {
 /** A configuration value. @param {unknown} value */
 export function plain(value) {
   if (value === undefined || value === null) return "–";
-  return typeof value === "number" ? number(value) : String(value);
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  return typeof value === "number" ? number(value) : String(value).replaceAll("_", " ");
 }

@@ -69,8 +69,8 @@ function show() {
   if (focused) /** @type {HTMLElement | null} */ (document.querySelector(`[data-key="${CSS.escape(focused)}"]`))?.focus();
   const alive = workers.filter((w) => w.silent_s < 120);
   fill(byId("workers"), alive.length
-    ? alive.map((w) => h("li", {}, h("strong", {}, w.name), " ", h("span", { class: "muted" }, w.device), " ",
-        w.trial !== null ? h("a", { href: `/trials/${w.trial}` }, `${w.study} · trial ${w.trial_number}`) : h("span", { class: "muted" }, `waits${w.silent_s < 15 ? "" : `, last heard of ${duration(w.silent_s)} ago`}`)))
+    ? alive.map((w) => h("li", {}, h("strong", {}, w.name), " ", h("span", { class: "muted" }, w.device, " · "),
+        w.trial !== null ? h("a", { href: `/trials/${w.trial}` }, `${w.study} · trial ${w.trial_number}`) : h("span", { class: "muted" }, `waiting${w.silent_s < 15 ? "" : `, last heard of ${duration(w.silent_s)} ago`}`)))
     : h("li", { class: "muted" }, "No worker is connected. Start one with ", h("code", {}, "parsimony worker --server " + location.origin)));
 }
 

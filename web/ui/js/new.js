@@ -67,7 +67,8 @@ function body() {
 function complain(errors) {
   const lead = errors.length === 1 ? "One thing to mend:" : `${errors.length} things to mend:`;
   showErrors(summary, errors, lead, (error) => (tab === "toml" && error.line ? toml : null));
-  byId("verdict").textContent = errors.length ? "" : "ready to run";
+  byId("verdict").className = errors.length ? "small bad" : "small";
+  byId("verdict").textContent = errors.length ? `${errors.length} to mend` : "Ready to run";
   if (errors.length) summary.scrollIntoView({ block: "nearest" });
 }
 
@@ -102,6 +103,7 @@ async function show(next) {
   }
   for (const name of ["form", "toml"]) {
     byId(`panel-${name}`).hidden = name !== tab;
+    byId("sections").hidden = tab !== "form";
     byId(`tab-${name}`).setAttribute("aria-selected", String(name === tab));
     byId(`tab-${name}`).tabIndex = name === tab ? 0 : -1;
   }

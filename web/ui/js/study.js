@@ -115,16 +115,18 @@ const show = eachFrame(() => {
   offer(document.body, model.study.state);
   views.table.show();
   chips();
-  const text = summary(model);
-  byId("summary").textContent = text;
-  chart.setAttribute("aria-label", `Trade-off chart. ${text}`);
+  const { short, whole } = summary(model);
+  byId("summary").textContent = short;
+  chart.setAttribute("aria-label", `Trade-off chart. ${whole}`);
   const note = mixed(model);
   byId("evidence-note").hidden = !note;
   byId("evidence-note").textContent = note;
   byId("chart-empty").hidden = model.results.length > 0;
   writeAddress(model, usual);
   // read by the speed test
-  document.body.dataset["redrawMs"] = (performance.now() - began).toFixed(1);
+  const { dataset } = document.body;
+  dataset["redrawMs"] = (performance.now() - began).toFixed(1);
+  dataset["redraws"] = String(Number(dataset["redraws"] ?? 0) + 1);
 });
 
 function showTip() {

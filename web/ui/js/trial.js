@@ -2,7 +2,7 @@
 import "./shell.js";
 import { get, post, sentence } from "./api.js";
 import { lines, pointsOf } from "./charts/lines.js";
-import { diff, pairs } from "./config-diff.js";
+import { pairs } from "./config-diff.js";
 import { byId, debounce, fill, h, ready } from "./dom.js";
 import { ago, duration, heading, percent, quantity, title } from "./format.js";
 import { listen, showConnection } from "./live.js";
@@ -66,19 +66,17 @@ function show() {
   fill(byId("metrics"), [...first, ...names.filter((m) => !first.includes(m))].map((m) => {
     const metric = /** @type {import("./types.js").Metric} */ (trial.metrics[m]);
     const other = base?.metrics[m]?.value;
-    return h("tr", {},
-      h("th", { scope: "row", title: words.get(m)?.doc }, heading(m), first.includes(m) ? h("span", { class: "tag accent" }, "objective") : null),
+    return h("tr", { class: first.includes(m) ? "objective" : "" },
+      h("th", { scope: "row", title: words.get(m)?.doc }, heading(m), first.includes(m) ? h("span", { class: "hush" }, ", an objective") : null),
       h("td", { class: "num" }, quantity(metric.value, metric.unit)),
       h("td", { class: "num" }, metric.spread ? `± ${quantity(metric.spread, metric.unit)}` : "–"),
       h("td", { class: "num" }, other === undefined ? "–" : percent(metric.value, other)),
-      h("td", {}, h("span", { class: `tag ${metric.evidence}` }, metric.evidence)),
-      h("td", { class: "muted" }, metric.source.replaceAll("_", " ")));
+      h("td", { class: "muted" }, h("span", { class: `tag ${metric.evidence}` }, metric.evidence), metric.source.replaceAll("_", " ")));
   }));
   byId("no-metrics").hidden = names.length > 0;
 
-  fill(byId("config"), pairs(trial.config));
-  byId("diff-panel").hidden = !base;
-  if (base) fill(byId("diff"), diff(trial.config, base.config));
+  fill(byId("config"), pairs(trial.config, base?.config));
+  byId("config-note").textContent = base ? "← where the recommended one differs" : "";
   showPairs("activity", trial.activity);
   showPairs("provenance", { ...trial.provenance, ...(trial.snapshot?.method ? { "proposed by": `${trial.snapshot.method}, after ${trial.snapshot.finished} results` } : {}) });
 }

@@ -70,7 +70,7 @@ function row(info, catalog, draft, changed) {
       h("label", { class: "name", for: mode.id }, heading(name), info.unit ? h("span", { class: "muted" }, ` (${info.unit})`) : null),
       mode,
       h("div", {}, h("div", { class: "inputs" }, p.mode === "preset" ? h("span", { class: "muted small" }, given) : inputs(p, info, keep)), errorPlace(path)),
-      h("p", { class: "doc" }, info.doc, info.condition.clauses.length ? ` Only when ${when(info.condition)}.` : "",
+      h("p", { class: "doc" }, info.doc, info.condition.clauses.length ? `; only when ${when(info.condition)}` : "",
         techniques.length ? [" ", h("details", {}, h("summary", {}, `${techniques.length} techniques and their papers`), h("ul", {}, techniques.map((t) =>
           h("li", {}, h("strong", {}, plain(t.name)), `: ${t.doc} `, paper(t.paper)))))] : null),
     );

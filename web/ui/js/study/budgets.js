@@ -1,6 +1,7 @@
 // The rail of budgets: for each objective a slider and a number box, in real units.
 import { byId, fill, h } from "../dom.js";
 import { heading, number, quantity, scale, title } from "../format.js";
+import { histogram } from "./histogram.js";
 
 /** @typedef {import("./model.js").Model} Model */
 
@@ -16,6 +17,9 @@ export function budgets(model, changed) {
   /** Metrics with a row, in order. @type {string[]} */
   let rows = [];
   let ranges = "";
+  /** Draws each row's histogram anew. @type {(() => void)[]} */
+  let strips = [];
+  let stripped = "";
 
   adder.addEventListener("change", () => {
     if (!adder.value) return;
@@ -31,9 +35,14 @@ export function budgets(model, changed) {
   });
 
   /** @param {string} metric */
-  function range(metric) {
+  function valuesOf(metric) {
     const values = model.results.map((t) => model.value(t, metric)).filter((v) => v !== undefined && Number.isFinite(v));
-    const all = /** @type {number[]} */ (values);
+    return /** @type {number[]} */ (values);
+  }
+
+  /** @param {string} metric */
+  function range(metric) {
+    const all = valuesOf(metric);
     const [low, high] = [Math.min(...all), Math.max(...all)];
     return Number.isFinite(low) ? { low, high, log: low > 0 && high / low > 20 } : null;
   }
@@ -92,11 +101,17 @@ export function budgets(model, changed) {
       tell();
       set(value);
     });
+    const strip = histogram();
+    strips.push(() => {
+      const { min, max } = model.budgets.get(metric) ?? {};
+      strip.draw(valuesOf(metric).map((v) => placeOf(v) / STEPS), [min, max].map((v) => (v === null || v === undefined ? null : placeOf(v) / STEPS)));
+    });
     return h(
       "li",
       { class: "budget", "data-metric": metric },
       h("label", { for: box.id }, heading(metric), h("span", { class: "muted" }, upper ? " at most" : " at least")),
       h("span", { class: "entry" }, box, h("span", { class: "unit muted" }, name)),
+      strip.element,
       slider,
       h("span", { class: "ends muted", id: `range-${metric}` },
         span ? h("span", {}, h("span", { class: "hush" }, "from "), number(span.low / factor)) : "no value yet",
@@ -112,10 +127,17 @@ export function budgets(model, changed) {
     if (now !== ranges && !(typing && wanted.length === rows.length)) {
       ranges = now;
       rows = wanted;
+      strips = [];
+      stripped = "";
       fill(list, ...rows.map(row));
       fill(adder, h("option", { value: "" }, "add a budget …"),
         model.metrics.filter((m) => !rows.includes(m)).map((m) => h("option", { value: m }, title(m))));
       adder.hidden = adder.options.length === 1;
+    }
+    const limits = JSON.stringify([model.version, model.wheres()]);
+    if (limits !== stripped) {
+      stripped = limits;
+      for (const strip of strips) strip();
     }
     const all = model.results.length;
     const text = model.budgets.size

@@ -1,7 +1,7 @@
 // The two cards beside the chart: what is recommended, and what is looked at.
 import { diff, pairs } from "../config-diff.js";
 import { byId, fill, h } from "../dom.js";
-import { duration, heading, percent, quantity, title } from "../format.js";
+import { duration, heading, number, percent, quantity, scale, title } from "../format.js";
 import { LETTERS } from "./scatter.js";
 
 /** @typedef {import("./model.js").Model} Model */
@@ -15,29 +15,31 @@ export function evidence(metric) {
 
 /**
  * The objectives of a trial, each with what it takes to judge the number.
- * @param {Model} model @param {Trial} trial @param {Trial | undefined} base what it is held against
+ * @param {Model} model @param {Trial} trial
+ * @param {(name: string, value: number) => import("../dom.js").Child} judge what it is held against
  */
-function values(model, trial, base) {
+function values(model, trial, judge) {
   return h(
     "dl",
     { class: "values" },
     model.objectives.map(({ metric: name }) => {
       const metric = trial.metrics[name];
-      const other = base && model.value(base, name);
-      const change = metric && other !== undefined ? percent(metric.value, other) : "";
       return h("div", {},
-        h("dt", {}, heading(name)),
+        h("dt", {}, heading(name), evidence(metric)),
         h("dd", {}, quantity(metric?.value, model.unit(name))),
         h("dd", { class: "judge" },
-          metric?.spread ? h("span", {}, `± ${quantity(metric.spread, model.unit(name))}`) : null,
-          evidence(metric),
-          change && change !== "same" ? h("span", { class: better(model, name, metric?.value ?? 0, other ?? 0) ? "good" : "worse" }, change) : null));
+          metric?.spread ? h("span", {}, `± ${number(metric.spread / scale(metric.value, model.unit(name)).factor)}`) : null,
+          metric ? judge(name, metric.value) : null));
     }),
   );
 }
 
-/** @param {Model} model @param {string} name @param {number} value @param {number} base */
-const better = (model, name, value, base) => (model.maximised(name) ? value > base : value < base);
+/** How far a value is from that of `base`, and whether that is better. @param {Model} model @param {Trial} base */
+const against = (model, base) => (/** @type {string} */ name, /** @type {number} */ value) => {
+  const other = model.value(base, name);
+  if (other === undefined || other === value) return null;
+  return h("span", { class: model.maximised(name) === value > other ? "good" : "worse" }, percent(value, other));
+};
 
 /** @param {Model} model */
 export function recommendedCard(model) {
@@ -54,20 +56,22 @@ export function recommendedCard(model) {
       return;
     }
     const unit = (/** @type {string} */ m) => model.unit(m);
-    const lost = chosen.given_up.filter((g) => g.value !== g.best);
+    const givenUp = (/** @type {string} */ name) => {
+      const lost = chosen.given_up.find((g) => g.metric === name);
+      if (!lost) return null;
+      if (lost.value === lost.best) return h("span", { class: "good" }, "the best");
+      return h("span", { title: `the best is ${quantity(lost.best, unit(name))}` }, percent(lost.value, lost.best), " against ",
+        h("a", { href: `/trials/${lost.best_id}` }, `trial ${model.trials.get(lost.best_id)?.number ?? lost.best_id}`));
+    };
     fill(
       body,
       h("p", { class: "lead" }, h("a", { href: `/trials/${trial.id}` }, `Trial ${trial.number}`), " ", h("span", { class: "muted" }, model.rule === "knee" ? "knee of the front" : model.rule.replace(/^(min|max):(.*)$/, (_, a, b) => `${a === "min" ? "least" : "most"} ${title(b)}`))),
-      values(model, trial, undefined),
+      h("p", { class: "caption" }, "Each objective against the best that was found:"),
+      values(model, trial, givenUp),
       chosen.relax.length
         ? h("div", { class: "note bad" }, "Nothing keeps every budget. ", chosen.relax.map((r) =>
             `Relax ${title(r.limit.metric)} to ${quantity(r.value, unit(r.limit.metric))} (${(100 * r.by).toFixed(1)} % more). `))
         : null,
-      h("h3", {}, "Given up"),
-      lost.length
-        ? h("ul", { class: "small" }, lost.map((g) => h("li", {}, `${heading(g.metric)} ${percent(g.value, g.best)} `,
-            h("span", { class: "muted" }, `against the best, ${quantity(g.best, unit(g.metric))} in `), h("a", { href: `/trials/${g.best_id}` }, `trial ${model.trials.get(g.best_id)?.number ?? g.best_id}`))))
-        : h("p", { class: "small muted" }, "nothing: it is the best in every objective"),
       h("details", {}, h("summary", {}, "Why this one"), h("p", { class: "small" }, readable(model, chosen.reason))),
       h("details", {}, h("summary", {}, "Configuration"), pairs(trial.config)),
       h("p", { class: "actions" },
@@ -106,7 +110,7 @@ export function inspector(model, act) {
       body,
       h("p", { class: "lead" }, h("a", { href: `/trials/${trial.id}` }, `Trial ${trial.number}`), " ",
         h("span", { class: "muted" }, [place, same ? "recommended" : "", trial.wall_s ? duration(trial.wall_s) : ""].filter(Boolean).join(" · "))),
-      values(model, trial, same ? undefined : base),
+      values(model, trial, same || !base ? () => null : against(model, base)),
       same || !base ? null : [h("h3", {}, "Differs from the recommended one in"), diff(trial.config, base.config)],
       h("p", { class: "actions" },
         h("button", { type: "button", onclick: () => act.pin(trial.id) }, letter ? `Unpin ${letter}` : "Pin to compare"),

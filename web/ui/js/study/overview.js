@@ -68,7 +68,7 @@ export function overview(model, act) {
       byId("hypervolume-now").textContent = gain(points, value, study.counts.done, fixed);
       curve({
         lines: [{ name: "hypervolume", points: points.map((p) => /** @type {[number, number]} */ ([p.results, (100 * p.value) / value])) }],
-        x: "finished trials", y: "Share of today's", unit: "%", step: true,
+        x: "finished trials", y: "Share of the latest", unit: "%", step: true,
       });
     }
     showFailures();

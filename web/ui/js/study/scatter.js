@@ -101,8 +101,9 @@ export function scatter(element, model, act) {
         data: marks() },
       { id: "recommended", type: "scatter", symbol: "diamond", symbolSize: 17, silent: true, z: 6,
         itemStyle: { color: c.accent, borderColor: c.surface, borderWidth: 2 },
-        label: { show: true, position: "right", distance: 4, color: c.ink, fontFamily: c.font, fontSize: 12, fontWeight: 600,
-          formatter: model.rule === "knee" ? "knee" : "recommended", textBorderColor: c.surface, textBorderWidth: 3 },
+        label: { show: true, position: "bottom", distance: 6, color: c.accent, fontFamily: c.font, fontSize: 12, fontWeight: 600,
+          formatter: model.rule === "knee" ? "knee" : "recommended", backgroundColor: c.surface, padding: [2, 5],
+          borderColor: c.accent, borderWidth: 1, borderRadius: 3 },
         data: drawn.filter((t) => t.id === model.recommended?.trial.id).map(at) },
     ];
     chart.setOption({

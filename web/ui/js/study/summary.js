@@ -3,20 +3,22 @@ import { quantity, title } from "../format.js";
 
 /** @typedef {import("./model.js").Model} Model */
 
-/** @param {Model} model @returns {string} */
+/** @param {Model} model @returns {{ short: string, whole: string }} what stands above the chart, and what describes it */
 export function summary(model) {
   const all = model.results.length;
-  if (!all) return "No trial has finished with all objectives yet.";
+  const none = "No trial has finished with all objectives yet.";
+  if (!all) return { short: none, whole: none };
   const ends = [model.walk[0], model.walk.at(-1)].filter((t) => t !== undefined);
   const say = (/** @type {import("./model.js").Trial} */ t) =>
     `${quantity(model.value(t, model.y), model.unit(model.y))} at ${quantity(model.value(t, model.x), model.unit(model.x))}`;
   const [first, last] = ends;
-  const span = first && last && first !== last ? ` It runs from ${say(first)} (trial ${first.number}) to ${say(last)} (trial ${last.number}).` : "";
+  const span = first && last && first !== last ? ` It runs from ${say(first)} to ${say(last)}.` : "";
   const chosen = model.recommended?.trial;
   const best = chosen ? ` ${model.rule === "knee" ? "Knee" : "Recommended"}: trial ${chosen.number}, ${say(chosen)}.` : "";
   const kept = model.budgets.size ? ` ${model.feasible.size} of ${all} keep to the budgets.` : "";
   const others = model.objectives.length > 2 ? ` of ${model.objectives.length} objectives` : "";
-  return `${model.front.size} of ${all} results are on the front${others}; shown: ${title(model.y)} against ${title(model.x)}.${span}${best}${kept}`;
+  const short = `${model.front.size} of ${all} results are on the front${others}.${span}`;
+  return { short, whole: `${title(model.y)} against ${title(model.x)}. ${short}${best}${kept}` };
 }
 
 /** Says so where an axis mixes values of different standing. @param {Model} model */

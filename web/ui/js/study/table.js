@@ -1,6 +1,6 @@
 // The table twin of the chart: the same trials, the same selection, sortable, a page at a time.
 import { byId, fill, h } from "../dom.js";
-import { duration, heading, number, plain, scale } from "../format.js";
+import { column, duration, heading, plain, scale } from "../format.js";
 import { evidence } from "./cards.js";
 import { LETTERS } from "./scatter.js";
 
@@ -60,21 +60,28 @@ export function table(model, act) {
     /** @type {Column[]} */
     const all = [
       { key: "number", name: "Trial", numeric: true, sort: (t) => t.number, cell: (t) => h("a", { href: `/trials/${t.id}` }, t.number) },
-      { key: "state", name: "State", sort: (t) => place(t), cell: (t) => h("span", { class: `pill ${t.state}` }, place(t)) },
+      { key: "state", name: "State", sort: (t) => place(t), cell: (t) => h("span", { class: `pill ${t.state} ${model.front.has(t.id) ? "front" : ""}` }, place(t)) },
       ...model.metrics.map((m) => metric(m)),
-      ...model.study.parameters.map(({ name: p }) => ({
-        key: `p:${p}`, name: heading(p), sort: (/** @type {Trial} */ t) => { const v = t.config[p]; return typeof v === "boolean" ? Number(v) : v; },
-        cell: (/** @type {Trial} */ t) => plain(t.config[p]),
-      })),
+      ...model.study.parameters.map(({ name: p }) => parameter(p)),
       { key: "wall", name: "Took", numeric: true, sort: (t) => t.wall_s ?? undefined, cell: (t) => duration(t.wall_s) },
       { key: "worker", name: "Worker", sort: (t) => t.worker ?? undefined, cell: (t) => t.worker ?? "–" },
     ];
     return all;
   }
+  /** @param {string} p @returns {Column} */
+  function parameter(p) {
+    const numeric = model.results.some((t) => typeof t.config[p] === "number");
+    return {
+      key: `p:${p}`, name: heading(p), numeric, cell: (t) => plain(t.config[p]),
+      sort: (t) => { const v = t.config[p]; return typeof v === "boolean" ? Number(v) : v; },
+    };
+  }
   /** One unit for the whole column, and its evidence in the head where all values share it. @param {string} m @returns {Column} */
   function metric(m) {
     const values = model.results.map((t) => model.value(t, m) ?? NaN).filter(Number.isFinite).sort((a, b) => a - b);
-    const { name, factor } = scale(values[Math.floor(values.length / 2)] ?? 1, model.unit(m));
+    const middle = values[Math.floor(values.length / 2)] ?? 1;
+    const { name, factor } = scale(middle, model.unit(m));
+    const write = column(values.map((v) => v / factor), middle / factor);
     const kinds = new Set(model.results.map((t) => t.metrics[m]?.evidence ?? "measured"));
     const [kind] = kinds.size === 1 ? kinds : [];
     return {
@@ -82,7 +89,7 @@ export function table(model, act) {
       sort: (t) => model.value(t, m),
       cell: (t) => {
         const value = model.value(t, m);
-        return value === undefined ? "–" : [number(value / factor), kind ? null : [" ", evidence(t.metrics[m])]];
+        return value === undefined ? "–" : [write(value / factor), kind ? null : [" ", evidence(t.metrics[m])]];
       },
     };
   }
@@ -117,8 +124,8 @@ export function table(model, act) {
     const all = [...model.trials.values()];
     const wanted = filter.value;
     const kept = all.filter((t) => wanted === "all" || (wanted === "front" ? model.front.has(t.id) : wanted === "budget" ? t.state === "done" && model.keeps(t) : t.state === wanted));
-    const column = columns().find((c) => c.key === sort.key);
-    const at = column?.sort ?? ((/** @type {Trial} */ t) => t.number);
+    const sorted = columns().find((c) => c.key === sort.key);
+    const at = sorted?.sort ?? ((/** @type {Trial} */ t) => t.number);
     return kept.sort((a, b) => {
       const [x, y] = [at(a), at(b)];
       // what has no value stands last, whichever way
