@@ -43,13 +43,13 @@ async fn a_study_is_written_mended_and_submitted() {
     );
     browser.click("#submit").await;
     browser
-        .until("document.getElementById('errors').textContent.includes('data.path')")
+        .until("document.getElementById('errors').textContent.includes('File or folder:')")
         .await;
     assert!(
         browser
             .text("document.getElementById('errors').textContent")
             .await
-            .contains("space.layers")
+            .contains("Layers:")
     );
     browser.fill("#f-data-path", "missing.txt").await;
     browser.fill("input[aria-label='Layers, from']", "1").await;

@@ -18,9 +18,19 @@ async fn pages_fit_a_phone_and_the_dark() {
     let pages = [
         ("home", "/".to_owned()),
         ("study", "/studies/shakespeare".to_owned()),
+        (
+            "budgets",
+            format!(
+                "/studies/shakespeare?where=peak_memory_bytes<=2000000&where=energy_j_per_token<=0.005&pin={id}"
+            ),
+        ),
         ("trial", format!("/trials/{id}")),
         ("compare", format!("/compare?trials={id},{other}")),
         ("new", "/new".to_owned()),
+        ("mistakes", "/new".to_owned()),
+        ("file", "/new?demo".to_owned()),
+        ("login", "/login".to_owned()),
+        ("missing", "/studies/nothing".to_owned()),
         ("about", "/about".to_owned()),
     ];
     let screens = [
@@ -32,14 +42,11 @@ async fn pages_fit_a_phone_and_the_dark() {
     for (screen, size) in screens {
         browser.resize(size).await;
         for (page, path) in &pages {
+            // no draft of the form that was looked at before
+            browser.js("sessionStorage.clear()").await;
             browser.client.goto(&site.url(path)).await.unwrap();
             browser.ready().await;
-            if *page == "study" {
-                browser
-                    .until("document.querySelector('#recommended-body .lead')")
-                    .await;
-                browser.keys("#scatter", "\u{e014}\u{e014}\u{e014}").await;
-            }
+            prepare(&browser, page).await;
             if let Some(folder) = &pictures {
                 browser
                     .picture(&folder.join(format!("{page}-{screen}.png")))
@@ -50,6 +57,35 @@ async fn pages_fit_a_phone_and_the_dark() {
         }
     }
     browser.close().await.unwrap();
+}
+
+/// Brings a page into the state that is looked at.
+async fn prepare(browser: &Browser, page: &str) {
+    match page {
+        "study" | "budgets" => {
+            browser
+                .until("document.querySelector('#recommended-body .lead')")
+                .await;
+            browser.keys("#scatter", "\u{e014}\u{e014}\u{e014}").await;
+            browser.until("!document.getElementById('tip').hidden").await;
+        }
+        "mistakes" => {
+            browser
+                .choose("#parameters [data-path='space.layers']", "range")
+                .await;
+            browser.fill("input[aria-label='Layers, from']", "9").await;
+            browser.click("#add-limit").await;
+            browser.click("#check").await;
+            browser.until("!document.getElementById('errors').hidden").await;
+        }
+        "file" => {
+            browser.click("#tab-toml").await;
+            browser
+                .until("document.getElementById('toml').value.includes('[data]')")
+                .await;
+        }
+        _ => {}
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -197,12 +197,15 @@ impl Browser {
 
     /// Clicks what the selector finds, with a real pointer, once it has stopped moving.
     pub async fn click(&self, selector: &str) {
-        self.settle(selector).await;
-        self.find(selector)
-            .await
-            .click()
-            .await
-            .expect("what is found can be clicked");
+        loop {
+            self.settle(selector).await;
+            match self.find(selector).await.click().await {
+                Ok(()) => return,
+                // drawn anew between finding and clicking
+                Err(error) if error.is_stale_element_reference() => {}
+                Err(error) => panic!("'{selector}' cannot be clicked: {error}"),
+            }
+        }
     }
 
     /// Waits until something is where it was two frames ago: a pointer aimed at what moves meets something else.

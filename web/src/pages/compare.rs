@@ -53,7 +53,11 @@ pub(super) async fn show(
     };
     let content = html! {
         div.head { h1 { "Comparison" } span.muted.small { "against the first" } }
-        div.stack { (table("metrics", "Measurements")) (table("config", "Configuration")) (trial::curve()) }
+        div.stack {
+            // two fit beside each other with room to spare
+            div class=(if ids.len() == 2 { "two" } else { "stack" }) { (table("metrics", "Measurements")) (table("config", "Configuration")) }
+            (trial::curve())
+        }
     };
     Page {
         title: "Comparison",

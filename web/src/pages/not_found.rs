@@ -31,7 +31,7 @@ pub(super) fn because(problem: &Problem, theme: Theme, caller: Option<&Caller>) 
     let content = html! {
         div.prose {
             h1 { (title) }
-            p { (problem.detail()) }
+            p.sentence { (problem.detail()) }
             p { a.button href="/" { "All studies" } }
         }
     };

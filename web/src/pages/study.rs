@@ -156,9 +156,9 @@ fn inspector() -> Markup {
 fn hypervolume() -> Markup {
     html! {
         section.panel aria-labelledby="hypervolume-title" {
-            header { h2 #hypervolume-title { "Hypervolume" } span #hypervolume-now .muted {} }
+            header { h2 #hypervolume-title { "Hypervolume" } span #hypervolume-now .small .muted {} }
             div #hypervolume .chart role="img" aria-label="no values yet" {}
-            details { summary { "As a table" } div.scroll tabindex="0" role="group" aria-label="Hypervolume by trial" { table #hypervolume-table {} } }
+            details #hypervolume-twin { summary { "As a table" } div.scroll tabindex="0" role="group" aria-label="Hypervolume by trial" { table #hypervolume-table {} } }
         }
     }
 }

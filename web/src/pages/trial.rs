@@ -84,8 +84,7 @@ fn metrics() -> Markup {
             div.scroll tabindex="0" role="group" aria-labelledby="metrics-title" {
                 table {
                     thead { tr {
-                        th scope="col" { "Metric" } th.num scope="col" { "Value" } th.num scope="col" { "Spread" }
-                        th.num scope="col" { "Against recommended" } th scope="col" { "Evidence and source" }
+                        th scope="col" { "Metric" } th.num scope="col" { "Value" } th.num scope="col" { "Against recommended" } th scope="col" { "Evidence and source" }
                     } }
                     tbody #metrics {}
                 }

@@ -27,7 +27,7 @@ ready();
  */
 function show(words, trials, goals) {
   const [base] = trials;
-  const columns = trials.map((t, i) => h("th", { scope: "col", class: "num" }, `${LETTERS[i]} · `, h("a", { href: `/trials/${t.id}` }, `trial ${t.number}`)));
+  const columns = trials.map((t, i) => h("th", { scope: "col", class: "num" }, `${LETTERS[i]} · `, h("a", { href: `/trials/${t.id}` }, `trial ${t.number}`), i ? null : h("span", { class: "unit" }, "baseline")));
   fill(byId("metrics-head"), h("tr", {}, h("th", { scope: "col" }, "Metric"), columns));
   const names = [...new Set([...goals, ...trials.flatMap((t) => Object.keys(t.metrics))])];
   fill(byId("metrics"), names.map((name) => {
@@ -41,8 +41,7 @@ function show(words, trials, goals) {
       const change = i && metric && other !== undefined ? percent(metric.value, other) : "";
       return h("td", { class: "num" },
         values[i] === best && real.length > 1 && real.some((v) => v !== best) ? h("strong", {}, quantity(metric?.value, info?.unit ?? ""), h("span", { class: "hush" }, " best")) : quantity(metric?.value, info?.unit ?? ""),
-        metric && metric.evidence !== "measured" ? [" ", h("span", { class: `tag ${metric.evidence}` }, metric.evidence)] : null,
-        h("div", { class: "muted small" }, change || (i ? "" : "baseline")));
+        h("div", { class: "muted small" }, metric && metric.evidence !== "measured" ? h("span", { class: `tag ${metric.evidence}` }, metric.evidence) : null, change ? ` ${change}` : null));
     }));
   }));
   fill(byId("config-head"), h("tr", {}, h("th", { scope: "col" }, "Parameter"), columns.map((c) => c.cloneNode(true))));
@@ -50,7 +49,7 @@ function show(words, trials, goals) {
   const all = [...new Set(trials.flatMap((t) => Object.keys(t.config)))].sort((a, b) => Number(different.has(b)) - Number(different.has(a)) || a.localeCompare(b, "en"));
   fill(byId("config"), all.map((name) => h("tr", { class: different.has(name) ? "" : "muted" }, h("th", { scope: "row" }, title(name)),
     trials.map((t) => h("td", { class: "num" }, different.has(name) && t.config[name] !== base.config[name] ? h("strong", {}, plain(t.config[name])) : plain(t.config[name]))))));
-  byId("config-note").textContent = different.size ? `${different.size} of ${all.length} parameters differ; they stand first.` : "The configurations are the same.";
+  byId("config-note").textContent = different.size ? `${different.size} of ${all.length} differ; they stand first` : "The configurations are the same.";
 }
 
 /** @param {Map<string, import("./types.js").MetricInfo>} words @param {any[]} trials */

@@ -25,6 +25,14 @@ const TITLES = {
   training_carbon_g: "training carbon",
   cost_usd: "training cost",
   cost_usd_per_parameter: "cost per parameter",
+  ffn_ratio: "FFN ratio",
+  kv_heads: "KV heads",
+  top_k: "top-k",
+  lora: "LoRA",
+  lora_rank: "LoRA rank",
+  lora_alpha: "LoRA alpha",
+  lora_targets: "LoRA targets",
+  quant_group: "quantization group",
 };
 
 /** A metric's or parameter's name in words. @param {string} name */
@@ -63,23 +71,28 @@ export function number(value) {
 
 /**
  * How to write a column of numbers: with the same decimals, so that they can be compared at a glance, and as many as the
- * middle one needs for four digits. Whole numbers stay whole.
+ * middle one needs for four digits, at most. Whole numbers stay whole.
  * @param {number[]} values @param {number} middle @returns {(value: number) => string}
  */
 export function column(values, middle) {
   if (values.every(Number.isInteger)) return number;
   const size = Math.abs(middle);
-  const decimals = size > 0 ? Math.min(4, Math.max(0, 3 - Math.floor(Math.log10(size)))) : 3;
+  const most = size > 0 ? Math.min(6, Math.max(0, 3 - Math.floor(Math.log10(size)))) : 3;
+  const needed = Math.max(...values.map((v) => (String(Number(v.toPrecision(4))).split(".")[1] ?? "").length));
+  const decimals = Math.min(most, needed);
   // one that would vanish shows what it is
   return (value) => (value !== 0 && Math.abs(value) < 5 * 10 ** -decimals ? String(Number(value.toPrecision(2))) : value.toFixed(decimals));
 }
 
-/** A value with its unit. @param {number | null | undefined} value @param {string} unit */
-export function quantity(value, unit) {
+/**
+ * A value with its unit, and with its spread where there is one.
+ * @param {number | null | undefined} value @param {string} unit @param {number} [spread]
+ */
+export function quantity(value, unit, spread = 0) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
   const { name, factor } = scale(value, unit);
   const space = name === "" || name === "M" || name === "k" ? "" : " ";
-  return `${number(value / factor)}${space}${name}`;
+  return `${number(value / factor)}${spread ? ` ± ${number(spread / factor)}` : ""}${space}${name}`;
 }
 
 /** How far `value` is from `base`: in percent, or as a factor where it is more than threefold. @param {number} value @param {number} base */
@@ -115,5 +128,7 @@ export function ago(time, now = Date.now()) {
 export function plain(value) {
   if (value === undefined || value === null) return "–";
   if (typeof value === "boolean") return value ? "yes" : "no";
-  return typeof value === "number" ? number(value) : String(value).replaceAll("_", " ");
+  if (typeof value !== "number") return String(value).replaceAll("_", " ");
+  const long = Number.isInteger(value) && Math.abs(value) >= 1e5 && Math.abs(value) < 1e9;
+  return long ? value.toLocaleString("en").replaceAll(",", "\u202f") : number(value);
 }

@@ -135,12 +135,13 @@ function showTip() {
   const spot = trial && views.scatter.spot(trial.id);
   tip.hidden = !spot;
   if (!trial || !spot) return;
-  const line = (/** @type {string} */ m) => h("div", {}, h("span", { class: "muted" }, heading(m)), " ", quantity(model.value(trial, m), model.unit(m)));
-  fill(tip, h("strong", {}, `Trial ${trial.number}`), line(model.y), model.x === model.y ? null : line(model.x));
-  const right = spot.x > chart.clientWidth / 2;
-  tip.style.left = right ? "auto" : `${spot.x + 14}px`;
-  tip.style.right = right ? `${chart.clientWidth - spot.x + 14}px` : "auto";
-  tip.style.top = `${Math.max(0, spot.y - 20)}px`;
+  // small, since it covers what is behind it; the card beside the chart has the rest
+  const line = (/** @type {string} */ axis, /** @type {string} */ m) => h("div", {}, h("span", { class: "muted" }, `${axis} `), quantity(model.value(trial, m), model.unit(m)));
+  fill(tip, h("strong", {}, `Trial ${trial.number}`), line("Y", model.y), model.x === model.y ? null : line("X", model.x));
+  // above and to the right, away from the front of two costs, as far as there is room
+  const [gap, width, height] = [14, tip.offsetWidth, tip.offsetHeight];
+  tip.style.left = `${Math.max(0, Math.min(spot.x + gap, chart.clientWidth - width))}px`;
+  tip.style.top = `${spot.y - gap - height >= 0 ? spot.y - gap - height : spot.y + gap}px`;
 }
 
 function chips() {

@@ -68,15 +68,14 @@ function show() {
     const other = base?.metrics[m]?.value;
     return h("tr", { class: first.includes(m) ? "objective" : "" },
       h("th", { scope: "row", title: words.get(m)?.doc }, heading(m), first.includes(m) ? h("span", { class: "hush" }, ", an objective") : null),
-      h("td", { class: "num" }, quantity(metric.value, metric.unit)),
-      h("td", { class: "num" }, metric.spread ? `± ${quantity(metric.spread, metric.unit)}` : "–"),
+      h("td", { class: "num" }, quantity(metric.value, metric.unit, metric.spread ?? 0)),
       h("td", { class: "num" }, other === undefined ? "–" : percent(metric.value, other)),
       h("td", { class: "muted" }, h("span", { class: `tag ${metric.evidence}` }, metric.evidence), metric.source.replaceAll("_", " ")));
   }));
   byId("no-metrics").hidden = names.length > 0;
 
   fill(byId("config"), pairs(trial.config, base?.config));
-  byId("config-note").textContent = base ? "← where the recommended one differs" : "";
+  byId("config-note").textContent = base ? "← recommended" : "";
   showPairs("activity", trial.activity);
   showPairs("provenance", { ...trial.provenance, ...(trial.snapshot?.method ? { "proposed by": `${trial.snapshot.method}, after ${trial.snapshot.finished} results` } : {}) });
 }
@@ -85,7 +84,7 @@ function show() {
 function showPairs(place, values) {
   const entries = Object.entries(values);
   byId(`${place}-panel`).hidden = entries.length === 0;
-  fill(byId(place), entries.map(([name, value]) => [h("dt", {}, title(name)), h("dd", { class: "mono" }, String(value))]));
+  fill(byId(place), entries.map(([name, value]) => [h("dt", {}, title(name)), h("dd", {}, String(value))]));
 }
 
 // --- the learning curve ---

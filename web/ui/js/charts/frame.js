@@ -1,4 +1,5 @@
 // A chart on the page: made once, redrawn on change of size and theme, its axes styled like the rest.
+import { eachFrame } from "../dom.js";
 import { init } from "../vendor/echarts.js";
 
 /** @typedef {import("./axis.js").Axis} Axis */
@@ -9,11 +10,13 @@ import { init } from "../vendor/echarts.js";
  */
 export function frame(element, draw) {
   const chart = init(element, null, { renderer: "canvas" });
-  new ResizeObserver(() => {
+  // with the next frame: drawing within the observer's own turn could ask it again
+  const fit = eachFrame(() => {
     if (element.clientWidth === 0) return;
     chart.resize();
     draw();
-  }).observe(element);
+  });
+  new ResizeObserver(fit).observe(element);
   addEventListener("themechange", draw);
   return chart;
 }

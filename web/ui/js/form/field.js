@@ -74,7 +74,7 @@ export function showErrors(summary, errors, lead, elsewhere = () => null) {
       reveal(input);
     }
     const target = elsewhere(error) ?? input;
-    const where = error.line ? `line ${error.line}` : error.path;
+    const where = error.line ? `line ${error.line}` : (target && nameOf(target)) || error.path;
     return h("li", {}, target
       ? h("a", { href: `#${target.id}`, onclick: (/** @type {Event} */ e) => {
           e.preventDefault();
@@ -93,6 +93,12 @@ export function clearErrors() {
     place.textContent = "";
     /** @type {HTMLElement} */ (place).hidden = true;
   }
+}
+
+/** What a field is called on the page. @param {HTMLElement} input */
+function nameOf(input) {
+  const label = document.querySelector(`label[for="${CSS.escape(input.id)}"]`) ?? input.closest("label") ?? input.closest("fieldset")?.querySelector("legend");
+  return input.getAttribute("aria-label") ?? label?.textContent?.trim() ?? "";
 }
 
 /** The input at the path, or at the nearest place around it. @param {string} path @returns {HTMLElement | null} */

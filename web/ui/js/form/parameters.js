@@ -30,7 +30,7 @@ function when({ clauses }) {
  */
 export function parameters(place, catalog, draft, changed) {
   const groups = [...new Set(catalog.parameters.map((p) => p.group))];
-  fill(place, groups.map((group) => h("div", { class: "group" }, h("h2", {}, group.replaceAll("_", " ")),
+  fill(place, groups.map((group) => h("div", { class: "group" }, h("h2", {}, heading(group)),
     catalog.parameters.filter((p) => p.group === group).map((info) => row(info, catalog, draft, changed)))));
 }
 
@@ -89,7 +89,7 @@ export function paper(source) {
 
 /** A draft in words. @param {ParameterDraft} p */
 function spoken(p) {
-  if (p.mode === "list") return p.list;
+  if (p.mode === "list") return p.list.replaceAll("_", " ");
   return `${p.low} to ${p.high}${p.step ? ` in steps of ${p.step}` : ""}${p.log ? ", logarithmic" : ""}`;
 }
 

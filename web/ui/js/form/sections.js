@@ -36,6 +36,12 @@ export function basics(place, catalog, draft, changed, redraw) {
   );
 }
 
+/** The unit at the start of a list, where saying it helps. @param {string} unit */
+function unitWords(unit) {
+  if (["", "fraction", "x", "parameters"].includes(unit)) return "";
+  return `${unit === "B" ? "bytes" : unit}, `;
+}
+
 /**
  * @param {HTMLElement} place @param {Catalog} catalog @param {Draft} draft @param {() => void} changed
  */
@@ -64,7 +70,7 @@ export function objectives(place, catalog, draft, changed) {
         else draft.objectives.splice(at, 1);
         again(id);
       } }), h("span", {}, heading(m.name))),
-      h("span", { class: "doc" }, `${m.direction === "minimize" ? "less" : "more"} is better${m.unit ? `, in ${m.unit}` : ""}: ${m.doc}`,
+      h("span", { class: "doc" }, h("b", {}, m.doc), ` · ${unitWords(m.unit)}${m.direction === "minimize" ? "less" : "more"} is better`,
         m.known_before_training ? h("span", { class: "tag" }, "known before training") : null, path ? h("span", { class: "error", id: `${id}-error`, hidden: true }) : null),
       at < 0 ? h("span") : h("span", { class: "order" }, h("span", { class: "muted small" }, `${at + 1}.`),
         h("button", { type: "button", class: "plain", id: `${id}-up`, "aria-label": `move ${heading(m.name)} up`, disabled: at === 0, onclick: () => move(-1) }, "↑"),
@@ -89,13 +95,13 @@ export function limits(place, catalog, draft, changed) {
     draft.limits.map((limit, i) => {
       const path = `constraint[${i}]`;
       const metric = select(limit.metric, catalog.metrics.map((m) => [m.name, heading(m.name)]), (v) => { limit.metric = v; again(); });
-      metric.setAttribute("aria-label", `metric of limit ${i + 1}`);
+      metric.setAttribute("aria-label", `Metric of limit ${i + 1}`);
       metric.dataset["path"] = `${path}.metric`;
       metric.id = idOf(`${path}.metric`);
       const side = select(limit.side, [["max", "at most"], ["min", "at least"]], (v) => { limit.side = /** @type {"min" | "max"} */ (v); again(); });
-      side.setAttribute("aria-label", `side of limit ${i + 1}`);
+      side.setAttribute("aria-label", `Side of limit ${i + 1}`);
       const unit = catalog.metrics.find((m) => m.name === limit.metric)?.unit ?? "";
-      const value = text(limit.value, (v) => { limit.value = v; changed(); }, { placeholder: unit === "B" ? "4 MiB" : unit === "s" ? "30 min" : "", "aria-label": `value of limit ${i + 1}` });
+      const value = text(limit.value, (v) => { limit.value = v; changed(); }, { placeholder: unit === "B" ? "4 MiB" : unit === "s" ? "30 min" : "", "aria-label": `Value of limit ${i + 1}` });
       value.id = idOf(`${path}.${limit.side}`);
       value.dataset["path"] = `${path}.${limit.side}`;
       value.setAttribute("aria-describedby", `${value.id}-error`);

@@ -142,7 +142,7 @@ export function budgets(model, changed) {
     const all = model.results.length;
     const text = model.budgets.size
       ? `${model.feasible.size} of ${all} keep to the budgets`
-      : `no budgets: all ${all} results count`;
+      : `no budgets${all > 1 ? `: all ${all} results count` : ""}`;
     if (count.textContent !== text) count.textContent = text;
     byId("budget-clear").hidden = model.budgets.size === 0;
   }

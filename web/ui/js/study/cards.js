@@ -25,11 +25,10 @@ function values(model, trial, judge) {
     model.objectives.map(({ metric: name }) => {
       const metric = trial.metrics[name];
       return h("div", {},
-        h("dt", {}, heading(name), evidence(metric)),
+        h("dt", {}, heading(name), metric?.spread || evidence(metric) ? h("div", { class: "muted" },
+          metric?.spread ? `± ${number(metric.spread / scale(metric.value, model.unit(name)).factor)} ` : null, evidence(metric)) : null),
         h("dd", {}, quantity(metric?.value, model.unit(name))),
-        h("dd", { class: "judge" },
-          metric?.spread ? h("span", {}, `± ${number(metric.spread / scale(metric.value, model.unit(name)).factor)}`) : null,
-          metric ? judge(name, metric.value) : null));
+        h("dd", { class: "judge" }, metric ? judge(name, metric.value) : null));
     }),
   );
 }
@@ -60,13 +59,13 @@ export function recommendedCard(model) {
       const lost = chosen.given_up.find((g) => g.metric === name);
       if (!lost) return null;
       if (lost.value === lost.best) return h("span", { class: "good" }, "the best");
-      return h("span", { title: `the best is ${quantity(lost.best, unit(name))}` }, percent(lost.value, lost.best), " against ",
+      return h("span", { title: `the best is ${quantity(lost.best, unit(name))}` }, percent(lost.value, lost.best), " vs ",
         h("a", { href: `/trials/${lost.best_id}` }, `trial ${model.trials.get(lost.best_id)?.number ?? lost.best_id}`));
     };
     fill(
       body,
       h("p", { class: "lead" }, h("a", { href: `/trials/${trial.id}` }, `Trial ${trial.number}`), " ", h("span", { class: "muted" }, model.rule === "knee" ? "knee of the front" : model.rule.replace(/^(min|max):(.*)$/, (_, a, b) => `${a === "min" ? "least" : "most"} ${title(b)}`))),
-      h("p", { class: "caption" }, "Each objective against the best that was found:"),
+      h("p", { class: "caption" }, "Against the best found in each objective"),
       values(model, trial, givenUp),
       chosen.relax.length
         ? h("div", { class: "note bad" }, "Nothing keeps every budget. ", chosen.relax.map((r) =>

@@ -11,6 +11,7 @@ export function remaining(range) {
   if (!range) return "";
   if (range.high_s < 60) return "less than a minute left";
   const [low, high] = [duration(range.low_s), duration(range.high_s)];
+  if (range.low_s < 1) return `up to ${high} left`;
   return low === high ? `about ${low} left` : `${low} to ${high} left`;
 }
 
@@ -28,7 +29,7 @@ export function progressText(study) {
  * @param {Study["hypervolume"]["curve"]} curve @param {number} value @param {number} results @param {boolean} fixed
  */
 function gain(curve, value, results, fixed) {
-  if (!fixed) return "reference still moves";
+  if (!fixed) return "its reference point still moves";
   const recent = Math.max(1, Math.round(results / 10));
   const before = curve.findLast((p) => p.results <= results - recent)?.value ?? 0;
   return before > 0 ? `+${((100 * (value - before)) / before).toFixed(1)} % in the last ${recent} results` : "";
@@ -65,7 +66,10 @@ export function overview(model, act) {
     const key = JSON.stringify([points.length, points.at(-1), fixed]);
     if (key !== drawn) {
       drawn = key;
-      byId("hypervolume-now").textContent = gain(points, value, study.counts.done, fixed);
+      const enough = points.length > 1;
+      byId("hypervolume").hidden = !enough;
+      byId("hypervolume-twin").hidden = !enough;
+      byId("hypervolume-now").textContent = enough ? gain(points, value, study.counts.done, fixed) : "from the second result on";
       curve({
         lines: [{ name: "hypervolume", points: points.map((p) => /** @type {[number, number]} */ ([p.results, (100 * p.value) / value])) }],
         x: "finished trials", y: "Share of the latest", unit: "%", step: true,

@@ -17,7 +17,7 @@ export function summary(model) {
   const best = chosen ? ` ${model.rule === "knee" ? "Knee" : "Recommended"}: trial ${chosen.number}, ${say(chosen)}.` : "";
   const kept = model.budgets.size ? ` ${model.feasible.size} of ${all} keep to the budgets.` : "";
   const others = model.objectives.length > 2 ? ` of ${model.objectives.length} objectives` : "";
-  const short = `${model.front.size} of ${all} results are on the front${others}.${span}`;
+  const short = all === 1 ? `One result so far, at ${first ? say(first) : "no place on these axes"}.` : `${model.front.size} of ${all} results are on the front${others}.${span}`;
   return { short, whole: `${title(model.y)} against ${title(model.x)}. ${short}${best}${kept}` };
 }
 

@@ -60,7 +60,7 @@ export function table(model, act) {
     /** @type {Column[]} */
     const all = [
       { key: "number", name: "Trial", numeric: true, sort: (t) => t.number, cell: (t) => h("a", { href: `/trials/${t.id}` }, t.number) },
-      { key: "state", name: "State", sort: (t) => place(t), cell: (t) => h("span", { class: `pill ${t.state} ${model.front.has(t.id) ? "front" : ""}` }, place(t)) },
+      { key: "state", name: "State", sort: (t) => place(t), cell: (t) => h("span", { class: `pill ${t.state} ${model.front.has(t.id) ? "on-front" : ""}` }, place(t)) },
       ...model.metrics.map((m) => metric(m)),
       ...model.study.parameters.map(({ name: p }) => parameter(p)),
       { key: "wall", name: "Took", numeric: true, sort: (t) => t.wall_s ?? undefined, cell: (t) => duration(t.wall_s) },
@@ -70,9 +70,11 @@ export function table(model, act) {
   }
   /** @param {string} p @returns {Column} */
   function parameter(p) {
-    const numeric = model.results.some((t) => typeof t.config[p] === "number");
+    const values = model.results.map((t) => t.config[p]).filter((v) => typeof v === "number").sort((a, b) => a - b);
+    const write = column(values, values[Math.floor(values.length / 2)] ?? 1);
     return {
-      key: `p:${p}`, name: heading(p), numeric, cell: (t) => plain(t.config[p]),
+      key: `p:${p}`, name: heading(p), numeric: values.length > 0,
+      cell: (t) => { const v = t.config[p]; return typeof v === "number" ? write(v) : plain(v); },
       sort: (t) => { const v = t.config[p]; return typeof v === "boolean" ? Number(v) : v; },
     };
   }
@@ -152,7 +154,7 @@ export function table(model, act) {
           sort = { key: column.key, down: sort.key === column.key && !sort.down };
           page = 0;
           show();
-        } }, column.name, sort.key === column.key ? (sort.down ? " ↓" : " ↑") : ""),
+        } }, column.name, sort.key === column.key ? (sort.down ? "\u00a0↓" : "\u00a0↑") : ""),
         column.unit ? h("span", { class: "unit" }, column.unit) : null))));
     fill(body, found.slice(page * PAGE, (page + 1) * PAGE).map((t) => {
       const letter = LETTERS[model.pinned.indexOf(t.id)];
