@@ -27,17 +27,35 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     }
     let mut stderr = std::io::stderr().lock();
     // nothing is left to be done where stderr itself is closed
-    let _ = writeln!(stderr, "error: {error:#}");
+    let _ = writeln!(stderr, "error: {}", sentence(error));
     ExitCode::from(if is_bad_input(error) { 2 } else { 1 })
 }
 
+/// The error and its causes, each told once: some messages quote their cause.
+fn sentence(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |told, cause| {
+        let cause = cause.to_string();
+        match told.as_str() {
+            "" => cause,
+            told if told.contains(&cause) => told.to_owned(),
+            told => format!("{told}: {cause}"),
+        }
+    })
+}
+
 fn is_bad_input(error: &anyhow::Error) -> bool {
-    use evaluator::EvaluationError as E;
     error.chain().any(|cause| {
         cause.is::<BadInput>()
             || cause
-                .downcast_ref::<E>()
-                .is_some_and(|e| matches!(e, E::Invalid(_) | E::Data(_) | E::OtherData { .. } | E::Bundle(_)))
+                .downcast_ref::<evaluator::EvaluationError>()
+                .is_some_and(evaluator::EvaluationError::is_input)
+            || cause.downcast_ref::<std::io::Error>().is_some_and(|e| {
+                use std::io::ErrorKind as K;
+                matches!(
+                    e.kind(),
+                    K::StorageFull | K::QuotaExceeded | K::ReadOnlyFilesystem | K::PermissionDenied
+                )
+            })
             || cause.downcast_ref::<store::StoreError>().is_some_and(|e| {
                 use store::StoreError as S;
                 matches!(
@@ -49,6 +67,7 @@ fn is_bad_input(error: &anyhow::Error) -> bool {
                         | S::WrongState { .. }
                 )
             })
+            || cause.is::<store::LocalError>()
             || cause.is::<search::NoRecommendation>()
     })
 }

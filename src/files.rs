@@ -95,18 +95,28 @@ impl ReadableData {
         if new.is_empty() {
             return Ok(());
         }
-        let failed = || format!("'{}' cannot be written", self.granted.display());
-        if let Some(folder) = self.granted.parent() {
-            fs::create_dir_all(folder).with_context(failed)?;
+        if let Some(missing) = new.iter().find(|p| !Path::new(p).exists()) {
+            return Err(BadInput::error(format!(
+                "'{missing}' is not there; check the path"
+            )));
         }
-        let mut file = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&self.granted)
-            .with_context(failed)?;
+        let failed = || {
+            format!(
+                "'{}' cannot be written; free space or choose another --data-dir",
+                self.granted.display()
+            )
+        };
+        let folder = self.granted.parent().unwrap_or(Path::new("/"));
+        fs::create_dir_all(folder).with_context(failed)?;
+        let mut text = fs::read_to_string(&self.granted).unwrap_or_default();
         for path in new {
-            writeln!(file, "{path}").with_context(failed)?;
+            text += path;
+            text.push('\n');
         }
+        // whole or not at all: half a path would open another file
+        let mut file = tempfile::NamedTempFile::new_in(folder).with_context(failed)?;
+        file.write_all(text.as_bytes()).with_context(failed)?;
+        file.persist(&self.granted).with_context(failed)?;
         Ok(())
     }
 }

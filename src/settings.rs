@@ -30,6 +30,7 @@ pub(crate) struct Cli {
 
 /// Settings of every command.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// Folder of the private database, models and logs
     #[arg(long, global = true, env = "PARSIMONY_DATA_DIR", value_name = "DIR")]

@@ -73,6 +73,15 @@ impl EvaluationError {
         EvaluationError::Device(error.to_string())
     }
 
+    /// Whether the user can mend it: what was named, or the room on a disk.
+    pub fn is_input(&self) -> bool {
+        use EvaluationError as E;
+        matches!(
+            self,
+            E::Invalid(_) | E::Data(_) | E::OtherData { .. } | E::Bundle(_) | E::Disk { .. }
+        )
+    }
+
     /// The kind of failure that is stored; `None` for a cancellation.
     pub fn kind(&self) -> Option<FailureKind> {
         Some(match self {

@@ -17,6 +17,8 @@ const UNITS: &[(&str, &str, f64)] = &[
     ("min", "s", 60.0),
     ("h", "s", 3600.0),
     ("d", "s", 86_400.0),
+    ("uJ", "J", 1e-6),
+    ("µJ", "J", 1e-6),
     ("mJ", "J", 1e-3),
     ("J", "J", 1.0),
     ("kJ", "J", 1e3),
@@ -72,52 +74,75 @@ pub fn parse(text: &str, unit: &str) -> Result<f64, String> {
     }
 }
 
+/// A unit with the prefix in which some value is short.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scale {
+    /// The unit with its prefix, `MFLOP/token`; empty for plain numbers.
+    pub unit: String,
+    factor: f64,
+}
+
+impl Scale {
+    /// The scale that suits a value given in `unit`.
+    pub fn of(value: f64, unit: &str) -> Scale {
+        let (head, tail) = match unit.split_once('/') {
+            Some((head, tail)) => (head, format!("/{tail}")),
+            None => (unit, String::new()),
+        };
+        let scales: &[(&str, f64)] = match head {
+            "B" => &[
+                ("GiB", 1073741824.0),
+                ("MiB", 1048576.0),
+                ("KiB", 1024.0),
+                ("B", 1.0),
+            ],
+            "FLOP" => &[
+                ("PFLOP", 1e15),
+                ("TFLOP", 1e12),
+                ("GFLOP", 1e9),
+                ("MFLOP", 1e6),
+                ("kFLOP", 1e3),
+                ("FLOP", 1.0),
+            ],
+            "J" => &[("kJ", 1e3), ("J", 1.0), ("mJ", 1e-3), ("µJ", 1e-6)],
+            "s" => &[("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3)],
+            "parameters" => &[("M", 1e6), ("k", 1e3), ("", 1.0)],
+            _ => &[],
+        };
+        let (name, factor) = scales
+            .iter()
+            .find(|(_, s)| value.abs() >= *s)
+            .or(scales.last())
+            .copied()
+            .unwrap_or((head, 1.0));
+        let unit = match name {
+            "fraction" | "x" | "" => String::new(),
+            _ => format!("{name}{tail}"),
+        };
+        Scale { unit, factor }
+    }
+
+    /// The number of a value in this scale: short, without its unit.
+    pub fn number(&self, value: f64) -> String {
+        let shown = value / self.factor;
+        if shown == shown.trunc() && shown.abs() < 1e6 {
+            format!("{shown:.0}")
+        } else if shown.abs() >= 100.0 {
+            format!("{shown:.1}")
+        } else if shown.abs() >= 0.01 {
+            format!("{shown:.3}")
+        } else {
+            format!("{shown:.3e}")
+        }
+    }
+}
+
 /// Writes a value with a prefix that keeps it short: `1.5 MiB`, `3.2 MFLOP/token`, `12.4 ms`.
 pub fn format(value: f64, unit: &str) -> String {
-    let (head, tail) = match unit.split_once('/') {
-        Some((head, tail)) => (head, format!("/{tail}")),
-        None => (unit, String::new()),
-    };
-    let scales: &[(&str, f64)] = match head {
-        "B" => &[
-            ("GiB", 1073741824.0),
-            ("MiB", 1048576.0),
-            ("KiB", 1024.0),
-            ("B", 1.0),
-        ],
-        "FLOP" => &[
-            ("PFLOP", 1e15),
-            ("TFLOP", 1e12),
-            ("GFLOP", 1e9),
-            ("MFLOP", 1e6),
-            ("kFLOP", 1e3),
-            ("FLOP", 1.0),
-        ],
-        "J" => &[("kJ", 1e3), ("J", 1.0), ("mJ", 1e-3), ("uJ", 1e-6)],
-        "s" => &[("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3)],
-        "parameters" => &[("M", 1e6), ("k", 1e3), ("", 1.0)],
-        _ => &[],
-    };
-    let (name, scale) = scales
-        .iter()
-        .find(|(_, s)| value.abs() >= *s)
-        .or(scales.last())
-        .copied()
-        .unwrap_or((head, 1.0));
-    let shown = value / scale;
-    let digits = if shown == shown.trunc() && shown.abs() < 1e6 {
-        format!("{shown:.0}")
-    } else if shown.abs() >= 100.0 {
-        format!("{shown:.1}")
-    } else if shown.abs() >= 0.01 {
-        format!("{shown:.3}")
-    } else {
-        format!("{shown:.3e}")
-    };
-    match name {
-        "fraction" | "x" | "" => digits,
-        _ => format!("{digits} {name}{tail}"),
-    }
+    let scale = Scale::of(value, unit);
+    format!("{} {}", scale.number(value), scale.unit)
+        .trim_end()
+        .to_owned()
 }
 
 fn find(unit: &str) -> Option<(&'static str, f64)> {
@@ -185,5 +210,12 @@ mod tests {
         assert_eq!(format(819200.0, "FLOP/token"), "819.2 kFLOP/token");
         assert_eq!(format(1.8734, "nats/token"), "1.873 nats/token");
         assert_eq!(format(0.25, "fraction"), "0.250");
+        assert_eq!(format(2e-6, "J"), "2 µJ");
+        assert_eq!(parse("2 µJ", "J"), Ok(2e-6));
+        let scale = Scale::of(4e6, "FLOP/token");
+        assert_eq!(
+            (scale.number(2.5e5).as_str(), scale.unit.as_str()),
+            ("0.250", "MFLOP/token")
+        );
     }
 }

@@ -53,21 +53,18 @@ impl Generate {
             seed: self.seed,
         };
         let mut text = self.prompt.clone();
+        let mut shown = 0;
         let mut closed = None;
         let mut write = |piece: &str| {
-            if self.json {
-                text += piece;
-            } else if closed.is_none() {
+            text += piece;
+            if !self.json && closed.is_none() {
                 let mut stdout = std::io::stdout().lock();
-                closed = stdout
-                    .write_all(piece.as_bytes())
-                    .and_then(|()| stdout.flush())
-                    .err();
+                // the prompt comes first, once the model has taken it
+                let new = &text.as_bytes()[shown..];
+                closed = stdout.write_all(new).and_then(|()| stdout.flush()).err();
+                shown = text.len();
             }
         };
-        if !self.json {
-            write(&self.prompt.clone());
-        }
         evaluator::generate(&self.bundle, &self.prompt, sampling, self.device, &mut write)?;
         match closed {
             Some(error) => return Err(error.into()),

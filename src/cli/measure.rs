@@ -17,7 +17,7 @@ use super::{block_on, export::check_free};
 use crate::{
     errors::{BadInput, spec_errors},
     files::{make_absolute, read_text},
-    output::{measured_json, metrics_table, say, trial_bar, write_json},
+    output::{StagedFolder, measured_json, metrics_table, say, trial_bar, unwritable, write_json},
     settings::Global,
     worker::{TrialEvent, TrialJob, TrialProcess},
 };
@@ -124,6 +124,7 @@ async fn follow(job: &TrialJob, threads: usize, name: &str) -> anyhow::Result<Ev
                 bar.finish();
                 return Err(match kind {
                     FailureKind::NotANumber => anyhow::anyhow!(message),
+                    FailureKind::Disk => BadInput::error(message),
                     _ if bad_input => BadInput::error(format!("{name}: {message}")),
                     _ => anyhow::anyhow!(message),
                 });
@@ -141,27 +142,16 @@ async fn follow(job: &TrialJob, threads: usize, name: &str) -> anyhow::Result<Ev
     }
 }
 
-/// Moves a folder, by copying where the target is on another file system.
+/// Moves a folder, with copies where the target is on another file system.
 fn move_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
-    let unwritable = || {
-        format!(
-            "'{}' cannot be written; free space or choose another --out",
-            to.display()
-        )
-    };
-    if let Some(parent) = std::path::absolute(to)?.parent() {
-        fs::create_dir_all(parent).with_context(unwritable)?;
-    }
-    if to.exists() {
-        fs::remove_dir(to).with_context(unwritable)?;
-    }
-    if fs::rename(from, to).is_ok() {
-        return Ok(());
-    }
-    fs::create_dir(to).with_context(unwritable)?;
+    let staged = StagedFolder::beside(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
-        fs::copy(entry.path(), to.join(entry.file_name())).with_context(unwritable)?;
+        let target = staged.path().join(entry.file_name());
+        // linked, so that nothing is lost should a later file fail
+        if fs::hard_link(entry.path(), &target).is_err() {
+            fs::copy(entry.path(), &target).with_context(|| unwritable(to))?;
+        }
     }
-    Ok(())
+    staged.appear()
 }

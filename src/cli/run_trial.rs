@@ -3,7 +3,7 @@
 use std::io::{BufRead, Read, Write};
 
 use clap::Args;
-use evaluator::{EvaluationError, Events, Job, data::DataAccess};
+use evaluator::{Events, Job, data::DataAccess};
 use spaces::{
     Measurement,
     protocol::{FailureKind, Progress},
@@ -70,18 +70,10 @@ impl RunTrial {
             Ok(evaluation) => TrialEvent::Done(evaluation),
             Err(error) => TrialEvent::Failed {
                 kind: error.kind().unwrap_or(FailureKind::Crash),
-                bad_input: is_bad_input(&error),
+                bad_input: error.is_input(),
                 message: error.to_string(),
             },
         });
         Ok(())
     }
-}
-
-fn is_bad_input(error: &EvaluationError) -> bool {
-    use EvaluationError as E;
-    matches!(
-        error,
-        E::Invalid(_) | E::Data(_) | E::OtherData { .. } | E::Bundle(_)
-    )
 }

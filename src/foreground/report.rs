@@ -16,7 +16,7 @@ use web::{
     views::{Front, FrontRequest, Recommendation, front_csv, trials_csv},
 };
 
-use crate::output::{Results, front_table, say, write_bundle};
+use crate::output::{Results, front_table, say, unwritable, write_bundle};
 
 /// The results of a study and where they were written.
 pub(crate) struct Report {
@@ -80,13 +80,6 @@ pub(crate) async fn write_report(
         files,
         model,
     })
-}
-
-fn unwritable(path: &Path) -> String {
-    format!(
-        "'{}' cannot be written; free space or choose another folder",
-        path.display()
-    )
 }
 
 impl Report {

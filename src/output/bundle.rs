@@ -6,6 +6,7 @@ use anyhow::Context;
 use object_store::{ObjectStore, ObjectStoreExt};
 use store::Store;
 
+use super::{StagedFolder, unwritable};
 use crate::errors::BadInput;
 
 /// Writes the files of a trial's model; the folder appears whole or not at all.
@@ -25,19 +26,7 @@ pub(crate) async fn write_bundle(
             "trial {trial} has left no model; choose a finished one with --pick trial:ID"
         )));
     }
-    let unwritable = || {
-        format!(
-            "'{}' cannot be written; free space or choose another --out",
-            out.display()
-        )
-    };
-    let out = std::path::absolute(out)?;
-    let parent = out.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(parent).with_context(unwritable)?;
-    let part = tempfile::Builder::new()
-        .prefix(".parsimony-")
-        .tempdir_in(parent)
-        .with_context(unwritable)?;
+    let staged = StagedFolder::beside(out)?;
     for artifact in artifacts {
         let bytes = objects
             .get(&web::object_path(&artifact.sha256))
@@ -46,14 +35,7 @@ pub(crate) async fn write_bundle(
             .await;
         let bytes =
             bytes.with_context(|| format!("file '{}' of trial {trial} cannot be read", artifact.name))?;
-        fs::write(part.path().join(&artifact.name), bytes).with_context(unwritable)?;
+        fs::write(staged.path().join(&artifact.name), bytes).with_context(|| unwritable(out))?;
     }
-    if out.exists() {
-        fs::remove_dir(&out).with_context(unwritable)?;
-    }
-    let part = part.keep();
-    // temporary folders are closed to others; a model is not
-    fs::set_permissions(&part, std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .with_context(unwritable)?;
-    fs::rename(&part, &out).with_context(unwritable)
+    staged.appear()
 }

@@ -1,6 +1,7 @@
 //! What commands print.
 
 mod bundle;
+mod folder;
 mod progress;
 mod results;
 mod table;
@@ -13,6 +14,7 @@ use spaces::{Config, metric, protocol::Evaluation};
 
 pub(crate) use self::{
     bundle::write_bundle,
+    folder::{StagedFolder, unwritable},
     progress::{duration, study_bar, trial_bar},
     results::{Results, load, results_of},
     table::{front_table, metrics_table, studies_table, trials_table},

@@ -55,7 +55,7 @@ impl Bar {
         self.bar.set_length(of);
         self.bar.set_position(done);
         self.bar.set_message(message.to_owned());
-        if self.plain && self.last_line.is_none_or(|at| at.elapsed() >= LINE_EVERY) {
+        if self.plain && of > 0 && self.last_line.is_none_or(|at| at.elapsed() >= LINE_EVERY) {
             self.line(&format!("{done}/{of} {message}"));
         }
     }

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::NOTHING};
-use spaces::{Measurement, metric, quantity};
+use spaces::{
+    Measurement, metric,
+    quantity::{self, Scale},
+};
 use store::StudySummary;
 use web::views::{Front, FrontTrial, MetricValue, TrialRow};
 
@@ -25,28 +28,55 @@ fn right(table: &mut Table, columns: std::ops::Range<usize>) {
     }
 }
 
-fn shown(value: Option<&MetricValue>) -> String {
-    value.map_or_else(String::new, |v| quantity::format(v.value, v.unit))
+type Metrics = BTreeMap<String, MetricValue>;
+
+/// A metric's column: one unit for all its numbers, said once in its head.
+struct Column {
+    metric: String,
+    scale: Scale,
+}
+
+impl Column {
+    fn new<'a>(metric: &str, rows: impl Iterator<Item = &'a Metrics>) -> Column {
+        let mut values: Vec<&MetricValue> = rows.filter_map(|m| m.get(metric)).collect();
+        values.sort_by(|a, b| a.value.total_cmp(&b.value));
+        let scale = values
+            .get(values.len() / 2)
+            .map_or_else(|| Scale::of(0.0, ""), |v| Scale::of(v.value, v.unit));
+        Column {
+            metric: metric.to_owned(),
+            scale,
+        }
+    }
+
+    fn head(&self) -> String {
+        match self.scale.unit.as_str() {
+            "" => self.metric.clone(),
+            unit => format!("{}\n{unit}", self.metric),
+        }
+    }
+
+    fn cell(&self, metrics: &Metrics) -> String {
+        metrics
+            .get(&self.metric)
+            .map_or_else(String::new, |v| self.scale.number(v.value))
+    }
 }
 
 /// The front: objectives first, then the searched parameters in which its trials differ.
 pub(crate) fn front_table(front: &Front, searched: &[String], recommended: Option<i64>) -> String {
     let varied = varied(&front.trials, searched);
-    let names = front
+    let columns: Vec<Column> = front
         .objectives
         .iter()
-        .map(|a| a.metric.clone())
-        .chain(varied.clone());
+        .map(|o| Column::new(&o.metric, front.trials.iter().map(|t| &t.metrics)))
+        .collect();
+    let names = columns.iter().map(Column::head).chain(varied.clone());
     let mut table = table(["", "trial"].map(String::from).into_iter().chain(names));
     for trial in &front.trials {
         let mark = if recommended == Some(trial.id) { "*" } else { "" };
         let mut row = vec![mark.to_owned(), trial.id.to_string()];
-        row.extend(
-            front
-                .objectives
-                .iter()
-                .map(|a| shown(trial.metrics.get(&a.metric))),
-        );
+        row.extend(columns.iter().map(|c| c.cell(&trial.metrics)));
         row.extend(
             varied
                 .iter()
@@ -156,15 +186,19 @@ pub(crate) fn studies_table(studies: &[StudySummary]) -> String {
 
 /// Trials with their objectives, or why they have none.
 pub(crate) fn trials_table(rows: &[TrialRow], objectives: &[String]) -> String {
-    let names = objectives.iter().map(String::as_str);
+    let columns: Vec<Column> = objectives
+        .iter()
+        .map(|o| Column::new(o, rows.iter().map(|r| &r.metrics)))
+        .collect();
+    let fixed = ["trial", "number", "state", "attempt", "worker"].map(String::from);
+    let names = columns.iter().map(Column::head);
     let mut table = table(
-        ["trial", "number", "state", "attempt", "worker"]
+        fixed
             .into_iter()
             .chain(names)
-            .chain(["wall", "note"]),
+            .chain(["wall", "note"].map(String::from)),
     );
     for row in rows {
-        let values: BTreeMap<_, _> = row.metrics.iter().collect();
         let mut cells = vec![
             row.id.to_string(),
             row.number.to_string(),
@@ -172,7 +206,7 @@ pub(crate) fn trials_table(rows: &[TrialRow], objectives: &[String]) -> String {
             row.attempt.to_string(),
             row.worker.clone().unwrap_or_default(),
         ];
-        cells.extend(objectives.iter().map(|o| shown(values.get(o).copied())));
+        cells.extend(columns.iter().map(|c| c.cell(&row.metrics)));
         cells.push(row.wall_s.map_or_else(String::new, |s| quantity::format(s, "s")));
         cells.push(
             row.failure

@@ -10,7 +10,7 @@ pub enum StoreError {
         trial: i64,
     },
     /// There is no such thing.
-    #[error("there is no {what} '{name}'; list the {what}s to see which there are")]
+    #[error("there is no {what} '{name}'; look it up in the list")]
     NotFound {
         /// `study`, `trial`, `token`.
         what: &'static str,

@@ -46,6 +46,9 @@ pub enum BundleError {
         /// What the system says.
         source: io::Error,
     },
+    /// A folder that is no bundle.
+    #[error("'{0}' is not there; name the folder of an exported model")]
+    Missing(String),
     /// A file that does not hold what it should.
     #[error("'{path}' is not what a bundle holds: {reason}; export the model again or name another folder")]
     Content {
@@ -62,7 +65,10 @@ pub enum BundleError {
 impl BundleError {
     fn file(path: &Path) -> impl FnOnce(io::Error) -> BundleError + use<> {
         let path = path.display().to_string();
-        move |source| BundleError::File { path, source }
+        move |source| match source.kind() {
+            io::ErrorKind::NotFound => BundleError::Missing(path),
+            _ => BundleError::File { path, source },
+        }
     }
 
     fn content(path: &Path, reason: impl ToString) -> BundleError {
