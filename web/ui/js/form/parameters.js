@@ -1,6 +1,6 @@
 // The searched and fixed parameters: each as the preset has it, one value, a list, or a range.
 import { fill, h } from "../dom.js";
-import { heading, number, plain } from "../format.js";
+import { heading, plain } from "../format.js";
 import { emptyParameter, parameterDraft } from "./draft.js";
 import { errorPlace, idOf, select, text } from "./field.js";
 
@@ -14,7 +14,7 @@ import { errorPlace, idOf, select, text } from "./field.js";
 export function words(domain) {
   if ("categorical" in domain) return domain.categorical.choices.map(plain).join(", ");
   const { low, high, log, step } = "int" in domain ? domain.int : domain.float;
-  return `${number(low)} to ${number(high)}${step && step !== 1 ? ` in steps of ${step}` : ""}${log ? ", logarithmic" : ""}`;
+  return `${plain(low)} to ${plain(high)}${step && step !== 1 ? ` in steps of ${step}` : ""}${log ? ", logarithmic" : ""}`;
 }
 
 /** A condition in words. @param {import("../types.js").Condition} condition */

@@ -105,7 +105,7 @@ export function limits(place, catalog, draft, changed) {
       value.id = idOf(`${path}.${limit.side}`);
       value.dataset["path"] = `${path}.${limit.side}`;
       value.setAttribute("aria-describedby", `${value.id}-error`);
-      return h("div", { class: "limit" }, metric, side, value, h("span", { class: "muted small" }, unit ? `${unit}, or with a unit` : ""),
+      return h("div", { class: "limit" }, metric, side, value, h("span", { class: "muted small" }, unit && unit !== "parameters" ? `${unit}, or with a unit` : ""),
         h("button", { type: "button", class: "plain", "aria-label": `remove limit ${i + 1}`, onclick: () => { draft.limits.splice(i, 1); again(); document.getElementById("add-limit")?.focus(); } }, "✕"),
         errorPlace(`${path}.${limit.side}`), errorPlace(`${path}.metric`));
     }),
