@@ -61,7 +61,7 @@ pub(super) async fn show(
                     table {
                         thead { tr { th scope="col" { "Family" } th scope="col" { "Name" } th scope="col" { "What it does" } th scope="col" { "Paper" } } }
                         tbody { @for t in &state.catalog.techniques {
-                            tr { td { (t.family) } th scope="row" { (t.name) } td.wrap { (t.doc) } td { (paper(&t.paper)) } }
+                            tr { td { (words(&t.family)) } th scope="row" { (words(&t.name)) } td.wrap { (t.doc) } td { (paper(&t.paper)) } }
                         } }
                     }
                 }
@@ -83,11 +83,36 @@ pub(super) async fn show(
     .render(&content)
 }
 
-/// A link where the paper is an arXiv number.
-fn paper(paper: &str) -> maud::Markup {
-    let number = paper.strip_prefix("arXiv:").unwrap_or(paper);
-    let is_arxiv = number.len() >= 9 && number.chars().all(|c| c.is_ascii_digit() || c == '.');
+/// A name as people read it.
+fn words(name: &str) -> String {
+    name.replace('_', " ")
+}
+
+/// The papers, with a link from each arXiv number.
+fn paper(papers: &str) -> maud::Markup {
     html! {
-        @if is_arxiv { a href=(format!("https://arxiv.org/abs/{number}")) rel="noreferrer" { "arXiv " (number) } } @else { (paper) }
+        @for (i, paper) in papers.split(", ").enumerate() {
+            @if i > 0 { ", " }
+            @let (number, rest) = paper.split_once(' ').unwrap_or((paper, ""));
+            @let number = number.strip_prefix("arXiv:").unwrap_or(number);
+            @if number.len() >= 9 && number.chars().all(|c| c.is_ascii_digit() || c == '.') {
+                a href=(format!("https://arxiv.org/abs/{number}")) rel="noreferrer" { "arXiv " (number) } " " (rest)
+            } @else { (paper) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_arxiv_number_is_a_link() {
+        let text = paper("1905.10650, 1611.06440 (first order), a book").into_string();
+        assert_eq!(text.matches("<a ").count(), 2);
+        assert!(
+            text.contains("https://arxiv.org/abs/1611.06440") && text.ends_with("(first order), a book"),
+            "{text}"
+        );
     }
 }

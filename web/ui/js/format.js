@@ -92,7 +92,7 @@ export function quantity(value, unit, spread = 0) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
   const { name, factor } = scale(value, unit);
   const space = name === "" || name === "M" || name === "k" ? "" : " ";
-  return `${number(value / factor)}${spread ? ` ± ${number(spread / factor)}` : ""}${space}${name}`;
+  return `${number(value / factor)}${spread ? ` ± ${number(Number((spread / factor).toPrecision(2)))}` : ""}${space}${name}`;
 }
 
 /** How far `value` is from `base`: in percent, or as a factor where it is more than threefold. @param {number} value @param {number} base */

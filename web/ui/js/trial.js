@@ -70,7 +70,7 @@ function show() {
       h("th", { scope: "row", title: words.get(m)?.doc }, heading(m), first.includes(m) ? h("span", { class: "hush" }, ", an objective") : null),
       h("td", { class: "num" }, quantity(metric.value, metric.unit, metric.spread ?? 0)),
       h("td", { class: "num" }, other === undefined ? "–" : percent(metric.value, other)),
-      h("td", { class: "muted" }, h("span", { class: `tag ${metric.evidence}` }, metric.evidence), metric.source.replaceAll("_", " ")));
+      h("td", { class: "muted wrap" }, h("span", { class: `tag ${metric.evidence}` }, metric.evidence), metric.source.replaceAll("_", " ")));
   }));
   byId("no-metrics").hidden = names.length > 0;
 

@@ -54,7 +54,7 @@ export function lines(element, twin) {
           type: "line", silent: true, step: shown?.step ? "end" : false, data: line.points.map(([x, y]) => [x, ys.place(y)]),
           symbol: ["circle", "rect", "triangle", "diamond"][i] ?? "circle", symbolSize: 6,
           showSymbol: line.points.length < 3, itemStyle: { color: i ? c.muted : c.accent },
-          lineStyle: { color: i ? c.muted : c.accent, width: i ? 1.25 : 1.75, type: ["solid", "dashed", "dotted", [8, 3, 2, 3]][i] ?? "dashed" },
+          lineStyle: { color: i ? c.muted : c.accent, width: i ? 1.25 : 1.75, type: ["solid", "dashed", [2, 3], [8, 3, 2, 3]][i] ?? "dashed" },
           endLabel: { show: several, formatter: line.name, color: i ? c.muted : c.ink, fontFamily: c.font, fontSize: 12 },
         })),
       },

@@ -80,11 +80,9 @@ function row(info, catalog, draft, changed) {
 }
 
 /** @param {string} source */
-export function paper(source) {
-  const number_ = source.replace(/^arXiv:/i, "");
-  return /^\d{4}\.\d{4,5}$/.test(number_)
-    ? h("a", { href: `https://arxiv.org/abs/${number_}`, rel: "noreferrer", target: "_blank" }, `arXiv ${number_}`)
-    : h("span", {}, source);
+function paper(source) {
+  return h("span", {}, source.split(/(?:arXiv:)?(\d{4}\.\d{4,5})/i).map((part, i) =>
+    i % 2 ? h("a", { href: `https://arxiv.org/abs/${part}`, rel: "noreferrer", target: "_blank" }, `arXiv ${part}`) : part));
 }
 
 /** A draft in words. @param {ParameterDraft} p */

@@ -26,7 +26,7 @@ function values(model, trial, judge) {
       const metric = trial.metrics[name];
       return h("div", {},
         h("dt", {}, heading(name), metric?.spread || evidence(metric) ? h("div", { class: "muted" },
-          metric?.spread ? `± ${number(metric.spread / scale(metric.value, model.unit(name)).factor)} ` : null, evidence(metric)) : null),
+          metric?.spread ? `± ${number(Number((metric.spread / scale(metric.value, model.unit(name)).factor).toPrecision(2)))} ` : null, evidence(metric)) : null),
         h("dd", {}, quantity(metric?.value, model.unit(name))),
         h("dd", { class: "judge" }, metric ? judge(name, metric.value) : null));
     }),
@@ -88,6 +88,12 @@ function readable(model, reason) {
   });
 }
 
+/** What the search chose of a trial's configuration; the rest follows from it. @param {Model} model @param {Trial} trial */
+function searched(model, trial) {
+  const names = new Set(model.study.parameters.map((p) => p.name));
+  return Object.fromEntries(Object.entries(trial.config).filter(([name]) => names.has(name)));
+}
+
 /** @param {Model} model @param {{ pin: (id: number) => void }} act */
 export function inspector(model, act) {
   const body = byId("inspector-body");
@@ -110,7 +116,7 @@ export function inspector(model, act) {
       h("p", { class: "lead" }, h("a", { href: `/trials/${trial.id}` }, `Trial ${trial.number}`), " ",
         h("span", { class: "muted" }, [place, same ? "recommended" : "", trial.wall_s ? duration(trial.wall_s) : ""].filter(Boolean).join(" · "))),
       values(model, trial, same || !base ? () => null : against(model, base)),
-      same || !base ? null : [h("h3", {}, "Differs from the recommended one in"), diff(trial.config, base.config)],
+      same || !base ? null : [h("h3", {}, "Differs from the recommended one in"), diff(searched(model, trial), searched(model, base))],
       h("p", { class: "actions" },
         h("button", { type: "button", onclick: () => act.pin(trial.id) }, letter ? `Unpin ${letter}` : "Pin to compare"),
         h("a", { class: "button", href: `/trials/${trial.id}` }, "Open")),
