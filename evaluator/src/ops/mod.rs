@@ -1,7 +1,8 @@
 //! Operations that burn lacks or decomposes: each with its own backward pass and its count of executed work.
 //!
-//! One file per operation. A file holds the trait with a reference body in plain tensor operations (used as it stands
-//! on a GPU), the CPU kernel, the autodiff rule, and a test of the kernel against the reference.
+//! One file per operation, or a folder where it is long. It holds the trait with a reference body in plain tensor
+//! operations (used as it stands on a GPU), the CPU kernel, the autodiff rule, and a test of the kernel against the
+//! reference.
 
 mod adamw;
 mod attention;

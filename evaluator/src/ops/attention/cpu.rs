@@ -1,0 +1,288 @@
+//! The kernel for processors: visits the pairs of the band and no others.
+
+use burn::{
+    backend::{Flex, flex::FlexTensor},
+    tensor::TensorMetadata,
+};
+use multiversion::multiversion;
+use rayon::prelude::*;
+
+use super::{AttentionOp, Band};
+use crate::{
+    counter,
+    ops::{contiguous, cpu_tensor, simd, values},
+};
+
+/// Sizes of one call, and where the rows of one head lie.
+#[derive(Clone, Copy)]
+struct Sizes {
+    queries: usize,
+    heads: usize,
+    groups: usize,
+    depth: usize,
+    band: Band,
+}
+
+impl Sizes {
+    fn of(q: &FlexTensor, k: &FlexTensor, band: Band) -> (usize, Sizes) {
+        let (q, k) = (q.shape(), k.shape());
+        assert!(
+            q[2] % k[2] == 0,
+            "{} query heads cannot share {} key/value heads",
+            q[2],
+            k[2]
+        );
+        assert!(
+            band.keys <= k[1],
+            "{} keys are asked for, {} are there",
+            band.keys,
+            k[1]
+        );
+        (
+            q[0],
+            Sizes {
+                queries: q[1],
+                heads: q[2],
+                groups: k[2],
+                depth: q[3],
+                band,
+            },
+        )
+    }
+
+    fn share(&self) -> usize {
+        self.heads / self.groups
+    }
+
+    fn query_stride(&self) -> usize {
+        self.heads * self.depth
+    }
+
+    fn key_stride(&self) -> usize {
+        self.groups * self.depth
+    }
+}
+
+impl AttentionOp for Flex {
+    fn attention_forward(
+        q: FlexTensor,
+        k: FlexTensor,
+        v: FlexTensor,
+        band: Band,
+    ) -> (FlexTensor, FlexTensor) {
+        let (q, k, v) = (contiguous(q), contiguous(k), contiguous(v));
+        let (batch, sizes) = Sizes::of(&q, &k, band);
+        let pairs = band.pairs(sizes.queries);
+        let mut out = vec![0.0f32; q.shape().num_elements()];
+        let mut saved = vec![0.0f32; batch * sizes.heads * pairs];
+        let (qs, ks, vs) = (values(&q), values(&k), values(&v));
+        let (q_len, k_len) = (sizes.queries * sizes.query_stride(), ks.len() / batch);
+        // one task for each sequence and key/value head: its output columns are interleaved with other heads', so
+        // each task returns its own and they are put in place afterwards
+        let parts: Vec<Vec<f32>> = saved
+            .par_chunks_mut(sizes.share() * pairs)
+            .enumerate()
+            .map(|(task, p)| {
+                let (b, g) = (task / sizes.groups, task % sizes.groups);
+                let mut part = vec![0.0f32; sizes.queries * sizes.share() * sizes.depth];
+                forward_group(
+                    &qs[b * q_len..][..q_len],
+                    &ks[b * k_len..][..k_len],
+                    &vs[b * k_len..][..k_len],
+                    g,
+                    sizes,
+                    p,
+                    &mut part,
+                );
+                part
+            })
+            .collect();
+        interleave(&parts, &mut out, sizes.groups, sizes.share() * sizes.depth);
+        counter::add_macs(2 * batch * sizes.heads * pairs * sizes.depth);
+        (
+            cpu_tensor(out, &q.shape()),
+            cpu_tensor(saved, &[batch, sizes.heads, pairs]),
+        )
+    }
+
+    fn attention_backward(
+        q: FlexTensor,
+        k: FlexTensor,
+        v: FlexTensor,
+        saved: FlexTensor,
+        gradient: FlexTensor,
+        band: Band,
+    ) -> [FlexTensor; 3] {
+        let (q, k, v, gradient) = (contiguous(q), contiguous(k), contiguous(v), contiguous(gradient));
+        let (batch, sizes) = Sizes::of(&q, &k, band);
+        let pairs = band.pairs(sizes.queries);
+        let (qs, ks, vs, gs) = (values(&q), values(&k), values(&v), values(&gradient));
+        let (q_len, k_len) = (sizes.queries * sizes.query_stride(), ks.len() / batch);
+        let parts: Vec<[Vec<f32>; 3]> = values(&saved)
+            .par_chunks(sizes.share() * pairs)
+            .enumerate()
+            .map(|(task, p)| {
+                let (b, g) = (task / sizes.groups, task % sizes.groups);
+                backward_group(
+                    &qs[b * q_len..][..q_len],
+                    &ks[b * k_len..][..k_len],
+                    &vs[b * k_len..][..k_len],
+                    &gs[b * q_len..][..q_len],
+                    g,
+                    sizes,
+                    p,
+                )
+            })
+            .collect();
+        counter::add_macs(4 * batch * sizes.heads * pairs * sizes.depth);
+        let join = |which: usize, shape: &[usize], width: usize| {
+            let mut out = vec![0.0f32; shape.iter().product()];
+            let parts: Vec<&[f32]> = parts.iter().map(|p| p[which].as_slice()).collect();
+            interleave(&parts, &mut out, sizes.groups, width);
+            cpu_tensor(out, shape)
+        };
+        [
+            join(0, &q.shape(), sizes.share() * sizes.depth),
+            join(1, &k.shape(), sizes.depth),
+            join(2, &k.shape(), sizes.depth),
+        ]
+    }
+}
+
+/// Puts the columns of each group back between those of the other groups.
+fn interleave<P: AsRef<[f32]> + Sync>(parts: &[P], out: &mut [f32], groups: usize, width: usize) {
+    let rows = parts[0].as_ref().len() / width;
+    out.par_chunks_mut(rows * groups * width)
+        .zip(parts.par_chunks(groups))
+        .for_each(|(sequence, parts)| {
+            for (g, part) in parts.iter().enumerate() {
+                for (r, row) in part.as_ref().chunks_exact(width).enumerate() {
+                    sequence[(r * groups + g) * width..][..width].copy_from_slice(row);
+                }
+            }
+        });
+}
+
+/// The query heads of one key/value head in one sequence. `p` receives the probabilities, row after row.
+#[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma"))]
+fn forward_group(
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    group: usize,
+    sizes: Sizes,
+    p: &mut [f32],
+    out: &mut [f32],
+) {
+    let Sizes {
+        queries, depth, band, ..
+    } = sizes;
+    let (share, stride) = (sizes.share(), sizes.key_stride());
+    let (k, v) = (&k[group * depth..], &v[group * depth..]);
+    let scale = 1.0 / (depth as f32).sqrt();
+    // with many queries the keys are turned once, so that scores are sums of rows instead of many short dot products
+    let turned = (queries >= 4).then(|| {
+        let mut turned = vec![0.0f32; depth * band.keys];
+        simd::transpose(k, stride, band.keys, depth, &mut turned);
+        turned
+    });
+    let mut scaled = vec![0.0f32; depth];
+    let mut at = 0;
+    for h in 0..share {
+        for i in 0..queries {
+            let row = band.row(i);
+            let scores = &mut p[at..at + row.len()];
+            at += row.len();
+            let q_row = &q[i * sizes.query_stride() + (group * share + h) * depth..][..depth];
+            for (s, x) in scaled.iter_mut().zip(q_row) {
+                *s = x * scale;
+            }
+            match &turned {
+                Some(turned) => simd::add_weighted_rows(scores, &scaled, &turned[row.start..], band.keys),
+                None => {
+                    for (s, j) in scores.iter_mut().zip(row.clone()) {
+                        *s = simd::dot(&scaled, &k[j * stride..j * stride + depth]);
+                    }
+                }
+            }
+            let max = simd::max(scores);
+            for s in scores.iter_mut() {
+                *s = simd::exp(*s - max);
+            }
+            let inverse = 1.0 / simd::sum(scores);
+            for s in scores.iter_mut() {
+                *s *= inverse;
+            }
+            let o = &mut out[(i * share + h) * depth..][..depth];
+            simd::add_weighted_rows(o, scores, &v[row.start * stride..], stride);
+        }
+    }
+}
+
+/// Gradients of the query heads of one key/value head, and of that head, in one sequence.
+#[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma"))]
+fn backward_group(
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    gradient: &[f32],
+    group: usize,
+    sizes: Sizes,
+    p: &[f32],
+) -> [Vec<f32>; 3] {
+    let Sizes {
+        queries, depth, band, ..
+    } = sizes;
+    let (share, stride) = (sizes.share(), sizes.key_stride());
+    let (k, v) = (&k[group * depth..], &v[group * depth..]);
+    let scale = 1.0 / (depth as f32).sqrt();
+    let allocated = k.len().div_ceil(stride);
+    let mut v_turned = vec![0.0f32; depth * band.keys];
+    simd::transpose(v, stride, band.keys, depth, &mut v_turned);
+    let mut dq = vec![0.0f32; queries * share * depth];
+    // turned as well: row c holds the gradient of component c for all keys
+    let mut dk_turned = vec![0.0f32; depth * band.keys];
+    let mut dv_turned = vec![0.0f32; depth * band.keys];
+    let mut ds = vec![0.0f32; band.keys];
+    let mut at = 0;
+    for h in 0..share {
+        for i in 0..queries {
+            let row = band.row(i);
+            let p_row = &p[at..at + row.len()];
+            at += row.len();
+            let column = i * sizes.query_stride() + (group * share + h) * depth;
+            let (q_row, g_row) = (&q[column..][..depth], &gradient[column..][..depth]);
+            let ds = &mut ds[..row.len()];
+            ds.fill(0.0);
+            simd::add_weighted_rows(ds, g_row, &v_turned[row.start..], band.keys);
+            let mean = simd::dot(ds, p_row);
+            for (s, p) in ds.iter_mut().zip(p_row) {
+                *s = p * (*s - mean) * scale;
+            }
+            let dq_row = &mut dq[(i * share + h) * depth..][..depth];
+            simd::add_weighted_rows(dq_row, ds, &k[row.start * stride..], stride);
+            for c in 0..depth {
+                let line = c * band.keys + row.start..c * band.keys + row.end;
+                simd::add_scaled(&mut dk_turned[line.clone()], q_row[c], ds);
+                simd::add_scaled(&mut dv_turned[line], g_row[c], p_row);
+            }
+        }
+    }
+    let mut dk = vec![0.0f32; allocated * depth];
+    let mut dv = vec![0.0f32; allocated * depth];
+    simd::transpose(
+        &dk_turned,
+        band.keys,
+        depth,
+        band.keys,
+        &mut dk[..band.keys * depth],
+    );
+    simd::transpose(
+        &dv_turned,
+        band.keys,
+        depth,
+        band.keys,
+        &mut dv[..band.keys * depth],
+    );
+    [dq, dk, dv]
+}
