@@ -105,6 +105,12 @@ async fn the_front_is_walked_budgeted_and_alive() {
     browser
         .until("document.getElementById('budget-count').textContent.startsWith('no budgets')")
         .await;
+    assert_eq!(
+        browser
+            .text("document.getElementById('budget-peak_memory_bytes').value")
+            .await,
+        ""
+    );
     // the recommendation follows, and with it the height of what stands above the table
     browser
         .until("!document.querySelector('#recommended-body .note.bad')")

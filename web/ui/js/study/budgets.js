@@ -19,7 +19,7 @@ export function budgets(model, changed) {
   let ranges = "";
   /** Draws each row's histogram anew. @type {(() => void)[]} */
   let strips = [];
-  let stripped = "";
+  let seen = "";
 
   adder.addEventListener("change", () => {
     if (!adder.value) return;
@@ -30,7 +30,7 @@ export function budgets(model, changed) {
   });
   byId("budget-clear").addEventListener("click", () => {
     model.budgets.clear();
-    rows = [];
+    [rows, ranges] = [[], ""];
     changed();
   });
 
@@ -121,24 +121,29 @@ export function budgets(model, changed) {
 
   function show() {
     const wanted = [...new Set([...model.objectives.map((o) => o.metric), ...model.budgets.keys(), ...rows])];
+    const state = `${model.version} ${wanted.join()} ${model.wheres().join()}`;
+    if (state === seen) return;
+    seen = state;
+    refresh(wanted);
+  }
+
+  /** @param {string[]} wanted */
+  function refresh(wanted) {
     const now = wanted.map((m) => `${m}:${JSON.stringify(range(m))}`).join();
     const typing = list.contains(document.activeElement);
     // a row is not replaced under the hand that moves its slider
-    if (now !== ranges && !(typing && wanted.length === rows.length)) {
+    if (now !== ranges && typing && wanted.length === rows.length) {
+      seen = "";
+    } else if (now !== ranges) {
       ranges = now;
       rows = wanted;
       strips = [];
-      stripped = "";
       fill(list, ...rows.map(row));
       fill(adder, h("option", { value: "" }, "add a budget …"),
         model.metrics.filter((m) => !rows.includes(m)).map((m) => h("option", { value: m }, title(m))));
       adder.hidden = adder.options.length === 1;
     }
-    const limits = JSON.stringify([model.version, model.wheres()]);
-    if (limits !== stripped) {
-      stripped = limits;
-      for (const strip of strips) strip();
-    }
+    for (const strip of strips) strip();
     const all = model.results.length;
     const text = model.budgets.size
       ? `${model.feasible.size} of ${all} keep to the budgets`
@@ -147,5 +152,5 @@ export function budgets(model, changed) {
     byId("budget-clear").hidden = model.budgets.size === 0;
   }
 
-  return { show, /** Draws every row anew. */ reset: () => { ranges = ""; show(); } };
+  return { show };
 }

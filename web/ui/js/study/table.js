@@ -30,6 +30,7 @@ export function table(model, act) {
   let page = 0;
   let drawn = "";
   let offered = "";
+  const made = { version: -1, columns: /** @type {Column[]} */ ([]) };
   /** @type {Set<string>} */
   let hidden = new Set(JSON.parse(localStorage.getItem(KEPT) ?? "[]"));
 
@@ -55,10 +56,11 @@ export function table(model, act) {
     byId("trials").scrollIntoView({ block: "start" });
   }
 
-  /** @returns {Column[]} */
+  /** Made anew only when trials have changed: each looks at all values. @returns {Column[]} */
   function columns() {
-    /** @type {Column[]} */
-    const all = [
+    if (made.version === model.version) return made.columns;
+    made.version = model.version;
+    made.columns = [
       { key: "number", name: "Trial", numeric: true, sort: (t) => t.number, cell: (t) => h("a", { href: `/trials/${t.id}` }, t.number) },
       { key: "state", name: "State", sort: (t) => place(t), cell: (t) => h("span", { class: `pill ${t.state} ${model.front.has(t.id) ? "on-front" : ""}` }, place(t)) },
       ...model.metrics.map((m) => metric(m)),
@@ -66,7 +68,7 @@ export function table(model, act) {
       { key: "wall", name: "Took", numeric: true, sort: (t) => t.wall_s ?? undefined, cell: (t) => duration(t.wall_s) },
       { key: "worker", name: "Worker", sort: (t) => t.worker ?? undefined, cell: (t) => t.worker ?? "–" },
     ];
-    return all;
+    return made.columns;
   }
   /** @param {string} p @returns {Column} */
   function parameter(p) {
