@@ -6,7 +6,7 @@ create table studies (
     -- the study file as spaces::StudySpec; json keeps the order of the parameters, which is the order of the search's coordinates
     spec json not null,
     state text not null default 'running',
-    -- one sentence, why the search itself could not go on
+    -- one sentence, why the search itself could not go on, or ended before all its trials
     error text,
     -- every trial must meet the same data, or its numbers cannot be compared
     data_fingerprint text not null,
@@ -28,7 +28,8 @@ create table studies (
     constraint studies_name_unique unique (name),
     constraint studies_name_form check (name <> '' and name !~ '^[0-9]+$'),
     constraint studies_state_known check (state in ('running', 'paused', 'cancelled', 'finished', 'failed')),
-    constraint studies_error_when_failed check ((error is not null) = (state = 'failed')),
+    constraint studies_error_when_failed check (error is not null or state <> 'failed'),
+    constraint studies_error_at_the_end check (error is null or state in ('failed', 'finished')),
     constraint studies_finished_at_when_over check (
         (finished_at is not null) = (state in ('cancelled', 'finished', 'failed'))
     )

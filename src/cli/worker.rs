@@ -23,7 +23,7 @@ pub(crate) struct Worker {
     /// Address of the server
     #[arg(long, env = "PARSIMONY_SERVER", value_name = "URL")]
     server: String,
-    /// A token of role worker (made on the server's page, or by `parsimony serve`)
+    /// A token of role worker (`parsimony serve` prints one)
     #[arg(long, env = "PARSIMONY_TOKEN", hide_env_values = true)]
     token: String,
     /// Where to compute: auto, cpu or cuda:N

@@ -26,6 +26,8 @@ pub(crate) struct Report {
     out: PathBuf,
     files: Vec<PathBuf>,
     model: PathBuf,
+    /// Why the study ended before all its trials.
+    early: Option<String>,
 }
 
 /// Writes front, trials, plots and the recommended model of a finished study into a folder.
@@ -79,6 +81,7 @@ pub(crate) async fn write_report(
         out: out.to_owned(),
         files,
         model,
+        early: row.error.clone(),
     })
 }
 
@@ -90,6 +93,9 @@ impl Report {
             &self.searched,
             Some(self.recommended.trial.id),
         ));
+        if let Some(reason) = &self.early {
+            say(format!("The study {reason}"));
+        }
         say("");
         say(format!("Recommended (*): {}", self.recommended.reason));
         say(format!("Model: {}", self.model.display()));

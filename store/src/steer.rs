@@ -47,12 +47,13 @@ impl Store {
             .await
     }
 
-    /// Ends a study that has what it was asked for; trials still waiting or running are cancelled.
+    /// Ends a study that has what it was asked for, or as much of it as `reason` says; trials still waiting or running
+    /// are cancelled.
     ///
     /// # Errors
     /// [`StoreError::NotFound`]; [`StoreError::WrongState`] where the study is over otherwise.
-    pub async fn finish_study(&self, study: i64) -> Result<()> {
-        self.end_study(study, StudyState::Finished, "finished", None)
+    pub async fn finish_study(&self, study: i64, reason: Option<&str>) -> Result<()> {
+        self.end_study(study, StudyState::Finished, "finished", reason)
             .await
     }
 

@@ -45,13 +45,16 @@ pub struct Reading {
 
 /// The best source for a device: the GPU's counter, the processor's counter, or a model.
 ///
-/// `gpu` is the UUID of the GPU that computes, if one does.
+/// `gpu` is the UUID of the GPU that computes, if one does: a processor's counter would not see its energy.
 pub fn open(gpu: Option<&str>) -> Box<dyn Source> {
     if let Some(uuid) = gpu {
-        match Nvml::open(uuid) {
-            Ok(nvml) => return Box::new(nvml),
-            Err(reason) => tracing::warn!(%reason, "the GPU's energy counter cannot be used"),
-        }
+        return match Nvml::open(uuid) {
+            Ok(nvml) => Box::new(nvml),
+            Err(reason) => {
+                tracing::warn!(%reason, "the GPU's energy is estimated");
+                Box::new(power_model::PowerModel::with_gpu())
+            }
+        };
     }
     match Rapl::open("/sys/class/powercap".as_ref()) {
         Ok(rapl) => Box::new(rapl),

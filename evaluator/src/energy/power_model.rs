@@ -1,6 +1,6 @@
 //! Energy by a model: each busy thread draws a constant power. An estimate, and labelled so.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
 use spaces::Evidence;
@@ -10,15 +10,27 @@ use super::Source;
 /// Power of a busy hardware thread, the default of `CodeCarbon` where nothing is known of the processor.
 pub const WATTS_PER_THREAD: f64 = 4.0;
 
-/// Processor time of this process times a constant power.
+/// Power of a GPU whose own instruments cannot be read: the board power of common datacentre cards.
+const WATTS_OF_A_GPU: f64 = 300.0;
+
+/// Processor time of this process times a constant power, and where a GPU computes the time times another.
 pub(super) struct PowerModel {
     start_s: f64,
+    gpu_since: Option<Instant>,
 }
 
 impl PowerModel {
     pub(super) fn new() -> Self {
         PowerModel {
             start_s: processor_seconds(),
+            gpu_since: None,
+        }
+    }
+
+    pub(super) fn with_gpu() -> Self {
+        PowerModel {
+            gpu_since: Some(Instant::now()),
+            ..PowerModel::new()
         }
     }
 }
@@ -35,7 +47,11 @@ fn processor_seconds() -> f64 {
 
 impl Source for PowerModel {
     fn name(&self) -> String {
-        format!("power_model: {WATTS_PER_THREAD} W for each busy thread")
+        let gpu = match self.gpu_since {
+            Some(_) => format!(", {WATTS_OF_A_GPU} W for the GPU"),
+            None => String::new(),
+        };
+        format!("power_model: {WATTS_PER_THREAD} W for each busy thread{gpu}")
     }
 
     fn evidence(&self) -> Evidence {
@@ -43,7 +59,8 @@ impl Source for PowerModel {
     }
 
     fn joules(&mut self) -> Result<f64, String> {
-        Ok((processor_seconds() - self.start_s) * WATTS_PER_THREAD)
+        let gpu_s = self.gpu_since.map_or(0.0, |since| since.elapsed().as_secs_f64());
+        Ok((processor_seconds() - self.start_s) * WATTS_PER_THREAD + gpu_s * WATTS_OF_A_GPU)
     }
 
     fn shortest_window(&self) -> Duration {
@@ -72,6 +89,10 @@ mod tests {
         assert!(reading.joules > 0.0);
         let (_, idle) = measure(&mut model, || std::thread::sleep(Duration::from_millis(50))).unwrap();
         assert!(idle.joules < reading.joules, "sleeping costs less than working");
+        let mut gpu = PowerModel::with_gpu();
+        let (_, waiting) = measure(&mut gpu, || std::thread::sleep(Duration::from_millis(50))).unwrap();
+        assert!(waiting.joules >= 0.05 * WATTS_OF_A_GPU && waiting.source.contains("GPU"));
+        assert_eq!(waiting.evidence, Evidence::Estimated);
     }
 
     fn model_start() -> f64 {

@@ -202,7 +202,7 @@ async fn everything_at_once_ends_without_deadlock() {
             let _ = store.enqueue(s.id, &[point(100)]).await.unwrap();
             match round % 3 {
                 0 => store.cancel_study(s.id).await.unwrap(),
-                1 => store.finish_study(s.id).await.unwrap(),
+                1 => store.finish_study(s.id, None).await.unwrap(),
                 _ => drop(store.delete_study(s.id).await.unwrap()),
             }
         });

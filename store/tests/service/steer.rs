@@ -69,7 +69,7 @@ async fn cancelling_a_study_ends_what_waits_and_asks_what_runs() {
     for refused in [
         db.store.resume(s.id).await,
         db.store.pause(s.id).await,
-        db.store.finish_study(s.id).await,
+        db.store.finish_study(s.id, None).await,
     ] {
         assert!(matches!(refused, Err(StoreError::WrongState { .. })));
     }
@@ -181,7 +181,7 @@ async fn retrying_keeps_the_history_that_proposals_were_derived_from() {
         let lease = lease(&db.store).await;
         db.store.finish(lease.trial, lease.token, &outcome).await.unwrap();
     }
-    db.store.finish_study(s.id).await.unwrap();
+    db.store.finish_study(s.id, None).await.unwrap();
     let before = db.store.history(s.id, 0).await.unwrap();
     let id = before[0].trial;
     db.store.retry_trial(id).await.unwrap();

@@ -57,6 +57,7 @@ export function overview(model, act) {
     /** @type {HTMLElement} */ (bar.firstElementChild).style.width = `${wanted ? Math.min(100, (100 * finished) / wanted) : 0}%`;
     const error = byId("study-error");
     error.hidden = !study.error;
+    error.className = study.state === "failed" ? "alert" : "note";
     error.textContent = study.error ?? "";
 
     fill(byId("counts"), Object.entries(study.counts).filter(([, n]) => n > 0).map(([state, n]) =>
