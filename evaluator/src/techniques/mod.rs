@@ -1,4 +1,4 @@
-//! The techniques, by family: one file each, and one line in its family's list.
+//! The techniques, by family: one file each, registered in its family's `mod.rs`.
 
 pub mod attention;
 pub mod feed_forward;

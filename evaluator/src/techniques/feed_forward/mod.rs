@@ -1,6 +1,6 @@
 //! The feed-forward part of a block: one gated network, or a mixture of them.
 //!
-//! A variant is one file and one line in each of the two lists below (its plan and its module).
+//! A variant is one file, its plan and module in the two lists below, and the arms that the compiler then asks for.
 
 mod dense;
 mod moe;

@@ -1,6 +1,6 @@
 //! Fine-tuning from a base checkpoint.
 //!
-//! A method is one file and one line in the list below.
+//! A method is one file, a line in the list below, and the arms that the compiler then asks for.
 
 pub mod lora;
 

@@ -1,6 +1,7 @@
 //! Weight quantisation after training.
 //!
-//! A method is one file and one line in the list below. The packed form it writes is shared.
+//! A method is one file, a line in the list below, and the arms that the compiler then asks for. The
+//! packed form it writes is shared.
 
 pub mod packed;
 mod round_to_nearest;
