@@ -21,6 +21,8 @@ create table studies (
     revision bigint not null default 0,
     created_at timestamptz not null default now(),
     started_at timestamptz,
+    -- time in which the search was under way: pauses and the hours in which no server ran do not count
+    searched_s double precision not null default 0,
     finished_at timestamptz,
     -- when revision last went up
     changed_at timestamptz not null default now(),

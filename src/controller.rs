@@ -6,14 +6,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
 use search::{Ask, AskError, History, Outcome, Problem, Proposal, REFERENCE_TRIALS};
 use spaces::{Catalog, Study, protocol::TrialState, study::resolve_study};
 use store::{Event, Finish, NewTrial, Snapshot, Store, StudyState, TrialFilter};
-use time::OffsetDateTime;
 use tokio::{sync::broadcast::error::RecvError, time::sleep};
 
 use crate::admission::{Inspector, StudyOracle};
@@ -37,6 +36,8 @@ struct Running {
     /// Finishes taken in.
     finishes: u32,
     reference_fixed: bool,
+    /// Up to when the study's time is counted.
+    counted: Instant,
     /// Why nothing more can be proposed.
     exhausted: Option<AskError>,
 }
@@ -124,7 +125,7 @@ impl Controller {
     }
 
     /// Takes in what finished, fills the queue, ends the study.
-    async fn advance(&mut self, row: store::Study) -> anyhow::Result<()> {
+    async fn advance(&mut self, mut row: store::Study) -> anyhow::Result<()> {
         let id = row.id;
         if !self.studies.contains_key(&id) {
             match self.open(&row).await? {
@@ -142,6 +143,11 @@ impl Controller {
             running.take(finish);
         }
         running.fix_reference(&self.store, &row).await?;
+        let spent = running.counted.elapsed();
+        running.counted = Instant::now();
+        if row.started_at.is_some() {
+            row.searched_s = self.store.add_search_time(id, spent).await?;
+        }
 
         let counts = self.store.counts(id).await?;
         let pending = counts.queued + counts.running;
@@ -235,6 +241,7 @@ impl Controller {
             history: History::default(),
             finishes: 0,
             reference_fixed: row.reference.is_some(),
+            counted: Instant::now(),
             exhausted: None,
         };
         let states = vec![TrialState::Queued, TrialState::Running];
@@ -296,10 +303,7 @@ impl Running {
     }
 
     fn out_of_time(&self, row: &store::Study) -> bool {
-        let started = row.started_at.unwrap_or_else(OffsetDateTime::now_utc);
-        self.study
-            .wall_s
-            .is_some_and(|wall| (OffsetDateTime::now_utc() - started).as_seconds_f64() >= wall)
+        self.study.wall_s.is_some_and(|wall| row.searched_s >= wall)
     }
 
     /// Fixes the hypervolume's reference once there are results enough to choose it by, or the study ends.

@@ -38,11 +38,7 @@ impl Studies {
                     let catalog = catalog();
                     let row = |s: store::StudySummary| {
                         let study = web::views::Resolved::new(s.study, &catalog);
-                        let progress = web::views::Progress::of_counts(
-                            &study,
-                            &s.counts.into(),
-                            time::OffsetDateTime::now_utc(),
-                        );
+                        let progress = web::views::Progress::of_counts(&study, &s.counts.into());
                         web::views::study_row(&study, s.counts.into(), progress)
                     };
                     let rows: Vec<_> = studies.into_iter().map(row).collect();

@@ -1,6 +1,6 @@
 //! Studies: what was asked for and where it stands.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use spaces::StudySpec;
@@ -86,6 +86,8 @@ pub struct Study {
     /// When its first trial was leased.
     #[serde(with = "time::serde::rfc3339::option")]
     pub started_at: Option<OffsetDateTime>,
+    /// Seconds in which the search was under way, without pauses and hours in which no server ran.
+    pub searched_s: f64,
     /// When it ended.
     #[serde(with = "time::serde::rfc3339::option")]
     pub finished_at: Option<OffsetDateTime>,
@@ -109,6 +111,7 @@ impl FromRow<'_, PgRow> for Study {
             revision: row.try_get("revision")?,
             created_at: row.try_get("created_at")?,
             started_at: row.try_get("started_at")?,
+            searched_s: row.try_get("searched_s")?,
             finished_at: row.try_get("finished_at")?,
             changed_at: row.try_get("changed_at")?,
         })
@@ -284,5 +287,22 @@ impl Store {
             .fetch_one(&mut *transaction)
             .await?;
         Ok(row::json(&row, "reference")?)
+    }
+
+    /// Adds to the time in which the search was under way; returns the whole of it, in seconds.
+    ///
+    /// Not a change that readers are told of: it goes on all the time.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn add_search_time(&self, study: i64, spent: Duration) -> Result<f64> {
+        sqlx::query_scalar(
+            "update studies set searched_s = searched_s + $2 where id = $1 returning searched_s",
+        )
+        .bind(study)
+        .bind(spent.as_secs_f64())
+        .fetch_optional(&self.pool)
+        .await?
+        .ok_or_else(|| StoreError::no_study(study))
     }
 }

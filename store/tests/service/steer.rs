@@ -338,3 +338,17 @@ async fn one_server_leads_and_the_lead_ends_with_it() {
     assert!(taken.is_some(), "the lock ends with its connection");
     other.close().await;
 }
+
+#[tokio::test]
+async fn the_time_of_a_search_adds_up_and_wakes_nobody() {
+    let db = TestDb::new().await;
+    let s = study(&db.store, "timed").await;
+    assert_eq!(s.searched_s, 0.0);
+    let half = std::time::Duration::from_millis(500);
+    assert_eq!(db.store.add_search_time(s.id, half).await.unwrap(), 0.5);
+    assert_eq!(db.store.add_search_time(s.id, half).await.unwrap(), 1.0);
+    let again = db.store.study(s.id).await.unwrap();
+    assert_eq!((again.searched_s, again.revision), (1.0, s.revision));
+    let missing = db.store.add_search_time(s.id + 1, half).await;
+    assert!(matches!(missing, Err(StoreError::NotFound { .. })));
+}

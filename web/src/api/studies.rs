@@ -65,7 +65,7 @@ async fn row(state: &AppState, summary: store::StudySummary) -> Result<StudyRow,
     }
     let study = Resolved::new(summary.study, &state.catalog);
     let counts = views::Counts::from(summary.counts);
-    let progress = views::Progress::of_counts(&study, &counts, now);
+    let progress = views::Progress::of_counts(&study, &counts);
     Ok(views::study_row(&study, counts, progress))
 }
 

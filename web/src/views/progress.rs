@@ -17,7 +17,7 @@ pub struct Progress {
     pub finished: u32,
     /// Trials asked for.
     pub wanted: u32,
-    /// Seconds since the first trial was leased, or until the study ended; null before.
+    /// Seconds of search, without pauses and hours in which no server ran; null before the first trial.
     pub elapsed_s: Option<f64>,
     /// When it will be over; null while nothing is known.
     pub eta: Option<Eta>,
@@ -34,12 +34,12 @@ pub struct Eta {
 
 impl Progress {
     /// How far a study is that will not go on, or whose trials were not read: without the time left.
-    pub fn of_counts(study: &Resolved, counts: &Counts, now: OffsetDateTime) -> Progress {
+    pub fn of_counts(study: &Resolved, counts: &Counts) -> Progress {
         let finished = counts.done + counts.pruned + counts.infeasible + counts.failed + counts.cancelled;
         Progress {
             finished: u32::try_from(finished).unwrap_or(u32::MAX),
             wanted: study.row.spec.search.trials,
-            elapsed_s: elapsed_s(&study.row, now),
+            elapsed_s: elapsed_s(&study.row),
             eta: None,
         }
     }
@@ -72,7 +72,7 @@ pub fn progress<'t>(
         finished += 1;
     }
     let row = &study.row;
-    let elapsed_s = elapsed_s(row, now);
+    let elapsed_s = elapsed_s(row);
     let wanted = row.spec.search.trials;
     let eta = match row.state {
         StudyState::Running => {
@@ -100,11 +100,8 @@ pub fn progress<'t>(
     }
 }
 
-fn elapsed_s(study: &store::Study, now: OffsetDateTime) -> Option<f64> {
-    let end = study.finished_at.unwrap_or(now);
-    study
-        .started_at
-        .map(|start| (end - start).as_seconds_f64().max(0.0))
+fn elapsed_s(study: &store::Study) -> Option<f64> {
+    study.started_at.map(|_| study.searched_s)
 }
 
 /// The range of the time that `left` trials take on `slots` workers, two standard deviations to each side.
