@@ -75,14 +75,17 @@ impl Up {
             say("Ctrl-C stops it; running trials go on from their checkpoints next time");
             let (store, catalog) = (server.database.store.clone(), Arc::clone(&server.catalog));
             let report = async {
-                if let Some(id) = demo {
-                    report_demo(&store, id, &catalog, global).await?;
+                if let Some(id) = demo
+                    && let Err(error) = report_demo(&store, id, &catalog, global).await
+                {
+                    // somebody has cancelled or deleted it on its page; the server goes on
+                    say(errors::sentence(&error));
                 }
-                std::future::pending().await
+                std::future::pending::<()>().await
             };
             let result = tokio::select! {
                 error = server.failed() => Err(error),
-                result = report => result,
+                () = report => Ok(()),
                 () = super::interrupted() => Ok(()),
             };
             workers.stop().await;
@@ -107,10 +110,8 @@ async fn report_demo(store: &Store, id: i64, catalog: &Arc<Catalog>, global: &Gl
     follow(store, id, catalog, false).await?;
     let results = results_of(store, store.study(id).await?, catalog).await?;
     let out = global.data_dir().join("results").join(&results.study.row.name);
-    match write_report(&results, store, objects(global)?.as_ref(), &out).await {
-        Ok(report) => report.say(),
-        // somebody has cancelled it on its page
-        Err(error) => say(format!("{error:#}")),
-    }
+    write_report(&results, store, objects(global)?.as_ref(), &out)
+        .await?
+        .say();
     Ok(())
 }

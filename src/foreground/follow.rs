@@ -1,6 +1,9 @@
 //! Shows a study's progress while it runs.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use spaces::Catalog;
 use store::Store;
@@ -26,6 +29,7 @@ pub(crate) async fn follow(
     let mut revision = -1;
     let mut shown_failures = 0;
     loop {
+        let began = Instant::now();
         let row = store.study(id).await?;
         if row.state.is_over() {
             bar.finish();
@@ -67,6 +71,7 @@ pub(crate) async fn follow(
                 &format!("{} running{eta}{best}", counts.running),
             );
         }
-        tokio::time::sleep(POLL).await;
+        // reading a study of many trials takes long: most of the time goes to the trials themselves
+        tokio::time::sleep(POLL.max(20 * began.elapsed())).await;
     }
 }

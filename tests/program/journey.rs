@@ -155,7 +155,10 @@ async fn download(browser: &Browser, program: &Program) {
 async fn the_picture_of_the_readme() {
     let program = program();
     let (mut server, link) = up(&program, &["--demo"]);
-    server.printed_after("Recommended (*): ");
+    server.printed_after("Parsimony serves ");
+    while !server.printed().contains("Recommended (*): ") {
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    }
     let browser = Browser::start().await;
     browser
         .resize(Screen {
