@@ -203,19 +203,18 @@ impl Controller {
         let over = number >= running.study.spec.search.trials || out_of_time || running.exhausted.is_some();
         if over && pending + queued == 0 {
             let wanted = running.study.spec.search.trials;
-            match &running.exhausted {
-                Some(error) if number == 0 => self.store.fail_study(id, &error.to_string()).await?,
-                Some(error) => {
-                    let reason = format!("ended after {number} of {wanted} trials: {error}");
-                    self.store.finish_study(id, Some(&reason)).await?;
-                }
-                None if number < wanted => {
-                    let reason = format!(
-                        "ended after {number} of {wanted} trials: the time of search.wall was used up"
-                    );
-                    self.store.finish_study(id, Some(&reason)).await?;
-                }
-                None => self.store.finish_study(id, None).await?,
+            if let Some(error) = &running.exhausted
+                && number == 0
+            {
+                self.store.fail_study(id, &error.to_string()).await?;
+            } else {
+                let cause = match &running.exhausted {
+                    Some(error) => Some(error.to_string()),
+                    None if number < wanted => Some("the time of search.wall was used up".into()),
+                    None => None,
+                };
+                let reason = cause.map(|cause| format!("ended after {number} of {wanted} trials: {cause}"));
+                self.store.finish_study(id, reason.as_deref()).await?;
             }
             self.studies.remove(&id);
         }
