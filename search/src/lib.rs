@@ -41,6 +41,7 @@
 //! ```
 
 mod ask;
+pub mod benchmark;
 pub mod front;
 mod grid;
 mod history;
