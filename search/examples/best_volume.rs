@@ -60,10 +60,10 @@ fn main() {
                 .map(|((v, w), (l, h))| w * (v - l) / (h - l).max(1e-12))
                 .fold(f64::MIN, f64::max)
         };
-        for i in 0..units.len() {
-            let unit = child(&units, &near[i], i, &mut rng);
+        for (i, near) in near.iter().enumerate() {
+            let unit = child(&units, near, i, &mut rng);
             let value = evaluate(&unit);
-            for j in near[i].iter().copied().chain([rng.random_range(0..units.len())]) {
+            for j in near.iter().copied().chain([rng.random_range(0..units.len())]) {
                 if distance(&value, &directions[j]) < distance(&values[j], &directions[j]) {
                     units[j] = unit.clone();
                     values[j] = value.clone();
