@@ -41,7 +41,9 @@
 //! ```
 
 mod ask;
+mod expected_improvement;
 pub mod front;
+mod gaussian_process;
 mod grid;
 mod history;
 mod hypervolume;

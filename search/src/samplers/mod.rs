@@ -1,6 +1,7 @@
 //! The search methods. A new one is a file here and a line in [`REGISTRY`].
 
 mod auto;
+mod gp;
 mod nsga2;
 mod random;
 mod sobol;
@@ -41,7 +42,13 @@ impl Method {
 }
 
 /// Every search method; the first is the default.
-pub const REGISTRY: &[Method] = &[auto::METHOD, nsga2::METHOD, sobol::METHOD, random::METHOD];
+pub const REGISTRY: &[Method] = &[
+    auto::METHOD,
+    gp::METHOD,
+    nsga2::METHOD,
+    sobol::METHOD,
+    random::METHOD,
+];
 
 /// The search methods for the catalogue.
 pub fn methods() -> Vec<MethodInfo> {
