@@ -49,6 +49,7 @@ mod indicators;
 mod knee;
 mod oracle;
 mod problem;
+mod ranking;
 mod recommend;
 mod refused;
 mod samplers;
