@@ -2,8 +2,11 @@
 
 mod auto;
 mod nsga2;
+mod nsga3;
 mod random;
+mod regularised_evolution;
 mod sobol;
+mod tpe;
 
 use spaces::MethodInfo;
 
@@ -41,7 +44,15 @@ impl Method {
 }
 
 /// Every search method; the first is the default.
-pub const REGISTRY: &[Method] = &[auto::METHOD, nsga2::METHOD, sobol::METHOD, random::METHOD];
+pub const REGISTRY: &[Method] = &[
+    auto::METHOD,
+    tpe::METHOD,
+    nsga2::METHOD,
+    nsga3::METHOD,
+    regularised_evolution::METHOD,
+    sobol::METHOD,
+    random::METHOD,
+];
 
 /// The search methods for the catalogue.
 pub fn methods() -> Vec<MethodInfo> {
