@@ -41,12 +41,14 @@
 //! ```
 
 mod ask;
+mod forest;
 pub mod front;
 mod grid;
 mod history;
 mod hypervolume;
 mod indicators;
 mod knee;
+mod normal;
 mod oracle;
 mod problem;
 mod ranking;

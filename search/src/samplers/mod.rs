@@ -3,6 +3,7 @@
 mod auto;
 mod nsga2;
 mod nsga3;
+mod parego;
 mod random;
 mod regularised_evolution;
 mod sobol;
@@ -47,6 +48,7 @@ impl Method {
 pub const REGISTRY: &[Method] = &[
     auto::METHOD,
     tpe::METHOD,
+    parego::METHOD,
     nsga2::METHOD,
     nsga3::METHOD,
     regularised_evolution::METHOD,

@@ -19,6 +19,8 @@ pub(super) const METHOD: Method = Method {
 const POPULATION: usize = 32;
 /// Trials of one tournament.
 const SAMPLE: usize = 8;
+/// Share of the mutations that draw the value anew, as the paper's do; the others stay near, which it has no case of.
+const REDRAWN: f64 = 0.5;
 
 /// The sampler; it has no state.
 struct RegularisedEvolution;
@@ -41,7 +43,11 @@ impl Sampler for RegularisedEvolution {
             let active: Vec<usize> = (0..child.len()).filter(|d| winner[*d].is_some()).collect();
             if !active.is_empty() {
                 let place = active[rng.random_range(0..active.len())];
-                variation::mutate_at(space, &mut child, place, rng);
+                if rng.random_bool(REDRAWN) {
+                    child[place] = rng.random();
+                } else {
+                    variation::mutate_at(space, &mut child, place, rng);
+                }
             }
             child
         })

@@ -1,9 +1,10 @@
 //! The kernels of one parameter on the unit interval.
 
-use libm::erf;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use spaces::Domain;
+
+use crate::normal;
 
 /// Finite domains with more values than this are treated as a continuum: their slices are narrower than any kernel.
 const SLICES: u64 = 64;
@@ -95,7 +96,10 @@ impl Axis {
                 let mut table = Vec::with_capacity(n * n);
                 for at in 0..n {
                     let middle = 0.5 * (edges[at] + edges[at + 1]);
-                    let below: Vec<f64> = edges.iter().map(|e| normal((e - middle) / width)).collect();
+                    let below: Vec<f64> = edges
+                        .iter()
+                        .map(|e| normal::below((e - middle) / width))
+                        .collect();
                     let whole = below[n] - below[0];
                     // far slices keep a probability that a logarithm can express
                     table.extend(below.windows(2).map(|w| ((w[1] - w[0]) / whole).max(1e-30).ln()));
@@ -135,13 +139,8 @@ fn spread(values: impl Iterator<Item = f64> + Clone, n: f64) -> f64 {
 
 /// Logarithm of the height of the Gaussian around `at` that is truncated to the unit interval.
 pub(super) fn log_height(at: f64, width: f64) -> f64 {
-    let inside = normal((1.0 - at) / width) - normal(-at / width);
+    let inside = normal::below((1.0 - at) / width) - normal::below(-at / width);
     -(inside * width * (2.0 * std::f64::consts::PI).sqrt()).ln()
-}
-
-/// The standard normal distribution function.
-fn normal(z: f64) -> f64 {
-    0.5 * (1.0 + erf(z * std::f64::consts::FRAC_1_SQRT_2))
 }
 
 /// One standard normal number, by Box and Muller's transformation.
