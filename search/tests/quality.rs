@@ -107,6 +107,32 @@ fn auto_and_nsga2_beat_random_draws() {
 }
 
 #[test]
+fn every_other_search_beats_random_draws() {
+    let problems: [(&str, Space, Goal, Vec<f64>); 3] = [
+        ("zdt1", cube(6), zdt1, vec![1.1, 3.0]),
+        ("dtlz2", cube(6), dtlz2, vec![1.25; 3]),
+        ("model", mixed(), model, vec![5.0, 1.0]),
+    ];
+    // method, trials, and how much better than random it must be on each problem
+    let least: [(&str, u32, [f64; 3]); 4] = [
+        ("tpe", 60, [1.1, 1.1, 1.02]),
+        ("parego", 60, [1.1, 1.02, 1.02]),
+        ("nsga3", 150, [1.03, 1.03, 1.03]),
+        ("regularised_evolution", 150, [1.03, 1.03, 1.01]),
+    ];
+    for (method, trials, factors) in least {
+        for ((name, space, goal, reference), factor) in problems.iter().zip(factors) {
+            let of = |method| mean_volume(method, space, *goal, reference, trials);
+            let (random, own) = (of("random"), of(method));
+            assert!(
+                own > factor * random,
+                "{name} after {trials}: {method} {own}, random {random}"
+            );
+        }
+    }
+}
+
+#[test]
 fn sobol_points_leave_smaller_gaps_than_random_ones() {
     // discrepancy by its plainest sign: the widest gap of each parameter's values
     let widest = |method, seed| {

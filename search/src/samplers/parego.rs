@@ -15,6 +15,7 @@ use crate::{
     Ask, AskError, Proposal, Trial, Verdict,
     ask::uniform,
     forest::{Forest, Kind},
+    front,
     normal::expected_improvement,
     ranking, variation,
 };
@@ -58,6 +59,8 @@ impl Sampler for ParEgo {
             .collect();
         let kinds: Vec<Kind> = space.parameters().iter().map(|p| kind(&p.domain)).collect();
         let values: Vec<&[f64]> = trials.iter().filter_map(|t| t.values.as_deref()).collect();
+        // one bad result must not squeeze the front into a corner of the scale
+        let values: Vec<&[f64]> = front::front(&values).into_iter().map(|i| values[i]).collect();
         let scalar = Scalar::draw(&problem.objectives, &values, &mut ask.rng);
 
         let success: Vec<f64> = trials.iter().map(|t| f64::from(u8::from(succeeded(t)))).collect();
@@ -76,18 +79,20 @@ impl Sampler for ParEgo {
         }
         let forest = fit(&kinds, &measured, pending, &mut ask.rng);
 
-        // limits come first: where none is kept yet, the least weighted result is no parent
         measured.sort_by(|a, b| a.2.total_cmp(&b.2));
-        let parents: Vec<&Row> = measured.iter().map(|(row, ..)| row).collect();
+        let parents: Vec<&Row> = measured.iter().take(NEIGHBOURS.0).map(|(row, ..)| row).collect();
         let mut points: Vec<Vec<f64>> = (0..UNIFORM).map(|_| uniform(space.len(), &mut ask.rng)).collect();
-        for row in parents.into_iter().take(NEIGHBOURS.0) {
+        for row in &parents {
             let active = row.iter().flatten().count().max(1);
             for i in 0..NEIGHBOURS.1 {
-                let mut unit: Vec<f64> = row
-                    .iter()
-                    .map(|u| u.unwrap_or_else(|| ask.rng.random()))
-                    .collect();
-                let rate = (1 + i % 3) as f64 / active as f64;
+                // by turns with one parent and with two
+                let mate = if i % 2 == 0 {
+                    parents[ask.rng.random_range(0..parents.len())]
+                } else {
+                    row
+                };
+                let mut unit = variation::crossover(space, row, mate, &mut ask.rng);
+                let rate = (i % 4) as f64 / active as f64;
                 variation::mutate(space, &mut unit, rate, &mut ask.rng);
                 points.push(unit);
             }

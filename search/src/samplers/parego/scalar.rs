@@ -20,7 +20,7 @@ pub(super) struct Scalar<'a> {
 }
 
 impl<'a> Scalar<'a> {
-    /// Weights drawn evenly from the simplex.
+    /// Weights drawn evenly from the simplex, and the ranges of those values.
     pub(super) fn draw(objectives: &'a [Objective], values: &[&[f64]], rng: &mut ChaCha8Rng) -> Self {
         // exponential numbers over their sum lie evenly on it
         let drawn: Vec<f64> = objectives
