@@ -42,6 +42,7 @@
 
 mod ask;
 mod expected_improvement;
+mod forest;
 pub mod front;
 mod gaussian_process;
 mod grid;
@@ -49,8 +50,10 @@ mod history;
 mod hypervolume;
 mod indicators;
 mod knee;
+mod normal;
 mod oracle;
 mod problem;
+mod ranking;
 mod recommend;
 mod refused;
 mod samplers;

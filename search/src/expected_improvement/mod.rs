@@ -6,10 +6,8 @@
 
 mod boxes;
 
-use std::f64::consts::{FRAC_1_SQRT_2, PI};
-
 use self::boxes::Boxes;
-use crate::gaussian_process::exp_neg;
+use crate::normal;
 
 /// What is known or believed about one objective of a candidate, less being better.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -65,7 +63,7 @@ impl Belief {
             room.max(0.0)
         } else {
             let t = room / self.deviation;
-            (room * normal_below(t) + self.deviation * density(t)).max(0.0)
+            (room * normal::below(t) + self.deviation * normal::density(t)).max(0.0)
         }
     }
 
@@ -74,22 +72,14 @@ impl Belief {
         if self.deviation <= 0.0 {
             return f64::from(u8::from(self.mean <= level));
         }
-        normal_below((level - self.mean) / self.deviation)
+        normal::below((level - self.mean) / self.deviation)
     }
-}
-
-/// The standard normal density.
-fn density(t: f64) -> f64 {
-    exp_neg(-0.5 * t * t) / (2.0 * PI).sqrt()
-}
-
-/// The probability that a standard normal number is at most `t`.
-fn normal_below(t: f64) -> f64 {
-    0.5 * libm::erfc(-t * FRAC_1_SQRT_2)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::f64::consts::PI;
+
     use rand::RngExt;
 
     use super::*;

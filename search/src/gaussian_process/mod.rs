@@ -10,13 +10,14 @@ mod fit;
 mod kernel;
 mod likelihood;
 
-use self::{cholesky::Lower, likelihood::JITTER};
+use self::{
+    cholesky::{Lower, dot},
+    likelihood::JITTER,
+};
 pub(crate) use self::{
-    cholesky::dot,
     coordinates::{Layout, Points},
-    exponential::exp_neg,
     fit::fit,
-    kernel::{Kernel, Memo},
+    kernel::Kernel,
     likelihood::Evidence,
 };
 
@@ -26,7 +27,7 @@ pub(crate) struct GaussianProcess {
     kernel: Kernel,
     factor: Lower,
     alpha: Vec<f64>,
-    memo: Memo,
+    memo: kernel::Memo,
     row: Vec<f64>,
 }
 
@@ -47,7 +48,7 @@ impl GaussianProcess {
                 factor.solve(&mut alpha);
                 factor.solve_transposed(&mut alpha);
                 debug_assert_eq!(layout.len(), pairs.len());
-                let (memo, row) = (Memo::new(layout), vec![0.0; points.n]);
+                let (memo, row) = (kernel::Memo::new(layout), vec![0.0; points.n]);
                 return GaussianProcess {
                     kernel,
                     factor,

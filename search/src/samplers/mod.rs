@@ -3,8 +3,12 @@
 mod auto;
 mod gp;
 mod nsga2;
+mod nsga3;
+mod parego;
 mod random;
+mod regularised_evolution;
 mod sobol;
+mod tpe;
 
 use spaces::MethodInfo;
 
@@ -45,7 +49,11 @@ impl Method {
 pub const REGISTRY: &[Method] = &[
     auto::METHOD,
     gp::METHOD,
+    tpe::METHOD,
+    parego::METHOD,
     nsga2::METHOD,
+    nsga3::METHOD,
+    regularised_evolution::METHOD,
     sobol::METHOD,
     random::METHOD,
 ];
