@@ -10,6 +10,8 @@ use search::{Ask, History, NoOracle, Outcome, Problem, hypervolume, sampler};
 use spaces::{Candidate, Space, Value};
 
 type Goal = fn(&Candidate) -> Vec<f64>;
+/// A method, its trials, and by problem how many times the volume of random draws it must reach.
+type Claim = (&'static str, u32, &'static [(&'static str, f64)]);
 
 fn x(candidate: &Candidate) -> Vec<f64> {
     candidate.values.values().filter_map(Value::as_f64).collect()
@@ -115,7 +117,7 @@ fn other_searches_beat_random_draws_where_they_are_known_to() {
     ];
     // how much better than random; what is not listed is not better yet: tpe and parego on the model within 60 trials,
     // parego and regularised evolution on dtlz2
-    let least: [(&str, u32, &[(&str, f64)]); 4] = [
+    let least: [Claim; 4] = [
         ("tpe", 60, &[("zdt1", 1.5), ("dtlz2", 1.2)]),
         ("parego", 60, &[("zdt1", 1.2)]),
         ("nsga3", 150, &[("zdt1", 1.3), ("dtlz2", 1.05), ("model", 1.01)]),
