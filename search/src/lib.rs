@@ -42,14 +42,19 @@
 
 mod ask;
 pub mod benchmark;
+mod expected_improvement;
+mod forest;
 pub mod front;
+mod gaussian_process;
 mod grid;
 mod history;
 mod hypervolume;
 mod indicators;
 mod knee;
+mod normal;
 mod oracle;
 mod problem;
+mod ranking;
 mod recommend;
 mod refused;
 mod samplers;

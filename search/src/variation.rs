@@ -44,6 +44,11 @@ pub(crate) fn mutate(space: &Space, unit: &mut [f64], rate: f64, rng: &mut ChaCh
     }
 }
 
+/// Changes one coordinate; a value of a finite domain does change.
+pub(crate) fn mutate_at(space: &Space, unit: &mut [f64], place: usize, rng: &mut ChaCha8Rng) {
+    unit[place] = mutated(&space.parameters()[place].domain, unit[place], rng);
+}
+
 fn mutated(domain: &Domain, u: f64, rng: &mut ChaCha8Rng) -> f64 {
     let Some(n) = domain.cardinality() else {
         return polynomial(u, rng);

@@ -10,6 +10,8 @@ use search::{Ask, History, NoOracle, Outcome, Problem, hypervolume, sampler};
 use spaces::{Candidate, Space, Value};
 
 type Goal = fn(&Candidate) -> Vec<f64>;
+/// A method, its trials, and by problem how many times the volume of random draws it must reach.
+type Claim = (&'static str, u32, &'static [(&'static str, f64)]);
 
 fn x(candidate: &Candidate) -> Vec<f64> {
     candidate.values.values().filter_map(Value::as_f64).collect()
@@ -103,6 +105,34 @@ fn auto_and_nsga2_beat_random_draws() {
             nsga2 > 1.03 * random,
             "{name} after 150: nsga2 {nsga2}, random {random}"
         );
+    }
+}
+
+#[test]
+fn other_searches_beat_random_draws_where_they_are_known_to() {
+    let problems: [(&str, Space, Goal, Vec<f64>); 3] = [
+        ("zdt1", cube(6), zdt1, vec![1.1, 3.0]),
+        ("dtlz2", cube(6), dtlz2, vec![1.25; 3]),
+        ("model", mixed(), model, vec![5.0, 1.0]),
+    ];
+    // how much better than random; what is not listed is not better yet: tpe and parego on the model within 60 trials,
+    // parego and regularised evolution on dtlz2
+    let least: [Claim; 4] = [
+        ("tpe", 60, &[("zdt1", 1.5), ("dtlz2", 1.2)]),
+        ("parego", 60, &[("zdt1", 1.2)]),
+        ("nsga3", 150, &[("zdt1", 1.3), ("dtlz2", 1.05), ("model", 1.01)]),
+        ("regularised_evolution", 150, &[("zdt1", 1.2), ("model", 1.02)]),
+    ];
+    for (method, trials, factors) in least {
+        for (name, factor) in factors {
+            let (_, space, goal, reference) = problems.iter().find(|p| p.0 == *name).unwrap();
+            let of = |method| mean_volume(method, space, *goal, reference, trials);
+            let (random, own) = (of("random"), of(method));
+            assert!(
+                own > factor * random,
+                "{name} after {trials}: {method} {own}, random {random}"
+            );
+        }
     }
 }
 

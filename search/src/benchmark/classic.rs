@@ -56,7 +56,7 @@ pub(super) const VIENNET: Benchmark = Benchmark {
     known: 0,
     ideal: &[0.0, 15.0, -0.1],
     reference: &[9.0, 20.0, 0.2],
-    // found by the search of examples/best_volume.rs
+    // the largest that examples/best_volume.rs found, rounded up
     best_volume: 12.696,
     space: || reals(2, -3.0, 3.0),
     evaluate: |c| {

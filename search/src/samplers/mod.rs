@@ -1,9 +1,14 @@
 //! The search methods. A new one is a file here and a line in [`REGISTRY`].
 
 mod auto;
+mod gp;
 mod nsga2;
+mod nsga3;
+mod parego;
 mod random;
+mod regularised_evolution;
 mod sobol;
+mod tpe;
 
 use spaces::MethodInfo;
 
@@ -41,7 +46,17 @@ impl Method {
 }
 
 /// Every search method; the first is the default.
-pub const REGISTRY: &[Method] = &[auto::METHOD, nsga2::METHOD, sobol::METHOD, random::METHOD];
+pub const REGISTRY: &[Method] = &[
+    auto::METHOD,
+    gp::METHOD,
+    tpe::METHOD,
+    parego::METHOD,
+    nsga2::METHOD,
+    nsga3::METHOD,
+    regularised_evolution::METHOD,
+    sobol::METHOD,
+    random::METHOD,
+];
 
 /// The search methods for the catalogue.
 pub fn methods() -> Vec<MethodInfo> {

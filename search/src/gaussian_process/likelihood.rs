@@ -1,0 +1,169 @@
+//! How well a covariance explains the data: the log marginal likelihood with priors, and its gradient.
+
+use super::{
+    cholesky::Lower,
+    cholesky::dot,
+    exponential::exp_neg,
+    kernel::{Kernel, ROOT5},
+};
+
+/// Added to the diagonal, so that repeated points do not make the matrix singular.
+pub(crate) const JITTER: f64 = 1e-8;
+
+/// A normal prior on the logarithm of a hyperparameter: mean and standard deviation.
+#[derive(Clone, Copy, Debug)]
+struct Prior(f64, f64);
+
+/// What is fitted: outcomes and the distances of the points they were measured at.
+pub(crate) struct Evidence<'a> {
+    /// Standardised outcomes.
+    pub(crate) outcomes: &'a [f64],
+    /// For each axis, the distances of all pairs.
+    pub(crate) pairs: &'a [Vec<f64>],
+}
+
+impl Evidence<'_> {
+    fn prior(&self, index: usize) -> Prior {
+        let axes = self.pairs.len();
+        match index {
+            // little noise unless the data say otherwise
+            0 => Prior(-7.0, 2.0),
+            1 | 2 => Prior(-0.7, 0.7),
+            // distances grow with the root of the number of parameters (Hvarfner et al. 2024)
+            i if i < 3 + axes => Prior(0.3 - 0.5 * (axes as f64).ln(), 1.2),
+            _ => Prior(0.0, 1.2),
+        }
+    }
+
+    /// The middle of the priors, in logarithms.
+    pub(crate) fn start(&self) -> Vec<f64> {
+        (0..3 + 2 * self.pairs.len()).map(|i| self.prior(i).0).collect()
+    }
+
+    /// Minus the log posterior density of the hyperparameters and its gradient; infinite where the matrix is singular.
+    pub(crate) fn cost(&self, theta: &[f64], gradient: &mut [f64]) -> f64 {
+        let (n, axes) = (self.outcomes.len(), self.pairs.len());
+        let kernel = Kernel::from_logs(theta);
+        let count = n * n.saturating_sub(1) / 2;
+        let mut squares = vec![0.0; count];
+        let mut sums = vec![0.0; count];
+        let mut slopes = vec![0.0; axes * count];
+        let share = kernel.sum / axes.max(1) as f64;
+        for (axis, distances) in self.pairs.iter().enumerate() {
+            let (joint, rate) = (kernel.joint_rates[axis].powi(2), ROOT5 * kernel.sum_rates[axis]);
+            let slope = &mut slopes[axis * count..][..count];
+            for (((d, square), sum), slope) in distances.iter().zip(&mut squares).zip(&mut sums).zip(slope) {
+                *square += joint * d * d;
+                let t = rate * d;
+                let e = share * exp_neg(-t);
+                *sum += (1.0 + t + t * t * (1.0 / 3.0)) * e;
+                *slope = -(t * t) * (1.0 / 3.0) * (1.0 + t) * e;
+            }
+        }
+        let mut joints = vec![0.0; count];
+        for (square, joint) in squares.iter_mut().zip(&mut joints) {
+            let t = ROOT5 * square.sqrt();
+            let e = kernel.joint * exp_neg(-t);
+            *joint = (1.0 + t + t * t * (1.0 / 3.0)) * e;
+            // from here on: the derivative by the logarithm of a rate, but for that rate's share of the square
+            *square = -(5.0 / 3.0) * (1.0 + t) * e;
+        }
+        let mut matrix = Lower::zeros(n);
+        for i in 0..n {
+            let start = i * i.saturating_sub(1) / 2;
+            let row = &mut matrix.values[i * n..][..=i];
+            for (j, value) in row[..i].iter_mut().enumerate() {
+                *value = joints[start + j] + sums[start + j];
+            }
+            row[i] = kernel.variance() + kernel.noise + JITTER;
+        }
+        if !matrix.factor() {
+            gradient.fill(0.0);
+            return f64::INFINITY;
+        }
+        let mut alpha = self.outcomes.to_vec();
+        matrix.solve(&mut alpha);
+        let fit = dot(&alpha, &alpha);
+        matrix.solve_transposed(&mut alpha);
+        let inverse = matrix.inverse().transposed_times_self();
+        // weights[p]: twice the derivative of the log likelihood by that covariance
+        let mut weights = vec![0.0; count];
+        let mut trace = 0.0;
+        for i in 0..n {
+            let start = i * i.saturating_sub(1) / 2;
+            let row = inverse.row(i);
+            for (j, weight) in weights[start..start + i].iter_mut().enumerate() {
+                *weight = alpha[i] * alpha[j] - row[j];
+            }
+            trace += alpha[i] * alpha[i] - row[i];
+        }
+        gradient[0] = -0.5 * trace * kernel.noise;
+        gradient[1] = -0.5 * trace * kernel.joint - dot(&weights, &joints);
+        gradient[2] = -0.5 * trace * kernel.sum - dot(&weights, &sums);
+        for (axis, distances) in self.pairs.iter().enumerate() {
+            gradient[3 + axes + axis] = -dot(&weights, &slopes[axis * count..][..count]);
+            let _ = distances;
+        }
+        weights.iter_mut().zip(&squares).for_each(|(w, s)| *w *= s);
+        for (axis, distances) in self.pairs.iter().enumerate() {
+            let mut total = 0.0;
+            for (w, d) in weights.iter().zip(distances) {
+                total += w * d * d;
+            }
+            gradient[3 + axis] = -total * kernel.joint_rates[axis].powi(2);
+        }
+        let mut cost = 0.5 * (fit + matrix.log_determinant());
+        for (i, (theta, gradient)) in theta.iter().zip(gradient).enumerate() {
+            let Prior(mean, deviation) = self.prior(i);
+            let z = (theta - mean) / deviation;
+            cost += 0.5 * z * z;
+            *gradient += z / deviation;
+        }
+        cost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gradient_is_that_of_the_cost() {
+        let n = 9;
+        let at = |i: usize, axis: usize| ((i * 7 + axis * 3) % 10) as f64 / 10.0;
+        let pairs: Vec<Vec<f64>> = (0..3)
+            .map(|axis| {
+                (1..n)
+                    .flat_map(|i| (0..i).map(move |j| (at(i, axis) - at(j, axis)).abs()))
+                    .collect()
+            })
+            .collect();
+        let outcomes: Vec<f64> = (0..n).map(|i| (i as f64 * 1.3).sin()).collect();
+        let evidence = Evidence {
+            outcomes: &outcomes,
+            pairs: &pairs,
+        };
+        let mut theta = evidence.start();
+        theta
+            .iter_mut()
+            .enumerate()
+            .for_each(|(i, t)| *t += 0.1 * (i as f64 - 3.0));
+        let mut gradient = vec![0.0; theta.len()];
+        let mut scratch = gradient.clone();
+        evidence.cost(&theta, &mut gradient);
+        for i in 0..theta.len() {
+            let step = 1e-5;
+            let mut moved = theta.clone();
+            moved[i] += step;
+            let up = evidence.cost(&moved, &mut scratch);
+            moved[i] -= 2.0 * step;
+            let down = evidence.cost(&moved, &mut scratch);
+            let slope = (up - down) / (2.0 * step);
+            assert!(
+                (slope - gradient[i]).abs() < 1e-5 * slope.abs().max(1.0),
+                "{i}: {slope} {}",
+                gradient[i]
+            );
+        }
+    }
+}
