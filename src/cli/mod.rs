@@ -1,5 +1,6 @@
 //! The commands: one file each, and its line in the list below.
 
+mod bench;
 mod doctor;
 mod evaluate;
 mod export;
@@ -48,6 +49,7 @@ commands! {
     generate::Generate,
     space::Space,
     doctor::Doctor,
+    bench::Bench,
     #[command(hide = true)]
     run_trial::RunTrial,
 }

@@ -10,7 +10,8 @@ use spaces::{
 use store::StudySummary;
 use web::views::{Front, FrontTrial, MetricValue, TrialRow};
 
-fn table<S: ToString>(header: impl IntoIterator<Item = S>) -> Table {
+/// A table with this head.
+pub(crate) fn table<S: ToString>(header: impl IntoIterator<Item = S>) -> Table {
     let mut table = Table::new();
     table
         .load_style(NOTHING)
@@ -20,7 +21,7 @@ fn table<S: ToString>(header: impl IntoIterator<Item = S>) -> Table {
 }
 
 /// Numbers read best when their ends are below one another.
-fn right(table: &mut Table, columns: std::ops::Range<usize>) {
+pub(crate) fn right(table: &mut Table, columns: std::ops::Range<usize>) {
     for i in columns {
         if let Some(column) = table.column_mut(i) {
             column.set_cell_alignment(CellAlignment::Right);

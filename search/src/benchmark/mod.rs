@@ -18,7 +18,7 @@ mod zdt;
 use spaces::{Candidate, Direction, Objective, Space};
 
 pub use self::run::{CHECKPOINTS, Settings, run};
-use crate::{Known, Oracle, Problem, hypervolume};
+use crate::{Front, Known, Oracle, Problem, hypervolume};
 
 /// A problem with a known or well-searched front. Every objective is minimised.
 #[derive(Debug)]
@@ -101,6 +101,20 @@ impl Benchmark {
     /// What is known before a trial: the cheap objectives, exactly.
     pub fn oracle(&'static self) -> impl Oracle {
         Formulas(self)
+    }
+
+    /// The quality after each evaluation.
+    pub fn curve<P: AsRef<[f64]>>(&self, values: &[P]) -> Vec<f64> {
+        let (mut best, mut quality) = (Front::default(), 0.0);
+        let after = |value: &P| {
+            // what is dominated changes nothing
+            if best.insert(value.as_ref().to_vec(), ()) {
+                let members: Vec<&[f64]> = best.members().iter().map(|m| m.0.as_slice()).collect();
+                quality = self.quality(&members);
+            }
+            quality
+        };
+        values.iter().map(after).collect()
     }
 
     /// The share of the best volume that the points dominate: 1 is the whole front.

@@ -176,6 +176,16 @@ impl<B: DrawingBackend> Canvas<B> {
         self.area.draw(&line).map_err(failed)
     }
 
+    /// Fills the inside of a ring of points.
+    pub(super) fn area(&self, ring: &[(f64, f64)], color: RGBColor, opacity: f64) -> Drawn {
+        if ring.is_empty() {
+            return Ok(());
+        }
+        let ring: Vec<(i32, i32)> = ring.iter().map(|p| fine(*p)).collect();
+        let area = Polygon::new(ring, color.mix(opacity).filled());
+        self.area.draw(&area).map_err(failed)
+    }
+
     pub(super) fn frame(&self, from: (f64, f64), to: (f64, f64), color: RGBColor) -> Drawn {
         let corners = [from, (to.0, from.1), to, (from.0, to.1), from];
         self.line(&corners, color, 1.0, 1.0)

@@ -6,11 +6,13 @@
 mod canvas;
 mod front;
 mod hypervolume;
+mod lines;
 mod scale;
 
 pub use self::{
     front::{FrontPlot, PlotPoint, Standing},
     hypervolume::HypervolumePlot,
+    lines::{Line, LinesPlot},
     scale::Scale,
 };
 

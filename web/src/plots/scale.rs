@@ -100,6 +100,19 @@ impl Scale {
         scale
     }
 
+    /// An axis of plain numbers that shows all the values, even in the logarithm if `log`.
+    pub fn of_values(title: &str, values: &[f64], log: bool) -> Scale {
+        let (least, most) = span(values).unwrap_or((1.0, 1.0));
+        // a logarithm needs a range, and none that touches zero
+        Scale::new(
+            title.to_owned(),
+            least,
+            most,
+            log && 0.0 < least && least < most,
+            1.0,
+        )
+    }
+
     /// Leaves a little room at both ends.
     fn new(title: String, least: f64, most: f64, log: bool, unit: f64) -> Scale {
         let (low, high) = if log {
