@@ -1,5 +1,7 @@
 //! Points in nested boxes: who is no worse than a given point, without asking each.
 
+use super::rows::no_worse;
+
 /// Most points of a box before it is divided.
 const LEAF: usize = 16;
 
@@ -130,8 +132,4 @@ impl Cell {
             content: Content::Points(points),
         }
     }
-}
-
-fn no_worse(a: &[f64], b: &[f64]) -> bool {
-    a.iter().zip(b).all(|(a, b)| a <= b)
 }
