@@ -13,11 +13,11 @@ use std::cmp::Ordering;
 
 pub(crate) use self::{
     keys::{sorted_column, sorted_pairs},
-    rows::{no_worse, order},
+    rows::{contenders, no_worse, order},
 };
 use self::{
     layer::Layer,
-    rows::{Rows, contenders, flatten},
+    rows::{Rows, flatten},
 };
 
 /// Whether `a` is nowhere worse than `b` and somewhere better.
@@ -66,20 +66,35 @@ pub fn sort<P: AsRef<[f64]>>(points: &[P]) -> Vec<Vec<usize>> {
     let (width, flat) = flatten(points);
     let every: Vec<usize> = (0..points.len()).collect();
     let rows = Rows::new(width, &flat, &every);
-    let mut layers: Vec<Layer> = Vec::new();
-    let mut ranks: Vec<Vec<usize>> = Vec::new();
-    for (values, group) in rows.groups() {
-        let rank = layers.partition_point(|layer| layer.covers(values));
-        if rank == layers.len() {
-            layers.push(Layer::new(width));
-            ranks.push(Vec::new());
-        }
-        layers[rank].insert(values);
-        ranks[rank].extend(group);
-    }
-    for rank in &mut ranks {
-        rank.sort_unstable();
-    }
+    let mut rank_of = vec![0; points.len()];
+    let count = if width == 2 {
+        // a front of pairs is told by its least second value: bare numbers are the fastest to bisect
+        let mut least: Vec<f64> = Vec::new();
+        rows.assign(&mut rank_of, |values| {
+            let rank = least.partition_point(|l| *l <= values[1]);
+            match least.get_mut(rank) {
+                Some(l) => *l = values[1],
+                None => least.push(values[1]),
+            }
+            rank
+        });
+        least.len()
+    } else {
+        let mut layers: Vec<Layer> = Vec::new();
+        rows.assign(&mut rank_of, |values| {
+            let rank = layers.partition_point(|layer| layer.covers(values));
+            if rank == layers.len() {
+                layers.push(Layer::new(width));
+            }
+            layers[rank].insert(values);
+            rank
+        });
+        layers.len()
+    };
+    let mut sizes = vec![0; count];
+    rank_of.iter().for_each(|rank| sizes[*rank] += 1);
+    let mut ranks: Vec<Vec<usize>> = sizes.into_iter().map(Vec::with_capacity).collect();
+    (0..points.len()).for_each(|i| ranks[rank_of[i]].push(i));
     ranks
 }
 

@@ -123,6 +123,16 @@ fn is_endless(point: &[f64], reference: &[f64]) -> bool {
     point.iter().zip(reference).any(|(p, r)| !(r - p).is_finite())
 }
 
+/// The points without most of those that are dominated, which would cost as much as the others.
+fn contending(points: &[f64], reference: &[f64]) -> Vec<f64> {
+    let width = reference.len();
+    let mut values = Vec::with_capacity(points.len());
+    for i in front::contenders(width, points) {
+        values.extend_from_slice(&points[i * width..][..width]);
+    }
+    values
+}
+
 /// The volume of points that are finite and better than the reference in every objective.
 fn volume(points: &[f64], reference: &[f64]) -> f64 {
     match reference.len() {
@@ -130,8 +140,8 @@ fn volume(points: &[f64], reference: &[f64]) -> f64 {
         1 => points.iter().fold(0.0, |most, p| (reference[0] - p).max(most)),
         2 => sweeps::area(points, reference),
         3 => sweeps::volume(points, reference),
-        4 => boxes::volume::<3>(points, reference),
-        5 => boxes::volume::<4>(points, reference),
-        _ => exclusive::volume(points, reference),
+        4 => boxes::volume::<3>(&contending(points, reference), reference),
+        5 => boxes::volume::<4>(&contending(points, reference), reference),
+        _ => exclusive::volume(&contending(points, reference), reference),
     }
 }

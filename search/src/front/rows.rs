@@ -56,6 +56,14 @@ impl Rows {
         })
     }
 
+    /// Gives each point the rank that is found for its values, in lexicographic order, once for equal ones.
+    pub(super) fn assign(&self, rank_of: &mut [usize], mut rank: impl FnMut(&[f64]) -> usize) {
+        for (values, group) in self.groups() {
+            let rank = rank(values);
+            group.iter().for_each(|i| rank_of[*i] = rank);
+        }
+    }
+
     fn row(&self, at: usize) -> Option<&[f64]> {
         (at < self.sorted.len()).then(|| &self.values[at * self.width..][..self.width])
     }
@@ -74,10 +82,11 @@ pub(super) fn flatten<P: AsRef<[f64]>>(points: &[P]) -> (usize, Vec<f64>) {
     (width, flat)
 }
 
-/// The indices of the points that a good one among them does not dominate: often far fewer, and found in one pass.
+/// The indices of the points that a few good ones among them do not dominate: often far fewer, and soon found.
 ///
-/// The good one has the least sum of values, each as a share of its objective's range.
-pub(super) fn contenders(width: usize, flat: &[f64]) -> Vec<usize> {
+/// Good ones have the least sums of values, each as a share of its objective's range.
+pub(crate) fn contenders(width: usize, flat: &[f64]) -> Vec<usize> {
+    let row = |i: usize| &flat[i * width..][..width];
     let Some(first) = flat.get(..width).filter(|_| width > 0) else {
         return Vec::new();
     };
@@ -89,22 +98,28 @@ pub(super) fn contenders(width: usize, flat: &[f64]) -> Vec<usize> {
         }
     }
     // an objective of one value or of endless range says nothing here
-    let weight: Vec<f64> = low.iter().zip(&high).map(|(l, h)| (h - l).recip()).collect();
-    let weight: Vec<f64> = weight
-        .into_iter()
-        .map(|w| if w.is_finite() { w } else { 0.0 })
-        .collect();
-    let (mut good, mut least) = (first, f64::INFINITY);
-    for row in flat.chunks_exact(width) {
-        let sum: f64 = row.iter().zip(&weight).map(|(v, w)| v * w).sum();
-        if sum < least {
-            (good, least) = (row, sum);
+    let share = |(l, h): (&f64, &f64)| Some((h - l).recip()).filter(|w| w.is_finite()).unwrap_or(0.0);
+    let weight: Vec<f64> = low.iter().zip(&high).map(share).collect();
+    let sum = |i: usize| row(i).iter().zip(&weight).map(|(v, w)| v * w).sum::<f64>();
+    let mut left: Vec<(f64, usize)> = (0..flat.len() / width).map(|i| (sum(i), i)).collect();
+    let mut above = f64::NEG_INFINITY;
+    loop {
+        let (mut least, mut good) = (f64::INFINITY, None);
+        for (sum, i) in &left {
+            if *sum < least && *sum > above {
+                (least, good) = (*sum, Some(*i));
+            }
+        }
+        let Some(good) = good.map(row) else { break };
+        let before = left.len();
+        left.retain(|(_, i)| !no_worse(good, row(*i)) || good == row(*i));
+        above = least;
+        // the next one would have to earn its pass as well
+        if before - left.len() < before / 8 + 1 {
+            break;
         }
     }
-    let rows = flat.chunks_exact(width).enumerate();
-    rows.filter(|(_, row)| !no_worse(good, row) || good == *row)
-        .map(|(i, _)| i)
-        .collect()
+    left.into_iter().map(|(_, i)| i).collect()
 }
 
 /// Whether `a` is nowhere worse than `b`, neither with NaN.

@@ -6,7 +6,7 @@
 use crate::front::sorted_column;
 
 /// How many corners are compared before it is asked whether one was hit: some vector registers' worth.
-const BLOCK: usize = 32;
+const BLOCK: usize = 16;
 
 /// The corner where there is no box: beyond no point.
 const NOWHERE: i32 = -2;
@@ -39,11 +39,11 @@ impl<const D: usize> Boxes<'_, D> {
         let (mut volume, mut fresh) = (0.0, 0);
         for slot in &self.hit[..hits] {
             let bounds = self.bounds[*slot as usize];
-            let values = bounds.map(|b| self.values[b as usize]);
-            let ranks = bounds.map(|b| self.ranks[b as usize]);
+            let values = bounds.map(|b| &self.values[b as usize]);
+            let ranks = bounds.map(|b| &self.ranks[b as usize]);
             let mut part = 1.0;
             for j in 0..D {
-                let inner = |low: f64, v: &[f64; D]| if v[j] > low { v[j] } else { low };
+                let inner = |low: f64, v: &&[f64; D]| if v[j] > low { v[j] } else { low };
                 part *= values[j][j] - values[..j].iter().fold(value[j], inner);
             }
             volume += part;

@@ -48,15 +48,9 @@ pub(super) fn volumes_alone(points: &[f64], reference: &[f64]) -> Vec<f64> {
 
 /// The volume that a point dominates and none of the others does.
 fn exclusive<'a>(point: &[f64], others: impl Iterator<Item = &'a [f64]>, reference: &[f64]) -> f64 {
-    let width = point.len();
     let whole: f64 = point.iter().zip(reference).map(|(p, r)| r - p).product();
     let limited: Vec<f64> = others
         .flat_map(|o| o.iter().zip(point).map(|(o, p)| o.max(*p)))
         .collect();
-    // most of them add nothing to a few
-    let mut best = Vec::new();
-    for i in front::front_of(width, &limited) {
-        best.extend_from_slice(&limited[i * width..][..width]);
-    }
-    whole - super::volume(&best, reference)
+    whole - super::volume(&limited, reference)
 }
