@@ -30,6 +30,7 @@ struct Boxes<'a, const D: usize> {
 
 impl<const D: usize> Boxes<'_, D> {
     /// Takes the room that a point dominates out of the free space, and gives its volume.
+    #[inline(never)]
     fn take(&mut self, point: u32) -> f64 {
         let (value, rank) = (self.values[point as usize], self.ranks[point as usize]);
         let hits = self.find(&rank);
@@ -60,6 +61,8 @@ impl<const D: usize> Boxes<'_, D> {
     }
 
     /// Notes the boxes whose corner is beyond `rank` in every coordinate, ascending, and counts them.
+    // apart from `take`, which would be short of registers with it
+    #[inline(never)]
     fn find(&mut self, rank: &[i32; D]) -> usize {
         let (padded, mut hits) = (self.corners[0].len(), 0);
         if self.hit.len() < padded {
@@ -73,16 +76,21 @@ impl<const D: usize> Boxes<'_, D> {
                 }
             }
             if beyond.iter().fold(0, |any, b| any | b) != 0 {
+                // no more hits than slots so far, so there is room for a block
+                let room = &mut self.hit[hits..hits + BLOCK];
+                let mut more = 0;
                 for (at, b) in (start as u32..).zip(beyond) {
-                    self.hit[hits] = at;
-                    hits += (b & 1) as usize;
+                    room[more % BLOCK] = at;
+                    more += (b & 1) as usize;
                 }
+                hits += more;
             }
         }
         hits
     }
 
     /// Puts the first `fresh` new boxes where the first `hits` hit ones are.
+    #[inline(never)]
     fn replace(&mut self, hits: usize, fresh: usize) {
         for at in 0..fresh {
             let bounds = self.fresh[at];
@@ -156,12 +164,14 @@ pub(super) fn volume<const D: usize>(points: &[f64], reference: &[f64]) -> f64 {
             ranks[D + at][j] = rank as i32;
         }
     }
+    // in three coordinates no more than two a point and one, in four mostly some
+    let likely = (2 * count + 1).next_multiple_of(BLOCK);
     let mut free = Boxes {
         values: &values,
         ranks: &ranks,
-        corners: [const { Vec::new() }; D],
-        bounds: Vec::new(),
-        hit: Vec::new(),
+        corners: std::array::from_fn(|_| Vec::with_capacity(likely)),
+        bounds: Vec::with_capacity(likely),
+        hit: vec![0; likely],
         fresh: Vec::new(),
     };
     free.push([i32::MAX; D], std::array::from_fn(|j| j as u32));
