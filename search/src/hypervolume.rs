@@ -17,6 +17,9 @@ use crate::front;
 /// How many finished trials [`reference_point`] looks at.
 pub const REFERENCE_TRIALS: usize = 16;
 
+/// Up to so many points, to look for dominated ones takes longer than to sweep over them as well.
+const FEW: usize = 200;
+
 /// The reference point of a study: the worst value of each objective among the first trials, plus a tenth of the range.
 ///
 /// `values` are minimised, in finish order; only the first [`REFERENCE_TRIALS`] are looked at, so the point stands
@@ -54,6 +57,9 @@ pub fn hypervolume<P: AsRef<[f64]>>(points: &[P], reference: &[f64]) -> f64 {
             return f64::INFINITY;
         }
         counted.extend_from_slice(point);
+    }
+    if reference.len() > 3 && points.len() > FEW {
+        counted = contending(&counted, reference);
     }
     volume(&counted, reference)
 }
@@ -145,8 +151,8 @@ fn volume(points: &[f64], reference: &[f64]) -> f64 {
         1 => points.iter().fold(0.0, |most, p| (reference[0] - p).max(most)),
         2 => sweeps::area(points, reference),
         3 => sweeps::volume(points, reference),
-        4 => boxes::volume::<3>(&contending(points, reference), reference),
-        5 => boxes::volume::<4>(&contending(points, reference), reference),
-        _ => exclusive::volume(&contending(points, reference), reference),
+        4 => boxes::volume::<3>(points, reference),
+        5 => boxes::volume::<4>(points, reference),
+        _ => exclusive::volume(points, reference),
     }
 }

@@ -52,5 +52,9 @@ fn exclusive<'a>(point: &[f64], others: impl Iterator<Item = &'a [f64]>, referen
     let limited: Vec<f64> = others
         .flat_map(|o| o.iter().zip(point).map(|(o, p)| o.max(*p)))
         .collect();
-    whole - super::volume(&limited, reference)
+    if reference.len() < 4 {
+        return whole - super::volume(&limited, reference);
+    }
+    // most of them add nothing to a few
+    whole - super::volume(&super::contending(&limited, reference), reference)
 }
