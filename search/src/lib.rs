@@ -41,6 +41,7 @@
 //! ```
 
 mod ask;
+pub mod ask_tell;
 pub mod front;
 mod grid;
 mod history;
