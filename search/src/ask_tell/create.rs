@@ -6,7 +6,7 @@ use spaces::{Candidate, Clause, Condition, Domain, DomainError, Objective, Param
 
 use super::{
     Refusal,
-    message::{ClauseEntry, Create, Kind, ObjectiveEntry, SpaceEntry, Status},
+    message::{ClauseEntry, Create, ObjectiveEntry, ParameterKind, SpaceEntry, TrialStatus},
 };
 use crate::{Outcome, Problem, REGISTRY, Sampler, sampler};
 
@@ -94,17 +94,17 @@ pub(super) fn earlier(create: &Create, space: &Space) -> Result<Vec<(Candidate, 
 /// How a trial ended, its values checked against the objectives.
 pub(super) fn outcome(
     objectives: &[ObjectiveEntry],
-    status: Status,
+    status: TrialStatus,
     values: Option<&[f64]>,
     place: &str,
 ) -> Result<Outcome, Refusal> {
     match (status, values) {
-        (Status::Ok, Some(values)) => {
+        (TrialStatus::Ok, Some(values)) => {
             let values = in_order(objectives, values, &format!("{place}.values"))?;
             let metrics: BTreeMap<String, f64> = values.map(|(o, v)| (o.name.clone(), v)).collect();
             Ok(Outcome::Measured(metrics))
         }
-        (Status::Ok, None) => Err(Refusal::part(
+        (TrialStatus::Ok, None) => Err(Refusal::part(
             place,
             "'values' is missing; give one for each objective, or the status failed",
         )),
@@ -112,8 +112,8 @@ pub(super) fn outcome(
             place,
             "a trial that did not end well has no values; leave them out, or give the status ok",
         )),
-        (Status::Failed, _) => Ok(Outcome::Failed),
-        (Status::Invalid, _) => Ok(Outcome::Infeasible),
+        (TrialStatus::Failed, _) => Ok(Outcome::Failed),
+        (TrialStatus::Invalid, _) => Ok(Outcome::Infeasible),
     }
 }
 
@@ -193,7 +193,7 @@ fn domain(entry: &SpaceEntry, place: &str) -> Result<Domain, Refusal> {
             error,
         })
     };
-    if entry.kind == Kind::Categorical {
+    if entry.kind == ParameterKind::Categorical {
         let stray = [
             ("low", entry.low.is_some()),
             ("high", entry.high.is_some()),
@@ -218,7 +218,7 @@ fn domain(entry: &SpaceEntry, place: &str) -> Result<Domain, Refusal> {
     };
     let (low, high) = (end("low", entry.low)?, end("high", entry.high)?);
     let log = entry.log.unwrap_or(false);
-    if entry.kind == Kind::Float {
+    if entry.kind == ParameterKind::Float {
         return built(Domain::float(low, high, log, None));
     }
     for end in [low, high] {

@@ -119,6 +119,14 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// A study that is none of the open ones.
+    pub fn no_study<'a>(name: &str, open: impl Iterator<Item = &'a str> + Clone) -> Refusal {
+        Refusal::NoStudy(match open.clone().next() {
+            None => format!("unknown study '{name}'; none is open"),
+            Some(_) => spaces::suggest("study", name, open),
+        })
+    }
+
     /// A part of a message that is wrong.
     pub(super) fn part(place: impl Into<String>, problem: impl Into<String>) -> Refusal {
         Refusal::Part {

@@ -5,7 +5,7 @@ use spaces::{Candidate, Direction, Value};
 
 /// What a driver sends. Read it with [`Request::read`], which says what is wrong in one sentence.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = OptimizeRequest))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Request {
     /// Asks who answers.
@@ -17,11 +17,11 @@ pub enum Request {
     /// Tells how trials ended.
     Tell(Tell),
     /// Asks for the best trials.
-    Front(Named),
+    Front(StudyName),
     /// Answers [`Answer::Cheap`].
     CheapValues(CheapValues),
     /// Forgets a study.
-    Close(Named),
+    Close(StudyName),
     /// Ends the conversation.
     Bye(Bye),
 }
@@ -78,7 +78,7 @@ pub struct SpaceEntry {
     pub name: String,
     /// Kind of its values.
     #[serde(rename = "type")]
-    pub kind: Kind,
+    pub kind: ParameterKind,
     /// Smallest value of a number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub low: Option<f64>,
@@ -100,7 +100,7 @@ pub struct SpaceEntry {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum ParameterKind {
     /// Real numbers from `low` to `high`.
     Float,
     /// Whole numbers from `low` to `high`.
@@ -156,7 +156,7 @@ pub struct EarlierTrial {
     pub params: Candidate,
     /// How it ended; `ok` without it.
     #[serde(default)]
-    pub status: Status,
+    pub status: TrialStatus,
     /// The objectives, in their order and direction; only where it ended well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<Vec<f64>>,
@@ -197,7 +197,7 @@ pub struct TrialResult {
     /// The trial.
     pub id: u32,
     /// How it ended.
-    pub status: Status,
+    pub status: TrialStatus,
     /// The objectives, in their order and direction; only where it ended well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<Vec<f64>>,
@@ -210,7 +210,7 @@ pub struct TrialResult {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
-pub enum Status {
+pub enum TrialStatus {
     /// With a value for each objective.
     #[default]
     Ok,
@@ -224,7 +224,7 @@ pub enum Status {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
-pub struct Named {
+pub struct StudyName {
     /// The study.
     pub study: String,
 }
@@ -248,7 +248,7 @@ pub struct Bye {}
 
 /// What the program answers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = OptimizeAnswer))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Answer {
     /// Who answers.

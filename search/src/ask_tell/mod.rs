@@ -40,8 +40,9 @@ pub use self::{
     cheap::Driver,
     error::Refusal,
     message::{
-        Answer, AskTrials, Bye, CheapValues, ClauseEntry, Create, EarlierTrial, FrontTrial, Hello, Kind,
-        Named, ObjectiveEntry, ProposedTrial, Request, SpaceEntry, StartingPoint, Status, Tell, TrialResult,
+        Answer, AskTrials, Bye, CheapValues, ClauseEntry, Create, EarlierTrial, FrontTrial, Hello,
+        ObjectiveEntry, ParameterKind, ProposedTrial, Request, SpaceEntry, StartingPoint, StudyName, Tell,
+        TrialResult, TrialStatus,
     },
     session::{MOST_TRIALS, PROTOCOL, Session},
     study::Study,

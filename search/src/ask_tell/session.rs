@@ -77,11 +77,7 @@ impl Session {
 
     fn find(&mut self, name: &str) -> Result<&mut Study, Refusal> {
         if !self.studies.contains_key(name) {
-            let known = self.studies.keys().map(String::as_str);
-            return Err(Refusal::NoStudy(match self.studies.len() {
-                0 => format!("unknown study '{name}'; none is open"),
-                _ => spaces::suggest("study", name, known),
-            }));
+            return Err(Refusal::no_study(name, self.studies.keys().map(String::as_str)));
         }
         Ok(self.studies.get_mut(name).expect("it was looked up above"))
     }
