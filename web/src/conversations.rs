@@ -215,3 +215,41 @@ fn error(message: &str) -> Answer {
         message: message.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn create(study: &str) -> Request {
+        let message = format!(
+            r#"{{"type":"create","study":"{study}","space":[{{"name":"x","type":"int","low":0,"high":1}}],
+            "objectives":[{{"name":"loss","direction":"minimize"}}]}}"#
+        );
+        Request::read(message.as_bytes()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_study_is_forgotten_when_nobody_speaks_to_it() {
+        let all = Arc::new(Conversations::default());
+        assert_eq!(all.answer(1, create("s")).await, Answer::Ok);
+        let later = Instant::now() + IDLE - Duration::from_secs(60);
+        assert!(all.find(1, "s", later).is_ok());
+        assert!(
+            all.find(1, "s", later + IDLE - Duration::from_secs(1)).is_ok(),
+            "it was used"
+        );
+        assert!(all.find(1, "s", later + 3 * IDLE).is_err());
+        assert!(all.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn one_message_at_a_time() {
+        let all = Arc::new(Conversations::default());
+        all.answer(1, create("s")).await;
+        let _first = all.find(1, "s", Instant::now()).ok();
+        let Err(Answer::Error { message }) = all.find(1, "s", Instant::now()) else {
+            panic!("two messages hold the study")
+        };
+        assert!(message.contains("one at a time"), "{message}");
+    }
+}

@@ -1,6 +1,6 @@
 //! The cheap objectives: asked of the driver, once for each configuration.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use spaces::Candidate;
 
@@ -81,9 +81,9 @@ impl CheapOracle<'_> {
         if self.memory.places.len() + candidates.len() > MOST_KEPT {
             *self.memory = Memory::default();
         }
-        let (mut configs, mut fresh) = (vec![], vec![]);
+        let (mut configs, mut fresh, mut met) = (vec![], vec![], HashSet::new());
         for (candidate, key) in candidates.iter().zip(keys) {
-            if !self.memory.places.contains_key(key) && !fresh.contains(key) {
+            if !self.memory.places.contains_key(key) && met.insert(*key) {
                 configs.push(candidate.clone());
                 fresh.push(*key);
             }
@@ -91,11 +91,10 @@ impl CheapOracle<'_> {
         if fresh.is_empty() {
             return Ok(());
         }
-        let width = self.names.len();
         let values = self.ask(configs)?;
         for (key, values) in fresh.into_iter().zip(values) {
             self.memory.places.insert(key, self.memory.values.len());
-            self.memory.values.extend(values.into_iter().take(width));
+            self.memory.values.extend(values);
         }
         Ok(())
     }

@@ -272,7 +272,7 @@ pub enum Answer {
     /// The best trials.
     Front {
         /// Those that no other dominates, in the order in which they were told.
-        trials: Vec<FrontTrial>,
+        trials: Vec<BestTrial>,
         /// Volume that they dominate up to the reference point; null where nothing was told or it is not finite.
         hypervolume: Option<f64>,
     },
@@ -303,7 +303,7 @@ pub struct ProposedTrial {
 /// A trial on the front.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct FrontTrial {
+pub struct BestTrial {
     /// The trial; null for a result of an earlier study.
     pub id: Option<u32>,
     /// What was tried.

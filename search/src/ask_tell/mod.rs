@@ -40,7 +40,7 @@ pub use self::{
     cheap::Driver,
     error::Refusal,
     message::{
-        Answer, AskTrials, Bye, CheapValues, ClauseEntry, Create, EarlierTrial, FrontTrial, Hello,
+        Answer, AskTrials, BestTrial, Bye, CheapValues, ClauseEntry, Create, EarlierTrial, Hello,
         ObjectiveEntry, ParameterKind, ProposedTrial, Request, SpaceEntry, StartingPoint, StudyName, Tell,
         TrialResult, TrialStatus,
     },

@@ -8,7 +8,7 @@ use super::{
     Driver, MOST_TRIALS, Refusal,
     cheap::{CheapOracle, Memory},
     create,
-    message::{Create, FrontTrial, ObjectiveEntry, ProposedTrial, TrialResult},
+    message::{BestTrial, Create, ObjectiveEntry, ProposedTrial, TrialResult},
 };
 use crate::{Ask, History, Outcome, Problem, Sampler, Trial, front, hypervolume, reference_point};
 
@@ -161,7 +161,7 @@ impl Study {
     }
 
     /// The trials that no other dominates, and the volume that they dominate.
-    pub(super) fn front(&self) -> (Vec<FrontTrial>, Option<f64>) {
+    pub(super) fn front(&self) -> (Vec<BestTrial>, Option<f64>) {
         let told: Vec<(&Trial, &[f64])> = self
             .history
             .trials()
@@ -178,7 +178,7 @@ impl Study {
         let trials = best.into_iter().map(|i| {
             let (trial, values) = told[i];
             let measured = self.objectives.iter().zip(values);
-            FrontTrial {
+            BestTrial {
                 id: trial.number.checked_sub(self.earlier),
                 params: trial.candidate.clone(),
                 values: measured.map(|(o, v)| o.direction.minimized(*v)).collect(),
