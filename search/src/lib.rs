@@ -41,6 +41,7 @@
 //! ```
 
 mod ask;
+pub mod ask_tell;
 mod expected_improvement;
 mod forest;
 pub mod front;

@@ -6,6 +6,7 @@ mod export;
 mod front;
 mod generate;
 mod measure;
+mod optimize;
 mod run_trial;
 mod search;
 mod serve;
@@ -46,6 +47,7 @@ commands! {
     export::Export,
     evaluate::Evaluate,
     generate::Generate,
+    optimize::Optimize,
     space::Space,
     doctor::Doctor,
     #[command(hide = true)]

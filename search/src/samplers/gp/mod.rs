@@ -101,7 +101,7 @@ fn evolve(ask: &mut Ask<'_>, data: &Data, outlook: &mut Outlook<'_>) -> Result<V
             let (a, b) = (rng.random_range(0..genes.len()), rng.random_range(0..genes.len()));
             &genes[a.min(b)]
         };
-        let mut offspring = |rng: &mut ChaCha8Rng| {
+        let offspring = |rng: &mut ChaCha8Rng| {
             let unit = variation::crossover(space, pick(rng), pick(rng), rng);
             let scale = 0.3 * 0.1f64.powf(2.0 * rng.random::<f64>());
             pool::nudge(space, &unit, 1.0 / space.len().max(1) as f64, scale, rng)
