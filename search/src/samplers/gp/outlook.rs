@@ -41,7 +41,7 @@ impl Prospect {
 enum Goal {
     /// Known beforehand, once brought to standard units.
     Known(Scale),
-    Modelled(Surrogate),
+    Modelled(Box<Surrogate>),
 }
 
 /// The processes of one proposal.
@@ -77,7 +77,7 @@ impl<'p> Outlook<'p> {
             if objective.known_before_training {
                 Goal::Known(Scale::new(&outcomes))
             } else {
-                Goal::Modelled(model(k, outcomes))
+                Goal::Modelled(Box::new(model(k, outcomes)))
             }
         };
         let goals: Vec<Goal> = problem.objectives.iter().enumerate().map(&mut goal).collect();
