@@ -41,6 +41,7 @@
 //! ```
 
 mod ask;
+pub mod fidelity;
 pub mod front;
 mod grid;
 mod history;
@@ -58,7 +59,7 @@ mod variation;
 pub use self::{
     ask::{Ask, AskError, Proposal, Verdict, proposal_rng},
     front::{Front, dominates},
-    history::{History, Outcome, Pending, Trial},
+    history::{History, Outcome, Pending, Rung, Trial},
     hypervolume::{REFERENCE_TRIALS, contributions, hypervolume, reference_point},
     indicators::{additive_epsilon, igd, igd_plus},
     knee::{Knee, knee},
