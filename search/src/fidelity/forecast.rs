@@ -11,7 +11,7 @@ const GRID: usize = 16;
 const PRIOR_VARIANCE: f64 = 1e4;
 /// Prior of the noise's variance: inverse gamma with this shape and scale, on values of unit variance.
 const SHAPE: f64 = 1.0;
-const SCALE: f64 = 0.001;
+const SCALE: f64 = 0.003;
 
 /// A mixture of Student's t distributions.
 #[derive(Clone, Debug)]
@@ -46,7 +46,7 @@ impl Forecast {
         };
         let mut fits: Vec<(f64, f64, f64)> = Vec::with_capacity(2 * GRID + 1);
         fits.extend(grid(0.05, 3.0).map(|b| fit(&standard, |x| x.powf(-b))));
-        fits.extend(grid(0.5, 50.0).map(|b| fit(&standard, |x| (-b * x).exp())));
+        fits.extend(grid(0.5, 10.0).map(|b| fit(&standard, |x| (-b * x).exp())));
         fits.push(fit(&standard, |x| -x.ln()));
         let best = fits
             .iter()
