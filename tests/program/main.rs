@@ -4,6 +4,7 @@
 mod bad_input;
 mod compression;
 mod journey;
+mod partial;
 mod search;
 
 use parsimony_tests::program::Program;
