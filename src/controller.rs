@@ -421,7 +421,12 @@ impl Running {
     }
 
     /// Fixes the hypervolume's reference once there are results enough to choose it by, or the study ends.
-    async fn fix_reference(&mut self, store: &Store, row: &store::Study, is_over: bool) -> anyhow::Result<()> {
+    async fn fix_reference(
+        &mut self,
+        store: &Store,
+        row: &store::Study,
+        is_over: bool,
+    ) -> anyhow::Result<()> {
         let results = self.history.values().count();
         let last = is_over || results as u32 >= self.study.spec.search.trials;
         if self.reference_fixed || (results < REFERENCE_TRIALS && !last) {

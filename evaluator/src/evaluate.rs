@@ -261,7 +261,12 @@ where
     let files = if job.target < 1.0 {
         // a base that is not trained has no state to go on from
         let kept = |name: &&str| trainer.state.join(name).exists();
-        CHECKPOINT_FILES.iter().copied().filter(kept).map(String::from).collect()
+        CHECKPOINT_FILES
+            .iter()
+            .copied()
+            .filter(kept)
+            .map(String::from)
+            .collect()
     } else {
         bundle::FILES.map(String::from).to_vec()
     };

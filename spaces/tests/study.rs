@@ -184,7 +184,10 @@ fn a_good_file_is_resolved_and_converts_both_ways() {
 
 #[test]
 fn parts_of_a_training_and_the_budget_convert_both_ways() {
-    let text = GOOD.replace("seed = 7", "seed = 7\nfull_trials = 12.5\nfidelity = { steps = [0.1, 0.3, 1] }");
+    let text = GOOD.replace(
+        "seed = 7",
+        "seed = 7\nfull_trials = 12.5\nfidelity = { steps = [0.1, 0.3, 1] }",
+    );
     let study = study_from_toml(&text, &catalog()).unwrap();
     let fidelity = study.spec.search.fidelity.clone().unwrap();
     assert_eq!((fidelity.rule.as_str(), fidelity.eta), ("mo_asha", 3));

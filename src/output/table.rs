@@ -192,16 +192,14 @@ pub(crate) fn trials_table(rows: &[TrialRow], objectives: &[String]) -> String {
         .iter()
         .map(|o| Column::new(o, rows.iter().map(|r| &r.metrics)))
         .collect();
-    let in_parts = rows.iter().any(|r| r.target < 1.0 || (r.trained > 0.0 && r.trained < 1.0));
+    let in_parts = rows
+        .iter()
+        .any(|r| r.target < 1.0 || (r.trained > 0.0 && r.trained < 1.0));
     let mut fixed = vec!["trial", "number", "state", "attempt", "worker"];
     fixed.extend(in_parts.then_some("trained"));
     let (left, fixed) = (fixed.len(), fixed.into_iter().map(String::from));
     let names = columns.iter().map(Column::head);
-    let mut table = table(
-        fixed
-            .chain(names)
-            .chain(["wall", "note"].map(String::from)),
-    );
+    let mut table = table(fixed.chain(names).chain(["wall", "note"].map(String::from)));
     for row in rows {
         let mut cells = vec![
             row.id.to_string(),

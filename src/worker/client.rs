@@ -10,8 +10,8 @@ use anyhow::Context;
 use backon::{ExponentialBuilder, Retryable};
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::io::AsyncWriteExt;
 use spaces::protocol::{Finish, Heartbeat, HeartbeatAnswer, LeaseRequest, LeasedTrial, Release, Report};
+use tokio::io::AsyncWriteExt;
 
 use crate::errors::BadInput;
 

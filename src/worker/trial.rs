@@ -229,12 +229,7 @@ async fn deliver(
         let folder = work_dir.join(if leased.target < 1.0 { "state" } else { "bundle" });
         for name in artifacts {
             client
-                .upload(
-                    leased.trial,
-                    &leased.lease,
-                    name,
-                    &folder.join(name),
-                )
+                .upload(leased.trial, &leased.lease, name, &folder.join(name))
                 .await?;
         }
     }

@@ -87,7 +87,10 @@ fn one_in_three_is_trained_on_from_where_it_stopped_and_a_crash_loses_nothing() 
     let running = program.start(&command);
     wait_for("a trial that was trained on", || {
         let trials = listed(&program, "parts");
-        trials.iter().any(|t| t["trained"] == 0.3 || t["target"] == 1.0).then_some(())
+        trials
+            .iter()
+            .any(|t| t["trained"] == 0.3 || t["target"] == 1.0)
+            .then_some(())
     });
     running.crash();
     assert_eq!(program.start(&command).wait(), Some(0));
@@ -96,7 +99,11 @@ fn one_in_three_is_trained_on_from_where_it_stopped_and_a_crash_loses_nothing() 
     let states = |state: &str| trials.iter().filter(|t| t["state"] == state).count();
     assert_eq!((trials.len(), states("done"), states("pruned")), (9, 1, 8));
     let front = program.json(&["front", "parts", "--format", "json"]);
-    assert_eq!(front["trials"].as_array().unwrap().len(), 1, "only what is fully trained");
+    assert_eq!(
+        front["trials"].as_array().unwrap().len(),
+        1,
+        "only what is fully trained"
+    );
 
     let (history, details) = kept(&program, "parts");
     let reached = |part: f64| {
@@ -105,12 +112,19 @@ fn one_in_three_is_trained_on_from_where_it_stopped_and_a_crash_loses_nothing() 
     };
     assert_eq!((reached(0.1), reached(0.3)), (9, 3));
     // of 312 steps: each attempt that was promoted begins where the part before ended
-    let done = details.iter().find(|t| t.trial.state == TrialState::Done).unwrap();
+    let done = details
+        .iter()
+        .find(|t| t.trial.state == TrialState::Done)
+        .unwrap();
     let from = &done.provenance["resumed_at_step"];
     assert!(from.parse::<u64>().unwrap() >= 94, "{from}");
     assert!(done.artifacts.iter().any(|a| a.name == "model.safetensors"));
     for pruned in details.iter().filter(|t| t.trial.state == TrialState::Pruned) {
-        assert!(pruned.artifacts.is_empty(), "no checkpoint stays: {:?}", pruned.artifacts);
+        assert!(
+            pruned.artifacts.is_empty(),
+            "no checkpoint stays: {:?}",
+            pruned.artifacts
+        );
     }
 
     // the same configuration trained without a stop is the same model, to the last bit
@@ -127,8 +141,16 @@ fn one_in_three_is_trained_on_from_where_it_stopped_and_a_crash_loses_nothing() 
     program.write("again.toml", &text);
     let seed = &done.provenance["seed"];
     let whole = program.json(&["measure", "again.toml", "--seed", seed, "--json"]);
-    let loss = done.trial.metrics.iter().find(|m| m.metric == "validation_loss").unwrap();
-    assert_eq!(whole["metrics"]["validation_loss"]["value"].as_f64(), Some(loss.value));
+    let loss = done
+        .trial
+        .metrics
+        .iter()
+        .find(|m| m.metric == "validation_loss")
+        .unwrap();
+    assert_eq!(
+        whole["metrics"]["validation_loss"]["value"].as_f64(),
+        Some(loss.value)
+    );
 }
 
 /// One study of the comparison.
@@ -148,7 +170,7 @@ const BUDGET: f64 = 40.0;
 const TOKENS: u64 = 120_000;
 
 fn compare(program: &Program, method: &'static str, search: &str, seed: u64) -> Run {
-    let name = format!("{}-{seed}", method.replace(' ', '-'));
+    let name = format!("{}-{seed}", method.replace(" ", "-"));
     let search = format!("{search}\ntrials = 1000\nfull_trials = {BUDGET}\nseed = {seed}");
     program.write("study.toml", &study(&name, TOKENS, &search));
     let begun = Instant::now();
@@ -162,7 +184,14 @@ fn compare(program: &Program, method: &'static str, search: &str, seed: u64) -> 
             spent += finish.fidelity - before;
         }
         if finish.state == TrialState::Done {
-            let value = |metric: &&str| finish.measurements.iter().find(|m| m.metric == *metric).unwrap().value;
+            let value = |metric: &&str| {
+                finish
+                    .measurements
+                    .iter()
+                    .find(|m| m.metric == *metric)
+                    .unwrap()
+                    .value
+            };
             results.push((spent, OBJECTIVES.iter().map(value).collect()));
         }
     }
@@ -177,15 +206,24 @@ fn compare(program: &Program, method: &'static str, search: &str, seed: u64) -> 
 
 /// The median of the hypervolumes at each of the points on the way, by method.
 fn medians(runs: &[Run]) -> BTreeMap<&'static str, Vec<(f64, f64)>> {
-    let all = || runs.iter().flat_map(|r| r.results.iter().map(|(_, values)| values));
+    let all = || {
+        runs.iter()
+            .flat_map(|r| r.results.iter().map(|(_, values)| values))
+    };
     let ends: Vec<(f64, f64)> = (0..OBJECTIVES.len())
         .map(|i| {
-            all().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v[i]), high.max(v[i])))
+            all().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| {
+                (low.min(v[i]), high.max(v[i]))
+            })
         })
         .collect();
     // of the box from the best to the worst value of all runs
     let scaled = |values: &Vec<f64>| -> Vec<f64> {
-        values.iter().zip(&ends).map(|(v, (low, high))| (v - low) / (high - low).max(f64::MIN_POSITIVE)).collect()
+        values
+            .iter()
+            .zip(&ends)
+            .map(|(v, (low, high))| (v - low) / (high - low).max(f64::MIN_POSITIVE))
+            .collect()
     };
     let mut medians: BTreeMap<&'static str, Vec<(f64, f64)>> = BTreeMap::new();
     for step in 1..=80 {
@@ -198,11 +236,17 @@ fn medians(runs: &[Run]) -> BTreeMap<&'static str, Vec<(f64, f64)>> {
                 .filter(|(at, _)| *at <= spent + 1e-9)
                 .map(|(_, values)| scaled(values))
                 .collect();
-            volumes.entry(run.method).or_default().push(hypervolume(&by_then, &[1.1; 4]));
+            volumes
+                .entry(run.method)
+                .or_default()
+                .push(hypervolume(&by_then, &[1.1; 4]));
         }
         for (method, mut volumes) in volumes {
             volumes.sort_by(f64::total_cmp);
-            medians.entry(method).or_default().push((spent, volumes[volumes.len() / 2]));
+            medians
+                .entry(method)
+                .or_default()
+                .push((spent, volumes[volumes.len() / 2]));
         }
     }
     medians
@@ -210,7 +254,13 @@ fn medians(runs: &[Run]) -> BTreeMap<&'static str, Vec<(f64, f64)>> {
 
 fn svg(medians: &BTreeMap<&'static str, Vec<(f64, f64)>>) -> String {
     let highest = medians.values().flatten().map(|(_, v)| *v).fold(0.0, f64::max);
-    let place = |(x, y): &(f64, f64)| format!("{:.1},{:.1}", 60.0 + 600.0 * x / BUDGET, 380.0 - 340.0 * y / highest);
+    let place = |(x, y): &(f64, f64)| {
+        format!(
+            "{:.1},{:.1}",
+            60.0 + 600.0 * x / BUDGET,
+            380.0 - 340.0 * y / highest
+        )
+    };
     let mut svg = String::from(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 800 430\" font-family=\"sans-serif\" font-size=\"14\">\n\
          <rect width=\"800\" height=\"430\" fill=\"white\"/>\n\
@@ -219,11 +269,22 @@ fn svg(medians: &BTreeMap<&'static str, Vec<(f64, f64)>>) -> String {
          <text x=\"60\" y=\"28\">median hypervolume</text>\n",
     );
     for x in [10.0, 20.0, 30.0, 40.0] {
-        writeln!(svg, "<text x=\"{}\" y=\"398\" text-anchor=\"middle\">{x}</text>", 60.0 + 600.0 * x / BUDGET).unwrap();
+        writeln!(
+            svg,
+            "<text x=\"{}\" y=\"398\" text-anchor=\"middle\">{x}</text>",
+            60.0 + 600.0 * x / BUDGET
+        )
+        .unwrap();
     }
-    writeln!(svg, "<text x=\"54\" y=\"45\" text-anchor=\"end\">{highest:.2}</text>").unwrap();
+    writeln!(
+        svg,
+        "<text x=\"54\" y=\"45\" text-anchor=\"end\">{highest:.2}</text>"
+    )
+    .unwrap();
     for ((method, curve), (color, dash)) in
-        medians.iter().zip([("#0072b2", ""), ("#d55e00", "6 3"), ("#009e73", "2 3")])
+        medians
+            .iter()
+            .zip([("#0072b2", ""), ("#d55e00", "6 3"), ("#009e73", "2 3")])
     {
         let points: Vec<String> = curve.iter().map(place).collect();
         let (_, y) = points[points.len() - 1].split_once(',').unwrap();

@@ -153,7 +153,8 @@ impl<B: Ops> Checkpoint<B> {
         } else {
             sibling(dir, "old")
         };
-        let position: Position = serde_json::from_slice(&fs::read(dir.join(CHECKPOINT_FILES[1])).ok()?).ok()?;
+        let position: Position =
+            serde_json::from_slice(&fs::read(dir.join(CHECKPOINT_FILES[1])).ok()?).ok()?;
         let bytes = fs::read(dir.join(CHECKPOINT_FILES[0])).ok()?;
         let file = SafeTensors::deserialize(&bytes).ok()?;
         let floats = |view: safetensors::tensor::TensorView| {

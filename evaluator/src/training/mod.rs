@@ -17,7 +17,11 @@ use spaces::{Evidence, Measurement, protocol::Progress};
 use self::step::{IntoF32, quick_loss};
 pub(crate) use self::step::{gradients, score};
 pub use self::{
-    checkpoint::{CHECKPOINT_FILES, Checkpoint}, optimizer::Optimizer, schedule::learning_rate, step::Batches};
+    checkpoint::{CHECKPOINT_FILES, Checkpoint},
+    optimizer::Optimizer,
+    schedule::learning_rate,
+    step::Batches,
+};
 use crate::{
     EvaluationError, Events, counter,
     energy::Source,

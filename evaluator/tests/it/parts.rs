@@ -43,7 +43,8 @@ fn hand_over(from: &Path, to: &Path) {
 }
 
 fn exact(result: &Evaluation) -> BTreeMap<&str, u64> {
-    let timed = |m: &&Measurement| ["validation_loss", "accuracy", "training_flops"].contains(&m.metric.as_str());
+    let timed =
+        |m: &&Measurement| ["validation_loss", "accuracy", "training_flops"].contains(&m.metric.as_str());
     let bits = |m: &'_ Measurement| m.value.to_bits();
     result
         .measurements
@@ -65,7 +66,10 @@ fn parts_handed_from_worker_to_worker_are_the_whole_training() {
 
         let (first, first_curve) = run(&at("a"), fixed, 0.25);
         assert_eq!(first.artifacts, CHECKPOINT_FILES);
-        assert_eq!(first.measurements[0].step, 3, "of ten steps, a quarter and what remains of it");
+        assert_eq!(
+            first.measurements[0].step, 3,
+            "of ten steps, a quarter and what remains of it"
+        );
         hand_over(&at("a"), &at("b"));
         let (second, second_curve) = run(&at("b"), fixed, 0.7);
         assert_eq!(second.provenance["resumed_at_step"], "3");
@@ -75,7 +79,10 @@ fn parts_handed_from_worker_to_worker_are_the_whole_training() {
         assert_eq!(third.provenance["resumed_at_step"], "7");
 
         assert_eq!(exact(&third), exact(&whole), "{fixed}");
-        assert_eq!(third.provenance["training_steps"], whole.provenance["training_steps"]);
+        assert_eq!(
+            third.provenance["training_steps"],
+            whole.provenance["training_steps"]
+        );
         assert_ne!(exact(&first), exact(&second));
         // no step is trained twice: the curves follow one another, and are together a part of the whole one
         assert!(first_curve.0.iter().all(|(step, _)| *step <= 3));

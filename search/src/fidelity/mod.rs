@@ -45,7 +45,7 @@ pub enum Decision {
 }
 
 /// Decides how far trials are trained.
-pub trait Rule {
+pub trait Rule: Sync {
     /// The next thing to do. [`Decision::Start`] only where the standing has room.
     fn decide(&self, standing: &Standing<'_>) -> Decision;
 }
@@ -59,7 +59,7 @@ pub struct RuleInfo {
     /// Where it comes from.
     pub paper: &'static str,
     /// The rule.
-    pub rule: &'static (dyn Rule + Sync),
+    pub rule: &'static dyn Rule,
 }
 
 /// Every rule; the first is the default.
@@ -84,10 +84,7 @@ pub fn rules() -> Vec<MethodInfo> {
 
 /// The rule of that name.
 pub fn rule(name: &str) -> Option<&'static dyn Rule> {
-    REGISTRY
-        .iter()
-        .find(|r| r.name == name)
-        .map(|r| r.rule as &dyn Rule)
+    REGISTRY.iter().find(|r| r.name == name).map(|r| r.rule)
 }
 
 /// What may still be spent.

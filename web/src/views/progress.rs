@@ -39,7 +39,12 @@ pub struct Eta {
 impl Progress {
     /// How far a study is that will not go on, or whose trials were not read: without the time left.
     pub fn of_counts(study: &Resolved, counts: &Counts) -> Progress {
-        let finished = counts.paused + counts.done + counts.pruned + counts.infeasible + counts.failed + counts.cancelled;
+        let finished = counts.paused
+            + counts.done
+            + counts.pruned
+            + counts.infeasible
+            + counts.failed
+            + counts.cancelled;
         Progress {
             finished: u32::try_from(finished).unwrap_or(u32::MAX),
             wanted: wanted(study),

@@ -42,7 +42,12 @@ pub(super) async fn lease(
     loop {
         let claimed = state
             .store
-            .lease_for(&request.worker, &request.device, request.partial, state.settings.lease)
+            .lease_for(
+                &request.worker,
+                &request.device,
+                request.partial,
+                state.settings.lease,
+            )
             .await?;
         if let Some(lease) = claimed {
             match leased_trial(&state, lease).await? {
