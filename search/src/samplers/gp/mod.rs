@@ -2,7 +2,8 @@
 //!
 //! Each unknown objective and limited metric has a process of its own. Known objectives enter the improvement as they
 //! are, limits by the probability that they are kept, and trials that failed by a process for success. Pending trials
-//! count as if they had come out as expected.
+//! count as if they had come out as expected. What trials had come to at a part of their training counts too: the part
+//! is one more coordinate, and candidates are judged at the whole.
 
 mod aim;
 mod data;
@@ -55,7 +56,7 @@ pub(super) struct Gp {
 impl Sampler for Gp {
     fn ask(&mut self, ask: &mut Ask<'_>) -> Result<Proposal, AskError> {
         let start = (ask.problem.space.len() + 1).clamp(6, 12);
-        if ask.history.len() < start || ask.history.values().take(FEWEST).count() < FEWEST {
+        if ask.history.len() < start || data::readings(ask.problem, ask.history) < FEWEST {
             return Sobol.ask(ask);
         }
         let data = Data::new(ask.problem, ask.history);
@@ -176,4 +177,79 @@ fn climb(
 fn keep_best(prospects: &mut Vec<Prospect>) {
     prospects.sort_by(|a, b| b.score.total_cmp(&a.score));
     prospects.truncate(CLIMBERS);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use spaces::{Direction, Domain, Objective, Parameter, Value};
+
+    use super::*;
+    use crate::{History, NoOracle, Outcome, Problem};
+
+    /// One real parameter, one loss that is least at 0.7 and falls as training goes on.
+    fn problem() -> Problem {
+        let x = Parameter {
+            name: "x".into(),
+            domain: Domain::float(0.0, 1.0, false, None).unwrap(),
+            condition: Default::default(),
+        };
+        let loss = Objective {
+            metric: "loss".into(),
+            direction: Direction::Minimize,
+            known_before_training: false,
+        };
+        Problem::new(Space::new(vec![x]).unwrap(), vec![loss], vec![], 3).unwrap()
+    }
+
+    fn x(proposal: &Proposal) -> f64 {
+        proposal.candidate.get("x").and_then(Value::as_f64).unwrap()
+    }
+
+    #[test]
+    fn trainings_that_stopped_early_show_where_to_go() {
+        let (problem, mut history, mut gp) = (problem(), History::default(), Gp::default());
+        let ask = |gp: &mut Gp, history: &History, number| {
+            gp.ask(&mut Ask::new(&problem, history, &mut NoOracle, number))
+                .unwrap()
+        };
+        for number in 0..14 {
+            let proposal = ask(&mut gp, &history, number);
+            let loss = (x(&proposal) - 0.7).powi(2) + 0.3;
+            history.start(&problem, number, proposal.clone());
+            let metrics = BTreeMap::from([("loss".into(), loss)]);
+            history.reach(&problem, number, &proposal, 0.1, metrics, vec![]);
+            history.push(&problem, number, proposal.candidate, Outcome::Pruned);
+        }
+        assert_eq!(history.values().count(), 0, "none was trained in full");
+        let near = (14..19)
+            .filter(|number| (x(&ask(&mut gp, &history, *number)) - 0.7).abs() < 0.1)
+            .count();
+        assert!(near >= 4, "{near} of 5");
+    }
+
+    #[test]
+    fn where_trials_fail_there_are_fewer_proposals() {
+        let (problem, mut history, mut gp) = (problem(), History::default(), Gp::default());
+        let mut lost = 0;
+        for number in 0..40 {
+            let proposal = gp
+                .ask(&mut Ask::new(&problem, &history, &mut NoOracle, number))
+                .unwrap();
+            // two valleys alike, of which one cannot be had
+            let at = x(&proposal);
+            let outcome = if at > 0.5 {
+                lost += u32::from(number >= 20);
+                Outcome::Failed
+            } else {
+                Outcome::Measured(BTreeMap::from([(
+                    "loss".into(),
+                    ((at - 0.5).abs() - 0.2).powi(2),
+                )]))
+            };
+            history.push(&problem, number, proposal.candidate, outcome);
+        }
+        assert!(lost <= 5, "{lost} of 20");
+    }
 }

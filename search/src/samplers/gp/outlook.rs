@@ -47,6 +47,8 @@ enum Goal {
 /// The processes of one proposal.
 pub(super) struct Outlook<'p> {
     problem: &'p Problem,
+    /// Whether coordinates end with the part of the training.
+    partial: bool,
     layout: Layout,
     points: Points,
     goals: Vec<Goal>,
@@ -60,7 +62,7 @@ pub(super) struct Outlook<'p> {
 
 impl<'p> Outlook<'p> {
     pub(super) fn new(problem: &'p Problem, data: &Data<'_>, fits: &mut Fits) -> Outlook<'p> {
-        let layout = Layout::new(&problem.space);
+        let layout = Layout::new(&problem.space, data.partial);
         let points = layout.points(data.units.iter().chain(&data.pending_units).map(|u| &u[..]));
         let pairs = layout.pairs(&points);
         let mut model = |id: usize, outcomes: Vec<f64>| {
@@ -69,11 +71,7 @@ impl<'p> Outlook<'p> {
             Surrogate::new(&layout, &points, &pairs, &target.outcomes, kernel)
         };
         let mut goal = |(k, objective): (usize, &Objective)| {
-            let outcomes = data
-                .trials
-                .iter()
-                .filter_map(|t| Some(t.values.as_ref()?[k]))
-                .collect::<Vec<f64>>();
+            let outcomes: Vec<f64> = data.readings.iter().map(|r| r.values[k]).collect();
             if objective.known_before_training {
                 Goal::Known(Scale::new(&outcomes))
             } else {
@@ -81,21 +79,19 @@ impl<'p> Outlook<'p> {
             }
         };
         let goals: Vec<Goal> = problem.objectives.iter().enumerate().map(&mut goal).collect();
-        let measured = |trial: &&Trial, metric: &str| match &trial.outcome {
+        let measured = |trial: &Trial, metric: &str| match &trial.outcome {
             Outcome::Measured(metrics) => metrics.get(metric).copied(),
-            Outcome::Failed | Outcome::Infeasible => None,
+            Outcome::Failed | Outcome::Infeasible | Outcome::Pruned => None,
         };
         let limits = problem.limits.iter().enumerate().map(|(k, limit)| {
-            let values = data
-                .trials
-                .iter()
-                .filter_map(|t| measured(t, &limit.metric))
-                .collect();
+            let trials = data.readings.iter().filter_map(|r| r.trial);
+            let values = trials.filter_map(|t| measured(t, &limit.metric)).collect();
             model(problem.objectives.len() + k, values)
         });
         let limits = limits.collect();
         let mut outlook = Outlook {
             problem,
+            partial: data.partial,
             success: success(&layout, data, fits),
             layout,
             points,
@@ -109,13 +105,13 @@ impl<'p> Outlook<'p> {
     }
 
     fn believe(&self, data: &Data<'_>) -> Vec<Vec<f64>> {
-        let done = data.trials.len();
+        let done = data.readings.len();
         let row = |i: usize| {
             let value = |(k, goal): (usize, &Goal)| match goal {
                 Goal::Modelled(surrogate) => Some(surrogate.smoothed[i]),
                 Goal::Known(scale) => {
                     let known = match i.checked_sub(done) {
-                        None => data.trials[i].values.as_ref()?[k],
+                        None => data.readings[i].values[k],
                         Some(pending) => self.known(k, &data.pending[pending].proposal)?,
                     };
                     Some(scale.apply(known))
@@ -127,7 +123,8 @@ impl<'p> Outlook<'p> {
                 .map(value)
                 .collect::<Option<Vec<f64>>>()
         };
-        let counts = |i: &usize| *i >= done || data.trials[*i].violation == 0.0;
+        // the front is made of whole trainings
+        let counts = |i: &usize| *i >= done || data.readings[*i].trial.is_some_and(|t| t.violation == 0.0);
         (0..self.points.n).filter(counts).filter_map(row).collect()
     }
 
@@ -173,7 +170,9 @@ impl<'p> Outlook<'p> {
             let Verdict::Admissible(proposal) = verdict else {
                 continue;
             };
-            self.layout.place(&space.encode(&proposal.candidate), &mut point);
+            let mut coordinates = space.encode(&proposal.candidate);
+            coordinates.extend(self.partial.then_some(Some(1.0)));
+            self.layout.place(&coordinates, &mut point);
             let mut beliefs = Vec::with_capacity(self.goals.len());
             for k in 0..self.goals.len() {
                 let known = self.known(k, &proposal);
@@ -225,12 +224,14 @@ impl<'p> Outlook<'p> {
 
 /// A process for failure: 0 where trials had a result, 1 where they had none.
 fn success(layout: &Layout, data: &Data<'_>, fits: &mut Fits) -> Option<(Surrogate, Points)> {
-    if data.failures.is_empty() {
+    if data.attempts.iter().all(|(_, failed)| !failed) {
         return None;
     }
-    let units: Vec<Vec<Option<f64>>> = data.failures.iter().chain(&data.units).cloned().collect();
-    let mut outcomes = vec![1.0; data.failures.len()];
-    outcomes.resize(units.len(), 0.0);
+    let (units, failed): (Vec<Vec<Option<f64>>>, Vec<bool>) = data.attempts.iter().cloned().unzip();
+    let outcomes = failed
+        .into_iter()
+        .map(|failed| f64::from(u8::from(failed)))
+        .collect();
     let points = layout.points(units.iter().map(|u| &u[..]));
     let pairs = layout.pairs(&points);
     let target = Target {
