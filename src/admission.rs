@@ -43,6 +43,7 @@ impl Oracle for StudyOracle<'_> {
 pub(crate) fn catalog() -> Catalog {
     Catalog {
         methods: search::methods(),
+        rules: search::fidelity::rules(),
         ..evaluator::catalog()
     }
 }

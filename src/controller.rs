@@ -10,8 +10,11 @@ use std::{
 };
 
 use anyhow::Context;
-use search::{Ask, AskError, History, Outcome, Problem, Proposal, REFERENCE_TRIALS};
-use spaces::{Catalog, Study, protocol::TrialState, study::resolve_study};
+use search::{
+    Ask, AskError, History, Outcome, Problem, Proposal, REFERENCE_TRIALS,
+    fidelity::{self, Allowance, Decision, Ladder, Rule},
+};
+use spaces::{Catalog, Measurement, Study, protocol::TrialState, study::resolve_study};
 use store::{Event, Finish, NewTrial, Snapshot, Store, StudyState, TrialFilter};
 use tokio::{sync::broadcast::error::RecvError, time::sleep};
 
@@ -33,6 +36,11 @@ struct Running {
     study: Study,
     problem: Problem,
     history: History,
+    /// How far trials are trained, and who decides it.
+    ladder: Ladder,
+    rule: &'static dyn Rule,
+    /// Ids of the trials that rest, by number.
+    resting: BTreeMap<u32, i64>,
     /// Finishes taken in.
     finishes: u32,
     reference_fixed: bool,
@@ -139,10 +147,8 @@ impl Controller {
             }
         }
         let running = self.studies.get_mut(&id).expect("inserted above");
-        for finish in self.store.history(id, running.finishes).await? {
-            running.take(finish);
-        }
-        running.fix_reference(&self.store, &row).await?;
+        running.catch_up(&self.store, id).await?;
+        running.fix_reference(&self.store, &row, false).await?;
         let spent = running.counted.elapsed();
         running.counted = Instant::now();
         if row.started_at.is_some() {
@@ -155,11 +161,32 @@ impl Controller {
         let out_of_time = running.out_of_time(&row);
         let parallel = i64::from(running.study.spec.search.parallel);
         let mut queued = 0;
-        while pending + queued < parallel
-            && number < running.study.spec.search.trials
-            && !out_of_time
-            && running.exhausted.is_none()
-        {
+        let mut next = Decision::Wait;
+        while pending + queued < parallel && !out_of_time {
+            let snapshot = running.snapshot();
+            next = running.decide(number);
+            let target = match next {
+                Decision::Wait => break,
+                Decision::Stop(number) => {
+                    if let Some(trial) = running.resting.get(&number) {
+                        self.store.prune_trial(*trial).await?;
+                    }
+                    running.catch_up(&self.store, id).await?;
+                    continue;
+                }
+                Decision::Promote { number, rung } => {
+                    let trial = running
+                        .resting
+                        .remove(&number)
+                        .context("only what rests is promoted")?;
+                    let target = running.ladder.steps[rung];
+                    self.store.promote_trial(trial, target, &snapshot).await?;
+                    running.history.train_to(number, target);
+                    queued += 1;
+                    continue;
+                }
+                Decision::Start { rung } => running.ladder.steps[rung],
+            };
             let facts = {
                 let (inspector, study) = (Arc::clone(&self.inspector), running.study.clone());
                 tokio::task::spawn_blocking(move || inspector.facts(&study)).await?
@@ -171,7 +198,6 @@ impl Controller {
                     return Ok(());
                 }
             };
-            let snapshot = running.snapshot();
             // modelling may take long: it leaves the event loop to others
             let proposal = tokio::task::block_in_place(|| running.ask(&self.catalog, &facts, number));
             match proposal {
@@ -180,6 +206,7 @@ impl Controller {
                         candidate: proposal.candidate.clone(),
                         known: proposal.known.clone(),
                         snapshot,
+                        target,
                         ..NewTrial::default()
                     };
                     let enqueued = self.store.enqueue(id, &[trial]).await?;
@@ -191,6 +218,7 @@ impl Controller {
                         "another program proposes for this study too"
                     );
                     running.history.start(&running.problem, number, proposal);
+                    running.history.train_to(number, target);
                     number += 1;
                     queued += 1;
                 }
@@ -200,8 +228,10 @@ impl Controller {
                 }
             }
         }
-        let over = number >= running.study.spec.search.trials || out_of_time || running.exhausted.is_some();
+        // nothing runs that could change what the rule says
+        let over = out_of_time || next == Decision::Wait;
         if over && pending + queued == 0 {
+            running.fix_reference(&self.store, &row, true).await?;
             let wanted = running.study.spec.search.trials;
             if let Some(error) = &running.exhausted
                 && number == 0
@@ -210,7 +240,10 @@ impl Controller {
             } else {
                 let cause = match &running.exhausted {
                     Some(error) => Some(error.to_string()),
-                    None if number < wanted => Some("the time of search.wall was used up".into()),
+                    None if number < wanted && out_of_time => {
+                        Some("the time of search.wall was used up".into())
+                    }
+                    None if number < wanted => Some("the training of search.full_trials was used up".into()),
                     None => None,
                 };
                 let reason = cause.map(|cause| format!("ended after {number} of {wanted} trials: {cause}"));
@@ -234,15 +267,30 @@ impl Controller {
             Ok(problem) => problem,
             Err(reason) => return Ok(Err(reason)),
         };
+        let (ladder, rule) = match &study.spec.search.fidelity {
+            Some(spec) => {
+                let ladder = Ladder {
+                    steps: spec.steps.clone(),
+                    eta: spec.eta,
+                };
+                (ladder, fidelity::rule(&spec.rule))
+            }
+            None => (Ladder::full(), fidelity::rule("asha")),
+        };
         let mut running = Running {
             study,
             problem,
             history: History::default(),
+            ladder,
+            rule: rule.expect("checked against the catalogue"),
+            resting: BTreeMap::new(),
             finishes: 0,
             reference_fixed: row.reference.is_some(),
             counted: Instant::now(),
             exhausted: None,
         };
+        // the finishes first: a trial that ends or rests after they were read is met again as a later finish
+        running.catch_up(&self.store, row.id).await?;
         let states = vec![TrialState::Queued, TrialState::Running];
         let pending = self
             .store
@@ -255,30 +303,91 @@ impl Controller {
             )
             .await?;
         for trial in pending {
-            let proposal = Proposal {
-                candidate: trial.candidate,
-                known: trial.known,
-            };
-            running.history.start(&running.problem, trial.number, proposal);
+            // one that was sent on is known already, with its results so far
+            if running.resting.remove(&trial.number).is_none() {
+                let proposal = Proposal {
+                    candidate: trial.candidate,
+                    known: trial.known,
+                };
+                running.history.start(&running.problem, trial.number, proposal);
+            }
+            running.history.train_to(trial.number, trial.target);
         }
         Ok(Ok(running))
     }
 }
 
 impl Running {
-    fn take(&mut self, finish: Finish) {
-        let metrics = || {
-            let measured = finish.measurements.iter().map(|m| (m.metric.clone(), m.value));
-            finish.known.clone().into_iter().chain(measured).collect()
-        };
+    /// Takes in the finishes that came since the last time.
+    async fn catch_up(&mut self, store: &Store, study: i64) -> anyhow::Result<()> {
+        let extrapolates = self
+            .study
+            .spec
+            .search
+            .fidelity
+            .as_ref()
+            .is_some_and(|f| f.rule == "learning_curve");
+        for finish in store.history(study, self.finishes).await? {
+            let curve = if finish.state == TrialState::Paused && extrapolates {
+                store.curve(finish.trial, &["validation_loss"]).await?
+            } else {
+                vec![]
+            };
+            self.take(finish, &curve);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, finish: Finish, curve: &[Measurement]) {
+        self.finishes = finish.order + 1;
+        let measured: BTreeMap<String, f64> = finish
+            .measurements
+            .iter()
+            .map(|m| (m.metric.clone(), m.value))
+            .collect();
+        if finish.state == TrialState::Paused {
+            // steps are turned into parts of the training by the step that this part ended at
+            let end = finish.measurements.first().map_or(1, |m| m.step).max(1);
+            let points = curve.iter().filter(|m| m.step <= end);
+            let part = |step: u64| finish.fidelity * step as f64 / end as f64;
+            let proposal = Proposal {
+                candidate: finish.candidate,
+                known: finish.known,
+            };
+            self.history.reach(
+                &self.problem,
+                finish.number,
+                &proposal,
+                finish.fidelity,
+                measured,
+                points.map(|m| (part(m.step), m.value)).collect(),
+            );
+            self.resting.insert(finish.number, finish.trial);
+            return;
+        }
+        self.resting.remove(&finish.number);
         let outcome = match finish.state {
-            TrialState::Done => Outcome::Measured(metrics()),
+            TrialState::Done => {
+                let mut metrics = finish.known;
+                metrics.extend(measured);
+                Outcome::Measured(metrics)
+            }
             TrialState::Infeasible => Outcome::Infeasible,
+            TrialState::Pruned => Outcome::Pruned,
             _ => Outcome::Failed,
         };
         self.history
             .push(&self.problem, finish.number, finish.candidate, outcome);
-        self.finishes = finish.order + 1;
+    }
+
+    /// What to do next, where `number` trials were begun.
+    fn decide(&self, number: u32) -> Decision {
+        let search = &self.study.spec.search;
+        let allowance = Allowance {
+            room: number < search.trials && self.exhausted.is_none(),
+            full_trials: search.full_trials.unwrap_or(f64::INFINITY),
+        };
+        fidelity::next(self.rule, &self.ladder, &self.problem, &self.history, allowance)
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -286,7 +395,13 @@ impl Running {
             method: self.study.spec.search.method.clone(),
             seed: self.problem.seed,
             finished: self.finishes,
-            pending: self.history.pending().iter().map(|p| p.number).collect(),
+            pending: self
+                .history
+                .pending()
+                .iter()
+                .filter(|p| p.target.is_some())
+                .map(|p| p.number)
+                .collect(),
         }
     }
 
@@ -306,9 +421,14 @@ impl Running {
     }
 
     /// Fixes the hypervolume's reference once there are results enough to choose it by, or the study ends.
-    async fn fix_reference(&mut self, store: &Store, row: &store::Study) -> anyhow::Result<()> {
+    async fn fix_reference(
+        &mut self,
+        store: &Store,
+        row: &store::Study,
+        is_over: bool,
+    ) -> anyhow::Result<()> {
         let results = self.history.values().count();
-        let last = results > 0 && results as u32 >= self.study.spec.search.trials;
+        let last = is_over || results as u32 >= self.study.spec.search.trials;
         if self.reference_fixed || (results < REFERENCE_TRIALS && !last) {
             return Ok(());
         }

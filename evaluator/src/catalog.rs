@@ -21,6 +21,7 @@ pub fn catalog() -> Catalog {
         presets: presets(),
         metrics: meters::metrics().into_iter().map(String::from).collect(),
         methods: vec![],
+        rules: vec![],
     }
 }
 

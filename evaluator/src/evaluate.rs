@@ -7,9 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use burn::{module::AutodiffModule, tensor::backend::AutodiffBackend};
+use burn::{
+    module::AutodiffModule,
+    tensor::backend::{AutodiffBackend, Backend},
+};
 use spaces::{
-    Config, DataSpec, Value, fingerprint,
+    Config, DataSpec, Measurement, Value, fingerprint,
     protocol::{Evaluation, Progress},
 };
 
@@ -29,7 +32,7 @@ use crate::{
         fine_tuning::{FineTuning, lora},
         pruning, quantization,
     },
-    training::{Batches, Checkpoint, Record, Stretch, gradients, train},
+    training::{Batches, CHECKPOINT_FILES, Checkpoint, Record, Stop, Stretch, gradients, train},
 };
 
 /// What shall be evaluated, and where.
@@ -39,8 +42,11 @@ pub struct Job {
     pub config: Config,
     /// Seed of weights and batches.
     pub seed: u64,
-    /// Holds the checkpoint while it runs and the exported model (`bundle`) afterwards.
+    /// Holds the checkpoint while it runs and the exported model (`bundle`) afterwards; of a part of a training also the
+    /// state from which it can go on (`state`). A training goes on from `start`, where that is given.
     pub work_dir: PathBuf,
+    /// The part of the full training after which the model is measured, above 0 and up to 1.
+    pub target: f64,
     /// Which files may be read.
     pub access: DataAccess,
     /// Fingerprint that the data must have, where one is known.
@@ -166,6 +172,7 @@ where
         plan: &plan,
         data: &data,
         checkpoints: job.work_dir.join("checkpoint"),
+        state: job.work_dir.join(STATE),
     };
     let start = |plan: &ModelPlan| -> Result<Decoder<A>, EvaluationError> {
         Ok(match &base {
@@ -181,7 +188,12 @@ where
             None => Decoder::new(plan, job.seed, backend),
         })
     };
-    let (model, record) = trainer.run::<A>(start, backend, source.as_mut(), events)?;
+    let Trained {
+        model,
+        record,
+        main,
+        from,
+    } = trainer.run::<A>(start, backend, source.as_mut(), events)?;
 
     events.progress(Progress {
         phase: "export".into(),
@@ -190,6 +202,7 @@ where
     let training = TrainingRun {
         record,
         peak_bytes: process_peak_bytes(),
+        stopped_at: (job.target < 1.0).then_some(main),
     };
     let mut model = model.valid();
     if let Some(packing) = plan.quantization {
@@ -216,7 +229,8 @@ where
         device,
         training: (record.steps > 0).then_some(&training),
         energy: source.as_mut(),
-        step: record.steps,
+        // recovery after a part of the training is that of a copy: the training's own steps tell where it is
+        step: if job.target < 1.0 { main } else { record.steps },
     };
     let measurements = measure(&mut subject)?;
     let activity = counter::activity();
@@ -231,6 +245,9 @@ where
     }
     let mut provenance = provenance(job, device, &data, &served);
     provenance.insert("training_steps".into(), record.steps.to_string());
+    if from > 0 {
+        provenance.insert("resumed_at_step".into(), from.to_string());
+    }
     let written = Provenance {
         config: job.config.clone(),
         trained: plan.model.clone(),
@@ -241,12 +258,24 @@ where
     bundle::write_provenance(&written, &dir)?;
     // what is left of the checkpoint is of no use any more; that it stays is no failure
     let _ = fs::remove_dir_all(&trainer.checkpoints);
+    let files = if job.target < 1.0 {
+        // a base that is not trained has no state to go on from
+        let kept = |name: &&str| trainer.state.join(name).exists();
+        CHECKPOINT_FILES
+            .iter()
+            .copied()
+            .filter(kept)
+            .map(String::from)
+            .collect()
+    } else {
+        bundle::FILES.map(String::from).to_vec()
+    };
     Ok(Evaluation {
         measurements,
         activity,
         provenance,
         wall_s: started.elapsed().as_secs_f64(),
-        artifacts: bundle::FILES.map(String::from).to_vec(),
+        artifacts: files,
     })
 }
 
@@ -257,13 +286,13 @@ fn prepare_folder(job: &Job) -> Result<(), EvaluationError> {
         path: dir.display().to_string(),
         source,
     };
-    let identity = serde_json::to_vec(&(&job.config, job.seed)).expect("plain data serialises");
+    let identity = serde_json::to_vec(&(&job.config, job.seed, job.target)).expect("plain data serialises");
     let identity = fingerprint(&identity);
     let file = dir.join("job");
     if fs::read_to_string(&file).is_ok_and(|found| found == identity) {
         return Ok(());
     }
-    for leftover in ["checkpoint", "bundle"] {
+    for leftover in ["checkpoint", "bundle", STATE] {
         let leftover = dir.join(leftover);
         if leftover.exists() {
             fs::remove_dir_all(leftover).map_err(failed)?;
@@ -309,13 +338,55 @@ fn summary(model: &ModelPlan, served: &Served) -> String {
     )
 }
 
+/// Passes on what a recovery says. After a part of the training its curve is left out: the steps belong to the training,
+/// which may still go on.
+struct Recovery<'a> {
+    events: &'a mut dyn Events,
+    is_part: bool,
+}
+
+impl Events for Recovery<'_> {
+    fn progress(&mut self, progress: Progress) {
+        self.events.progress(progress);
+    }
+
+    fn report(&mut self, measurements: Vec<Measurement>) {
+        if !self.is_part {
+            self.events.report(measurements);
+        }
+    }
+
+    fn cancelled(&self) -> bool {
+        self.events.cancelled()
+    }
+}
+
 /// The training part of an evaluation.
 struct Trainer<'a> {
     job: &'a Job,
     plan: &'a Plan,
     data: &'a Dataset,
     checkpoints: PathBuf,
+    /// Where the state is kept at a part of the training.
+    state: PathBuf,
 }
+
+/// What a training gives.
+struct Trained<A: Backend> {
+    /// The dense model to be served.
+    model: Decoder<A>,
+    /// Everything that was spent on it.
+    record: Record,
+    /// Steps of the main training.
+    main: u64,
+    /// Steps that were done already when this process took over.
+    from: u64,
+}
+
+/// The folder in which a part of a training leaves its state.
+const STATE: &str = "state";
+/// The folder with the state that a training goes on from.
+const START: &str = "start";
 
 /// Time between two checkpoints: what a killed worker loses at most.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(15);
@@ -324,20 +395,22 @@ const MAIN: &str = "train";
 const RECOVERY: &str = "recover";
 
 impl Trainer<'_> {
-    /// Trains, prunes and recovers; gives the dense model to be served and everything that was spent on it.
+    /// Trains, prunes and recovers.
     fn run<A>(
         &self,
         start: impl Fn(&ModelPlan) -> Result<Decoder<A>, EvaluationError>,
         backend: &A::Device,
         energy: &mut dyn energy::Source,
         events: &mut dyn Events,
-    ) -> Result<(Decoder<A>, Record), EvaluationError>
+    ) -> Result<Trained<A>, EvaluationError>
     where
         A: AutodiffBackend + Ops,
         A::InnerBackend: Ops,
     {
         let plan = self.plan;
-        let mut resumed = Checkpoint::<A::InnerBackend>::find(&self.checkpoints, backend);
+        let find = |dir: &Path| Checkpoint::<A::InnerBackend>::find(dir, backend);
+        let mut resumed = find(&self.checkpoints).or_else(|| find(&self.job.work_dir.join(START)));
+        let from = resumed.as_ref().map_or(0, |c| c.earlier.and(c.record).steps);
         let batches = Batches::new(self.data, self.job.seed, &plan.training);
         let stretch = |phase, budget, earlier| Stretch {
             phase,
@@ -347,7 +420,9 @@ impl Trainer<'_> {
             checkpoints: &self.checkpoints,
             checkpoint_every: CHECKPOINT_EVERY,
             earlier,
+            stop: None,
         };
+        let is_part = self.job.target < 1.0;
         if let Some(checkpoint) = resumed.take_if(|c| c.phase == RECOVERY) {
             let earlier = checkpoint.earlier;
             let budget = Budget::Steps(checkpoint.total_steps);
@@ -357,9 +432,14 @@ impl Trainer<'_> {
                 &stretch(RECOVERY, budget, earlier),
                 Some(checkpoint),
                 energy,
-                events,
+                &mut Recovery { events, is_part },
             )?;
-            return Ok((model, earlier.and(record)));
+            return Ok(Trained {
+                model,
+                record: earlier.and(record),
+                main: earlier.steps,
+                from,
+            });
         }
         let mut model = start(&plan.model)?;
         let mut record = Record::default();
@@ -368,14 +448,27 @@ impl Trainer<'_> {
             lora::attach(&mut model, lora, &mut initial);
         }
         if plan.trainable().is_some() {
-            let main = stretch(MAIN, plan.training.budget, Record::default());
+            let stop = Stop {
+                part: self.job.target,
+                keep: &self.state,
+            };
+            let main = Stretch {
+                stop: is_part.then_some(stop),
+                ..stretch(MAIN, plan.training.budget, Record::default())
+            };
             (model, record) = train(model, &main, resumed, energy, events)?;
         }
         if matches!(plan.fine_tuning, Some(FineTuning::Lora(_))) {
             lora::merge(&mut model);
         }
+        let main = record.steps;
         let Some(pruning) = plan.pruning else {
-            return Ok((model, record));
+            return Ok(Trained {
+                model,
+                record,
+                main,
+                from,
+            });
         };
 
         events.progress(Progress {
@@ -388,10 +481,20 @@ impl Trainer<'_> {
         let steps = plan.recovery_steps(record.steps);
         if steps > 0 {
             let recovery = stretch(RECOVERY, Budget::Steps(steps), record);
-            let (recovered, more) = train(model, &recovery, None, energy, events)?;
-            return Ok((recovered, record.and(more)));
+            let (recovered, more) = train(model, &recovery, None, energy, &mut Recovery { events, is_part })?;
+            return Ok(Trained {
+                model: recovered,
+                record: record.and(more),
+                main,
+                from,
+            });
         }
-        Ok((model, record))
+        Ok(Trained {
+            model,
+            record,
+            main,
+            from,
+        })
     }
 
     fn importance<A>(

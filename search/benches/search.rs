@@ -6,7 +6,7 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use rand::RngExt;
 use search::{
-    Ask, History, NoOracle, Outcome, Problem, Proposal, REGISTRY,
+    Ask, History, NoOracle, Outcome, Problem, Proposal, REGISTRY, contributions,
     front::{front, sort},
     hypervolume, proposal_rng,
 };
@@ -37,7 +37,7 @@ fn volumes(c: &mut Criterion) {
     let mut group = c.benchmark_group("hypervolume");
     group.sample_size(10);
     for width in 2..=5 {
-        for n in [100, 1000] {
+        for n in [100, 1000, 5000] {
             let points = sphere(n, width);
             let reference = vec![1.1; width];
             group.bench_function(BenchmarkId::new(format!("{width} objectives"), n), |b| {
@@ -48,15 +48,29 @@ fn volumes(c: &mut Criterion) {
 }
 
 fn fronts(c: &mut Criterion) {
-    let mut group = c.benchmark_group("10,000 points");
+    let mut group = c.benchmark_group("front");
+    group.sample_size(10);
+    for n in [10_000, 100_000] {
+        for width in 2..=5 {
+            let (cloud, sphere) = (cloud(n, width), sphere(n, width));
+            let mut bench = |name: &str, run: &dyn Fn()| {
+                let id = BenchmarkId::new(format!("{name}, {width} objectives"), n);
+                group.bench_function(id, |b| b.iter(run));
+            };
+            bench("sort of cloud", &|| drop(black_box(sort(&cloud))));
+            bench("front of cloud", &|| drop(black_box(front(&cloud))));
+            bench("front of sphere", &|| drop(black_box(front(&sphere))));
+        }
+    }
+}
+
+fn losses(c: &mut Criterion) {
+    let mut group = c.benchmark_group("contributions");
     group.sample_size(10);
     for width in 2..=5 {
-        let (cloud, sphere) = (cloud(10_000, width), sphere(10_000, width));
-        group.bench_function(BenchmarkId::new("sort cloud", width), |b| {
-            b.iter(|| sort(black_box(&cloud)))
-        });
-        group.bench_function(BenchmarkId::new("front of sphere", width), |b| {
-            b.iter(|| front(black_box(&sphere)));
+        let (points, reference) = (sphere(1000, width), vec![1.1; width]);
+        group.bench_function(BenchmarkId::new(format!("{width} objectives"), 1000), |b| {
+            b.iter(|| contributions(black_box(&points), &reference));
         });
     }
 }
@@ -152,5 +166,5 @@ fn asks(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, volumes, fronts, asks);
+criterion_group!(benches, volumes, losses, fronts, asks);
 criterion_main!(benches);

@@ -4,14 +4,21 @@
 //! Sorting goes by efficient non-dominated sort (Zhang et al. 2015): points in lexicographic order find their front by
 //! bisection, because a point that a front dominates is dominated by every earlier front as well.
 
+mod keys;
 mod layer;
 mod rows;
 mod tree;
 
 use std::cmp::Ordering;
 
-use self::{layer::Layer, rows::Rows};
-pub(crate) use self::{layer::Staircase, rows::order};
+pub(crate) use self::{
+    keys::{sorted_column, sorted_pairs},
+    rows::{contenders, no_worse, order},
+};
+use self::{
+    layer::Layer,
+    rows::{Rows, flatten},
+};
 
 /// Whether `a` is nowhere worse than `b` and somewhere better.
 pub fn dominates(a: &[f64], b: &[f64]) -> bool {
@@ -30,11 +37,19 @@ pub fn dominates(a: &[f64], b: &[f64]) -> bool {
 ///
 /// `O(n log n)` for two and three objectives, `O(n f)` for a front of `f` points otherwise.
 pub fn front<P: AsRef<[f64]>>(points: &[P]) -> Vec<usize> {
-    let rows = Rows::new(points);
-    let mut best = Layer::new(rows.width);
+    let (width, flat) = flatten(points);
+    if width == 0 {
+        return (0..points.len()).collect();
+    }
+    front_of(width, &flat)
+}
+
+/// [`front`] of points of at least one objective that lie one after another, without NaN.
+pub(crate) fn front_of(width: usize, flat: &[f64]) -> Vec<usize> {
+    let rows = Rows::new(width, flat, &contenders(width, flat));
+    let mut best = Layer::new(width);
     let mut members: Vec<usize> = Vec::new();
-    for group in rows.groups() {
-        let values = rows.values(group[0]);
+    for (values, group) in rows.groups() {
         if !best.covers(values) {
             best.insert(values);
             members.extend(group);
@@ -48,22 +63,38 @@ pub fn front<P: AsRef<[f64]>>(points: &[P]) -> Vec<usize> {
 ///
 /// `O(n log n)` for two objectives, `O(n log^2 n)` for three.
 pub fn sort<P: AsRef<[f64]>>(points: &[P]) -> Vec<Vec<usize>> {
-    let rows = Rows::new(points);
-    let mut layers: Vec<Layer> = Vec::new();
-    let mut ranks: Vec<Vec<usize>> = Vec::new();
-    for group in rows.groups() {
-        let values = rows.values(group[0]);
-        let rank = layers.partition_point(|layer| layer.covers(values));
-        if rank == layers.len() {
-            layers.push(Layer::new(rows.width));
-            ranks.push(Vec::new());
-        }
-        layers[rank].insert(values);
-        ranks[rank].extend(group);
-    }
-    for rank in &mut ranks {
-        rank.sort_unstable();
-    }
+    let (width, flat) = flatten(points);
+    let every: Vec<usize> = (0..points.len()).collect();
+    let rows = Rows::new(width, &flat, &every);
+    let mut rank_of = vec![0; points.len()];
+    let count = if width == 2 {
+        // a front of pairs is told by its least second value: bare numbers are the fastest to bisect
+        let mut least: Vec<f64> = Vec::new();
+        rows.assign(&mut rank_of, |values| {
+            let rank = least.partition_point(|l| *l <= values[1]);
+            match least.get_mut(rank) {
+                Some(l) => *l = values[1],
+                None => least.push(values[1]),
+            }
+            rank
+        });
+        least.len()
+    } else {
+        let mut layers: Vec<Layer> = Vec::new();
+        rows.assign(&mut rank_of, |values| {
+            let rank = layers.partition_point(|layer| layer.covers(values));
+            if rank == layers.len() {
+                layers.push(Layer::new(width));
+            }
+            layers[rank].insert(values);
+            rank
+        });
+        layers.len()
+    };
+    let mut sizes = vec![0; count];
+    rank_of.iter().for_each(|rank| sizes[*rank] += 1);
+    let mut ranks: Vec<Vec<usize>> = sizes.into_iter().map(Vec::with_capacity).collect();
+    (0..points.len()).for_each(|i| ranks[rank_of[i]].push(i));
     ranks
 }
 

@@ -17,6 +17,22 @@ pub enum Outcome {
     Failed,
     /// Refused before training.
     Infeasible,
+    /// Ended before it was fully trained, by the search.
+    Pruned,
+}
+
+/// What a trial came to at a part of its full training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rung {
+    /// The part of the full training, below 1.
+    pub fidelity: f64,
+    /// The objectives turned so that less is better; metrics known before training have their final values.
+    pub values: Vec<f64>,
+    /// How far the limits are broken.
+    pub violation: f64,
+    /// Validation loss on the way here from the start, by part of the full training.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub curve: Vec<(f64, f64)>,
 }
 
 /// A finished trial.
@@ -32,15 +48,30 @@ pub struct Trial {
     pub values: Option<Vec<f64>>,
     /// How far the limits are broken, 0 where they are kept or there is no result.
     pub violation: f64,
+    /// Its results on the way, by ascending fidelity; `values` has those of the full training.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rungs: Vec<Rung>,
 }
 
-/// A trial that waits or runs.
+/// A trial that waits or runs, or rests at a part of its training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pending {
     /// Its number within the study.
     pub number: u32,
     /// What was proposed, with what is known about it.
     pub proposal: Proposal,
+    /// The part of the full training it is on its way to; `None` while it rests until it is promoted or stopped.
+    #[serde(default = "full")]
+    pub target: Option<f64>,
+    /// Its results so far, by ascending fidelity.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rungs: Vec<Rung>,
+}
+
+/// Records from before there were rungs: every trial was trained in full.
+#[expect(clippy::unnecessary_wraps, reason = "the default of an optional field")]
+fn full() -> Option<f64> {
+    Some(1.0)
 }
 
 /// Finished trials in finish order, and pending ones.
@@ -85,7 +116,7 @@ impl History {
         &self.trials
     }
 
-    /// Trials that wait or run, in the order in which they were proposed.
+    /// Trials that wait, run or rest, in the order in which they were proposed.
     pub fn pending(&self) -> &[Pending] {
         &self.pending
     }
@@ -112,7 +143,44 @@ impl History {
             ..proposal
         };
         self.see(&proposal.candidate);
-        self.pending.push(Pending { number, proposal });
+        self.insert(number, proposal, full());
+    }
+
+    /// Notes to which part of its full training a pending trial is on its way: at its start, and at a promotion.
+    pub fn train_to(&mut self, number: u32, target: f64) {
+        if let Some(pending) = self.pending_mut(number) {
+            pending.target = Some(target);
+        }
+    }
+
+    /// Notes the results of a trial at a part of its training, at which it now rests.
+    ///
+    /// A result that lacks an objective or a limited metric is no rung: such a trial rests for good.
+    pub fn reach(
+        &mut self,
+        problem: &Problem,
+        number: u32,
+        proposal: &Proposal,
+        fidelity: f64,
+        mut metrics: BTreeMap<String, f64>,
+        curve: Vec<(f64, f64)>,
+    ) {
+        if self.pending_mut(number).is_none() {
+            // a history that is read again meets the trial here for the first time
+            self.start(problem, number, proposal.clone());
+        }
+        // what is known is known of the whole training, what was counted is of its part
+        metrics.extend(proposal.known.clone());
+        let judged = problem.minimised(&metrics).zip(problem.violation(&metrics));
+        if let Some(pending) = self.pending_mut(number) {
+            pending.target = None;
+            pending.rungs.extend(judged.map(|(values, violation)| Rung {
+                fidelity,
+                values,
+                violation,
+                curve,
+            }));
+        }
     }
 
     /// Forgets a pending trial that never ran, so that its point may be proposed again.
@@ -124,10 +192,10 @@ impl History {
 
     /// Adds a finished trial; if it was pending, it no longer is, and what was known about it fills its gaps.
     pub fn push(&mut self, problem: &Problem, number: u32, candidate: Candidate, outcome: Outcome) {
-        let mut known = BTreeMap::new();
+        let (mut known, mut rungs) = (BTreeMap::new(), Vec::new());
         if let Some(pending) = self.take_pending(number) {
             self.unsee(&pending.proposal.candidate);
-            known = pending.proposal.known;
+            (known, rungs) = (pending.proposal.known, pending.rungs);
         }
         let candidate = canonical(&problem.space, candidate);
         self.see(&candidate);
@@ -140,7 +208,7 @@ impl History {
         };
         let judged = match &outcome {
             Outcome::Measured(metrics) => problem.minimised(metrics).zip(problem.violation(metrics)),
-            Outcome::Failed | Outcome::Infeasible => None,
+            Outcome::Failed | Outcome::Infeasible | Outcome::Pruned => None,
         };
         let (values, violation) = judged.map_or((None, 0.0), |(values, v)| (Some(values), v));
         self.trials.push(Trial {
@@ -149,6 +217,7 @@ impl History {
             outcome,
             values,
             violation,
+            rungs,
         });
     }
 
@@ -158,8 +227,24 @@ impl History {
     }
 
     fn take_pending(&mut self, number: u32) -> Option<Pending> {
-        let at = self.pending.iter().position(|p| p.number == number)?;
+        let at = self.pending.binary_search_by_key(&number, |p| p.number).ok()?;
         Some(self.pending.remove(at))
+    }
+
+    fn pending_mut(&mut self, number: u32) -> Option<&mut Pending> {
+        let at = self.pending.binary_search_by_key(&number, |p| p.number).ok()?;
+        Some(&mut self.pending[at])
+    }
+
+    fn insert(&mut self, number: u32, proposal: Proposal, target: Option<f64>) {
+        let at = self.pending.partition_point(|p| p.number < number);
+        let pending = Pending {
+            number,
+            proposal,
+            target,
+            rungs: Vec::new(),
+        };
+        self.pending.insert(at, pending);
     }
 
     fn see(&mut self, candidate: &Candidate) {

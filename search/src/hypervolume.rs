@@ -1,15 +1,24 @@
 //! The volume that a set of points dominates, up to a reference point.
 //!
-//! Exact for any number of objectives: a sweep for two, a sweep over a growing outline for three (Fonseca et al.
-//! 2006), and above that the exclusive volumes of WFG (While et al. 2012), each one objective flatter than the last.
+//! Exact for any number of objectives, by a sweep along the first: over an outline for two and three, over boxes of
+//! free space for four and five, and above that over the exclusive volumes of WFG (While et al. 2012), each one
+//! objective flatter than the last.
 //!
 //! Every value is to be minimised. A point counts where it is better than the reference in every objective; a point
 //! with NaN never does. If a counted point or the reference is infinitely good or bad, the volume is infinite.
 
-use crate::front::{self, Staircase, order};
+mod boxes;
+mod exclusive;
+mod ranks;
+mod sweeps;
+
+use crate::front;
 
 /// How many finished trials [`reference_point`] looks at.
 pub const REFERENCE_TRIALS: usize = 16;
+
+/// Up to so many points, to look for dominated ones takes longer than to sweep over them as well.
+const FEW: usize = 200;
 
 /// The reference point of a study: the worst value of each objective among the first trials, plus a tenth of the range.
 ///
@@ -42,40 +51,69 @@ pub fn reference_point<P: AsRef<[f64]>>(values: impl IntoIterator<Item = P>) -> 
 /// # Panics
 /// If a point has another number of objectives than the reference.
 pub fn hypervolume<P: AsRef<[f64]>>(points: &[P], reference: &[f64]) -> f64 {
-    let counted: Vec<&[f64]> = points
-        .iter()
-        .map(AsRef::as_ref)
-        .filter(|p| counts(p, reference))
-        .collect();
-    if counted.iter().any(|p| is_endless(p, reference)) {
-        return f64::INFINITY;
+    let mut counted = Vec::with_capacity(points.len() * reference.len());
+    for point in points.iter().map(AsRef::as_ref).filter(|p| counts(p, reference)) {
+        if is_endless(point, reference) {
+            return f64::INFINITY;
+        }
+        counted.extend_from_slice(point);
+    }
+    if reference.len() > 3 && points.len() > FEW {
+        counted = contending(&counted, reference);
     }
     volume(&counted, reference)
 }
 
 /// For each point the volume that it alone dominates, and that would be lost without it.
 ///
-/// 0 for points that are dominated, repeated or not counted.
+/// 0 for points that are dominated, repeated or not counted. `O(n log n)` for two and three objectives.
 ///
 /// # Panics
 /// If a point has another number of objectives than the reference.
 pub fn contributions<P: AsRef<[f64]>>(points: &[P], reference: &[f64]) -> Vec<f64> {
     let mut alone = vec![0.0; points.len()];
-    let values: Vec<&[f64]> = points.iter().map(AsRef::as_ref).collect();
-    let counted: Vec<usize> = (0..values.len())
-        .filter(|i| counts(values[*i], reference))
+    let width = reference.len();
+    let counted: Vec<usize> = (0..points.len())
+        .filter(|i| counts(points[*i].as_ref(), reference))
         .collect();
-    let front = front::front(&values);
-    for i in front.into_iter().filter(|i| counts(values[*i], reference)) {
-        let others: Vec<&[f64]> = counted.iter().filter(|j| **j != i).map(|j| values[*j]).collect();
-        alone[i] = if is_endless(values[i], reference) {
-            f64::INFINITY
-        } else {
-            // rounding may leave a little less than nothing of a repeated point
-            exclusive(values[i], &others, reference).max(0.0)
-        };
+    let mut values: Vec<f64> = Vec::with_capacity(counted.len() * width);
+    counted
+        .iter()
+        .for_each(|i| values.extend_from_slice(points[*i].as_ref()));
+    let endless: Vec<usize> = (0..counted.len())
+        .filter(|at| is_endless(&values[at * width..][..width], reference))
+        .collect();
+    if !endless.is_empty() {
+        let best = front::front_of(width, &values);
+        for at in endless.iter().filter(|at| best.binary_search(at).is_ok()) {
+            alone[counted[*at]] = f64::INFINITY;
+        }
+        bound(&mut values, &endless, reference);
+    }
+    let parts = match width {
+        2 => sweeps::areas_alone(&values, reference),
+        3 => sweeps::volumes_alone(&values, reference),
+        _ => exclusive::volumes_alone(&values, reference),
+    };
+    for (i, part) in counted.iter().zip(parts).filter(|(_, part)| *part > 0.0) {
+        // what is endless stays so
+        alone[*i] = part.max(alone[*i]);
     }
     alone
+}
+
+/// Makes endless points as good as the best of the others: those lose as much by them as before.
+fn bound(values: &mut [f64], endless: &[usize], reference: &[f64]) {
+    let width = reference.len();
+    let mut best = reference.to_vec();
+    let rows = values.chunks_exact(width).enumerate();
+    for (_, row) in rows.filter(|(at, _)| endless.binary_search(at).is_err()) {
+        best.iter_mut().zip(row).for_each(|(b, v)| *b = b.min(*v));
+    }
+    for at in endless {
+        let row = &mut values[at * width..][..width];
+        row.iter_mut().zip(&best).for_each(|(v, b)| *v = v.max(*b));
+    }
 }
 
 fn counts(point: &[f64], reference: &[f64]) -> bool {
@@ -84,78 +122,37 @@ fn counts(point: &[f64], reference: &[f64]) -> bool {
         reference.len(),
         "points and reference have the same objectives"
     );
-    point.iter().zip(reference).all(|(p, r)| p < r)
+    // every value is looked at: faster than to stop in between
+    point
+        .iter()
+        .zip(reference)
+        .fold(true, |inside, (p, r)| inside & (p < r))
 }
 
 fn is_endless(point: &[f64], reference: &[f64]) -> bool {
-    point.iter().zip(reference).any(|(p, r)| !(r - p).is_finite())
+    let ends = point.iter().zip(reference).map(|(p, r)| (r - p).is_finite());
+    !ends.fold(true, |all, finite| all & finite)
+}
+
+/// The points without most of those that are dominated, which would cost as much as the others.
+fn contending(points: &[f64], reference: &[f64]) -> Vec<f64> {
+    let width = reference.len();
+    let mut values = Vec::with_capacity(points.len());
+    for i in front::contenders(width, points) {
+        values.extend_from_slice(&points[i * width..][..width]);
+    }
+    values
 }
 
 /// The volume of points that are finite and better than the reference in every objective.
-fn volume(points: &[&[f64]], reference: &[f64]) -> f64 {
-    let mut sorted = points.to_vec();
-    sorted.sort_unstable_by(|a, b| order(a[0], b[0]));
-    let depth = |p: &[f64]| reference[0] - p[0];
+fn volume(points: &[f64], reference: &[f64]) -> f64 {
     match reference.len() {
         0 => 0.0,
-        1 => sorted.first().map_or(0.0, |p| depth(p)),
-        2 => {
-            let mut least = reference[1];
-            let strips = sorted.iter().map(|p| {
-                let gain = (least - p[1]).max(0.0);
-                least = least.min(p[1]);
-                gain * depth(p)
-            });
-            strips.sum()
-        }
-        3 => {
-            let mut outline = Staircase::default();
-            let mut total = 0.0;
-            for p in sorted {
-                if !outline.covers(p[1], p[2]) {
-                    total += outline.gain(p[1], p[2], (reference[1], reference[2])) * depth(p);
-                    outline.insert(p[1], p[2]);
-                }
-            }
-            total
-        }
-        _ => {
-            // what a point adds to those before it is a cylinder along the first objective, in which they lead;
-            // its base is what the point adds to their shadows in the other objectives
-            let mut shadows: Vec<&[f64]> = Vec::new();
-            let mut total = 0.0;
-            for p in sorted {
-                let shadow = &p[1..];
-                if shadows.iter().any(|s| no_worse(s, shadow)) {
-                    continue;
-                }
-                total += exclusive(shadow, &shadows, &reference[1..]) * depth(p);
-                shadows.retain(|s| !no_worse(shadow, s));
-                // kept in order, so that sorting them one level deeper has nothing to do
-                let at = shadows.partition_point(|s| s[0] <= shadow[0]);
-                shadows.insert(at, shadow);
-            }
-            total
-        }
+        1 => points.iter().fold(0.0, |most, p| (reference[0] - p).max(most)),
+        2 => sweeps::area(points, reference),
+        3 => sweeps::volume(points, reference),
+        4 => boxes::volume::<3>(points, reference),
+        5 => boxes::volume::<4>(points, reference),
+        _ => exclusive::volume(points, reference),
     }
-}
-
-/// The volume that a point dominates and none of the others does.
-fn exclusive(point: &[f64], others: &[&[f64]], reference: &[f64]) -> f64 {
-    let whole: f64 = point.iter().zip(reference).map(|(p, r)| r - p).product();
-    let limited: Vec<f64> = others
-        .iter()
-        .flat_map(|o| o.iter().zip(point).map(|(o, p)| o.max(*p)))
-        .collect();
-    let rows: Vec<&[f64]> = limited.chunks_exact(point.len()).collect();
-    if point.len() < 4 {
-        return whole - volume(&rows, reference);
-    }
-    // a level more of recursion costs more than dropping the rows that add nothing to it
-    let best: Vec<&[f64]> = front::front(&rows).into_iter().map(|i| rows[i]).collect();
-    whole - volume(&best, reference)
-}
-
-fn no_worse(a: &[f64], b: &[f64]) -> bool {
-    a.iter().zip(b).all(|(a, b)| a <= b)
 }

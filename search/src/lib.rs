@@ -41,8 +41,10 @@
 //! ```
 
 mod ask;
+pub mod ask_tell;
 pub mod benchmark;
 mod expected_improvement;
+pub mod fidelity;
 mod forest;
 pub mod front;
 mod gaussian_process;
@@ -64,7 +66,7 @@ mod variation;
 pub use self::{
     ask::{Ask, AskError, Proposal, Verdict, proposal_rng},
     front::{Front, dominates},
-    history::{History, Outcome, Pending, Trial},
+    history::{History, Outcome, Pending, Rung, Trial},
     hypervolume::{REFERENCE_TRIALS, contributions, hypervolume, reference_point},
     indicators::{additive_epsilon, igd, igd_plus},
     knee::{Knee, knee},

@@ -9,10 +9,12 @@ use search::{
 
 /// Points of two to five objectives; whole numbers, so that ties and repeated points are common.
 fn points(most: usize) -> impl Strategy<Value = Vec<Vec<f64>>> {
-    (2usize..=5).prop_flat_map(move |width| {
-        let value = prop_oneof![8 => (0..7i32).prop_map(f64::from), 1 => 0.0..7.0f64];
-        prop::collection::vec(prop::collection::vec(value, width), 0..most)
-    })
+    (2usize..=5).prop_flat_map(move |width| points_of(width, most))
+}
+
+fn points_of(width: usize, most: usize) -> impl Strategy<Value = Vec<Vec<f64>>> {
+    let value = prop_oneof![8 => (0..7i32).prop_map(f64::from), 1 => 0.0..7.0f64];
+    prop::collection::vec(prop::collection::vec(value, width), 0..most)
 }
 
 /// As [`points`], with values that are no finite numbers among them.
@@ -162,6 +164,39 @@ proptest! {
     }
 
     #[test]
+    fn a_contribution_is_what_the_volume_loses(
+        points in (2usize..=6).prop_flat_map(|width| points_of(width, 14)),
+        corner in 3..8i32,
+    ) {
+        let reference = vec![f64::from(corner); points.first().map_or(2, Vec::len)];
+        let all = hypervolume(&points, &reference);
+        for (i, alone) in contributions(&points, &reference).into_iter().enumerate() {
+            let mut others = points.clone();
+            others.remove(i);
+            let lost = all - hypervolume(&others, &reference);
+            prop_assert!(close(lost, alone) && alone >= 0.0, "{lost} {alone} of {i}");
+        }
+    }
+
+    #[test]
+    fn an_objective_that_does_not_vary_changes_nothing(
+        points in (2usize..=5).prop_flat_map(|width| points_of(width, 150)),
+        before: bool,
+    ) {
+        let width = points.first().map_or(2, Vec::len);
+        let (mut flat, mut reference) = (points.clone(), vec![6.5; width]);
+        let volume = hypervolume(&points, &reference);
+        let alone = contributions(&points, &reference);
+        let at = if before { 0 } else { width };
+        flat.iter_mut().for_each(|p| p.insert(at, 3.0));
+        reference.insert(at, 4.0);
+        prop_assert!(close(volume, hypervolume(&flat, &reference)), "{volume}");
+        for (a, b) in alone.iter().zip(contributions(&flat, &reference)) {
+            prop_assert!(close(*a, b), "{a} {b}");
+        }
+    }
+
+    #[test]
     fn neither_order_nor_units_matter(points in points(12), scale in 1e-3..1e3f64, shift in -9.0..9.0f64) {
         let width = points.first().map_or(2, Vec::len);
         let volume = hypervolume(&points, &vec![6.0; width]);
@@ -228,6 +263,22 @@ fn the_reference_and_odd_values_bound_the_volume() {
         &[1.0, 1.0],
     );
     assert_eq!(alone, [0.0, 0.0, 0.0625, 0.0, 0.0]);
+}
+
+#[test]
+fn an_endless_point_takes_from_the_others_what_it_covers() {
+    let points = [
+        [f64::NEG_INFINITY, 0.75, 0.5],
+        [0.5, 0.25, 0.5],
+        [0.5, 0.75, 0.5],
+        [f64::NEG_INFINITY, 0.875, 0.75],
+    ];
+    for width in 2..=3 {
+        let points = points.map(|p| p[..width].to_vec());
+        let alone = contributions(&points, &[1.0; 3][..width]);
+        assert_eq!(alone[1], 0.5f64.powi(width as i32));
+        assert_eq!((alone[0], alone[2]), (f64::INFINITY, 0.0));
+    }
 }
 
 #[test]

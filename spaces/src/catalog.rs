@@ -24,6 +24,8 @@ pub struct Catalog {
     pub metrics: Vec<String>,
     /// Search methods.
     pub methods: Vec<MethodInfo>,
+    /// Rules that decide how far trials are trained.
+    pub rules: Vec<MethodInfo>,
 }
 
 /// A parameter of a configuration.
@@ -92,11 +94,11 @@ pub struct Preset {
     pub space: Vec<(String, ParameterSpec)>,
 }
 
-/// A search method.
+/// A search method, or a rule of `search.fidelity`.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MethodInfo {
-    /// The value of `search.method`.
+    /// The value that chooses it.
     pub name: String,
     /// One line for people.
     pub doc: String,

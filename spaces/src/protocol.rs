@@ -13,7 +13,7 @@ use crate::{Config, Measurement};
 /// Version of these messages; a server refuses a worker of another one.
 pub const PROTOCOL_VERSION: u32 = 1;
 
-/// The state of a trial. Only forward, except that an expired lease leads back to `Queued`.
+/// The state of a trial. Only forward, except that an expired lease and a promotion lead back to `Queued`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
@@ -22,6 +22,8 @@ pub enum TrialState {
     Queued,
     /// Leased by a worker.
     Running,
+    /// Has results of a part of its training and rests until it is trained on or stopped.
+    Paused,
     /// Finished with all its measurements.
     Done,
     /// Ended early by the search.
@@ -36,9 +38,10 @@ pub enum TrialState {
 
 impl TrialState {
     /// Every state, in the order of a trial's life.
-    pub const ALL: [TrialState; 7] = [
+    pub const ALL: [TrialState; 8] = [
         TrialState::Queued,
         TrialState::Running,
+        TrialState::Paused,
         TrialState::Done,
         TrialState::Pruned,
         TrialState::Infeasible,
@@ -51,6 +54,7 @@ impl TrialState {
         match self {
             TrialState::Queued => "queued",
             TrialState::Running => "running",
+            TrialState::Paused => "paused",
             TrialState::Done => "done",
             TrialState::Pruned => "pruned",
             TrialState::Infeasible => "infeasible",
@@ -66,7 +70,10 @@ impl TrialState {
 
     /// Whether nothing more will happen to the trial.
     pub fn is_final(self) -> bool {
-        !matches!(self, TrialState::Queued | TrialState::Running)
+        !matches!(
+            self,
+            TrialState::Queued | TrialState::Running | TrialState::Paused
+        )
     }
 }
 
@@ -127,6 +134,10 @@ pub struct LeaseRequest {
     /// How long the server may hold the request until a trial turns up, in seconds.
     #[serde(default)]
     pub wait_s: f64,
+    /// Whether the worker can stop at a part of a training, leave a checkpoint, and go on from one. Others are given
+    /// only whole trainings.
+    #[serde(default)]
+    pub partial: bool,
 }
 
 /// A claimed trial.
@@ -153,6 +164,16 @@ pub struct LeasedTrial {
     pub config: Config,
     /// Fingerprint that the data must have.
     pub data_fingerprint: String,
+    /// The part of the full training after which the trial is measured and finished; its schedule is that of the whole.
+    #[serde(default = "whole")]
+    pub target: f64,
+    /// Files to go on from, downloaded like other files of the trial; none for a training from the start.
+    #[serde(default)]
+    pub checkpoint: Vec<String>,
+}
+
+fn whole() -> f64 {
+    1.0
 }
 
 /// How far a trial is.
@@ -244,7 +265,8 @@ pub struct Evaluation {
     pub provenance: BTreeMap<String, String>,
     /// Wall time of the whole evaluation in seconds.
     pub wall_s: f64,
-    /// Files uploaded beforehand, such as `model.safetensors`, in the order of the bundle.
+    /// Files uploaded beforehand, such as `model.safetensors`, in the order of the bundle; of a part of a training those
+    /// from which it can go on.
     #[serde(default)]
     pub artifacts: Vec<String>,
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// One parameter's value, written in JSON and TOML as the plain scalar.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(untagged)]
+#[serde(untagged, expecting = "write true, false, a number or a text")]
 pub enum Value {
     /// `true` or `false`.
     Bool(bool),

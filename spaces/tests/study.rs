@@ -98,6 +98,13 @@ fn catalog() -> Catalog {
             doc: String::new(),
             paper: String::new(),
         }],
+        rules: ["mo_asha", "asha"]
+            .map(|name| MethodInfo {
+                name: name.into(),
+                doc: "halves".into(),
+                paper: String::new(),
+            })
+            .to_vec(),
         techniques: vec![],
     }
 }
@@ -173,6 +180,22 @@ fn a_good_file_is_resolved_and_converts_both_ways() {
     assert_eq!(config.values["training_time"], Value::Float(120.0));
     assert_eq!(config.values["window"], Value::Int(8));
     assert!(!config.values.contains_key("top_k"), "one expert: no routing");
+}
+
+#[test]
+fn parts_of_a_training_and_the_budget_convert_both_ways() {
+    let text = GOOD.replace(
+        "seed = 7",
+        "seed = 7\nfull_trials = 12.5\nfidelity = { steps = [0.1, 0.3, 1] }",
+    );
+    let study = study_from_toml(&text, &catalog()).unwrap();
+    let fidelity = study.spec.search.fidelity.clone().unwrap();
+    assert_eq!((fidelity.rule.as_str(), fidelity.eta), ("mo_asha", 3));
+    assert_eq!(fidelity.steps, [0.1, 0.3, 1.0]);
+    let again = study_from_toml(&study_to_toml(&study.spec), &catalog()).unwrap();
+    assert_eq!(again.spec, study.spec);
+    let json = serde_json::to_value(&study.spec).unwrap();
+    assert_eq!(read_study(&json).unwrap(), study.spec);
 }
 
 /// Replaces `from` by `to` in the good file and gives the errors as one text.
@@ -290,7 +313,42 @@ fn each_mistake_is_one_sentence_with_line_value_and_remedy() {
         (
             "seed = 7",
             "seed = 7\nfidelity = { steps = [0.1] }",
-            "search.fidelity: this version trains every trial in full",
+            "search.fidelity.steps: the last step is 0.1, so no trial is trained in full; end with 1.0",
+        ),
+        (
+            "seed = 7",
+            "seed = 7\nfidelity = { steps = [0.3, 0.1, 1.0] }",
+            "0.3 stands before 0.1; put them in ascending order",
+        ),
+        (
+            "seed = 7",
+            "seed = 7\nfidelity = { steps = [0, 1] }",
+            "0 is no part of a training; use numbers above 0 up to 1",
+        ),
+        (
+            "seed = 7",
+            "seed = 7\nfidelity = { steps = [1.0] }",
+            "a single step trains every trial in full",
+        ),
+        (
+            "seed = 7",
+            "seed = 7\nfidelity = { steps = [0.1, 1], rule = 'asah' }",
+            "unknown rule 'asah'; did you mean 'asha'?",
+        ),
+        (
+            "seed = 7",
+            "seed = 7\nfidelity = { steps = [0.1, 1], eta = 1 }",
+            "search.fidelity.eta: 1 is not a whole number of at least 2",
+        ),
+        (
+            "seed = 7",
+            "seed = 7\nfidelity = { steps = [0.1, 1], rul = 'asha' }",
+            "unknown key 'rul'; did you mean 'rule'?",
+        ),
+        (
+            "seed = 7",
+            "seed = 7\nfull_trials = 0.5",
+            "search.full_trials: 0.5 leaves no trial trained in full; give at least 1",
         ),
         ("[search]", "[search", "line 30: "),
     ];

@@ -68,6 +68,7 @@ impl Measure {
             config: config.clone(),
             seed: self.seed,
             work_dir: work_dir.clone(),
+            target: 1.0,
             data_folders: None,
             fingerprint: None,
             device: self.device.to_string(),

@@ -7,6 +7,7 @@ mod export;
 mod front;
 mod generate;
 mod measure;
+mod optimize;
 mod run_trial;
 mod search;
 mod serve;
@@ -47,6 +48,7 @@ commands! {
     export::Export,
     evaluate::Evaluate,
     generate::Generate,
+    optimize::Optimize,
     space::Space,
     doctor::Doctor,
     bench::Bench,

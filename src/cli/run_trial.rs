@@ -59,6 +59,7 @@ impl RunTrial {
             config: job.config,
             seed: job.seed,
             work_dir: job.work_dir,
+            target: job.target,
             access: job
                 .data_folders
                 .map_or_else(DataAccess::anywhere, DataAccess::only),

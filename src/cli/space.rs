@@ -26,7 +26,7 @@ pub(crate) struct Space {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Lists presets, corpora, techniques, parameters, metrics and methods
+    /// Lists presets, corpora, techniques, parameters, metrics, methods and rules
     List {
         /// Print JSON
         #[arg(long)]
@@ -126,6 +126,11 @@ fn list(catalog: &Catalog) -> String {
         "Search methods",
         catalog.methods.iter().map(|m| (m.name.as_str(), m.doc.clone())),
     );
+    section(
+        &mut text,
+        "Rules of search.fidelity",
+        catalog.rules.iter().map(|r| (r.name.as_str(), r.doc.clone())),
+    );
     text.trim_end().to_owned()
 }
 
@@ -185,12 +190,17 @@ fn show(catalog: &Catalog, name: &str) -> anyhow::Result<String> {
     if let Some(m) = catalog.methods.iter().find(|m| m.name == name) {
         text += &format!("search method {name}: {} ({})\n", m.doc, m.paper);
     }
+    if let Some(r) = catalog.rules.iter().find(|r| r.name == name) {
+        text += &format!("rule of search.fidelity {name}: {} ({})\n", r.doc, r.paper);
+    }
     if text.is_empty() {
         let names = catalog.presets.iter().map(|p| p.name.as_str());
         let names = names.chain(catalog.corpora.iter().map(|c| c.name.as_str()));
         let names = names.chain(catalog.parameters.iter().map(|p| p.name.as_str()));
         let names = names.chain(catalog.techniques.iter().map(|t| t.name.as_str()));
         let names = names.chain(catalog.metrics.iter().map(String::as_str));
+        let rules = catalog.methods.iter().chain(&catalog.rules);
+        let names = names.chain(rules.map(|m| m.name.as_str()));
         return Err(BadInput::error(spaces::suggest("name", name, names)));
     }
     Ok(text.trim_end().to_owned())

@@ -154,6 +154,7 @@ pub(crate) fn studies_table(studies: &[StudySummary]) -> String {
         "state",
         "done",
         "running",
+        "paused",
         "queued",
         "failed",
         "of",
@@ -168,12 +169,13 @@ pub(crate) fn studies_table(studies: &[StudySummary]) -> String {
             changed.hour(),
             changed.minute()
         );
-        let row: [String; 9] = [
+        let row: [String; 10] = [
             s.study.id.to_string(),
             s.study.name.clone(),
             s.study.state.label().into(),
             c.done.to_string(),
             c.running.to_string(),
+            c.paused.to_string(),
             c.queued.to_string(),
             c.failed.to_string(),
             s.study.spec.search.trials.to_string(),
@@ -181,7 +183,7 @@ pub(crate) fn studies_table(studies: &[StudySummary]) -> String {
         ];
         table.add_row(row);
     }
-    right(&mut table, 3..8);
+    right(&mut table, 3..9);
     table.to_string()
 }
 
@@ -191,14 +193,14 @@ pub(crate) fn trials_table(rows: &[TrialRow], objectives: &[String]) -> String {
         .iter()
         .map(|o| Column::new(o, rows.iter().map(|r| &r.metrics)))
         .collect();
-    let fixed = ["trial", "number", "state", "attempt", "worker"].map(String::from);
+    let in_parts = rows
+        .iter()
+        .any(|r| r.target < 1.0 || (r.trained > 0.0 && r.trained < 1.0));
+    let mut fixed = vec!["trial", "number", "state", "attempt", "worker"];
+    fixed.extend(in_parts.then_some("trained"));
+    let (left, fixed) = (fixed.len(), fixed.into_iter().map(String::from));
     let names = columns.iter().map(Column::head);
-    let mut table = table(
-        fixed
-            .into_iter()
-            .chain(names)
-            .chain(["wall", "note"].map(String::from)),
-    );
+    let mut table = table(fixed.chain(names).chain(["wall", "note"].map(String::from)));
     for row in rows {
         let mut cells = vec![
             row.id.to_string(),
@@ -207,6 +209,7 @@ pub(crate) fn trials_table(rows: &[TrialRow], objectives: &[String]) -> String {
             row.attempt.to_string(),
             row.worker.clone().unwrap_or_default(),
         ];
+        cells.extend(in_parts.then(|| format!("{:.0} %", 100.0 * row.trained)));
         cells.extend(columns.iter().map(|c| c.cell(&row.metrics)));
         cells.push(row.wall_s.map_or_else(String::new, |s| quantity::format(s, "s")));
         cells.push(
@@ -217,6 +220,6 @@ pub(crate) fn trials_table(rows: &[TrialRow], objectives: &[String]) -> String {
         table.add_row(cells);
     }
     right(&mut table, 0..2);
-    right(&mut table, 5..6 + objectives.len());
+    right(&mut table, 5..left + 1 + objectives.len());
     table.to_string()
 }

@@ -1,14 +1,22 @@
 //! The worker's side of the HTTP protocol.
 
-use std::{future::Future, path::Path, time::Duration};
+use std::{
+    future::Future,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use backon::{ExponentialBuilder, Retryable};
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
 use spaces::protocol::{Finish, Heartbeat, HeartbeatAnswer, LeaseRequest, LeasedTrial, Release, Report};
+use tokio::io::AsyncWriteExt;
 
 use crate::errors::BadInput;
+
+/// Between two signs of life while a file is downloaded.
+const BEAT_EVERY: Duration = Duration::from_secs(5);
 
 /// Talks to one server.
 #[derive(Clone, Debug)]
@@ -115,6 +123,43 @@ impl Client {
             self.send(request).await
         };
         patiently(send).await.map(drop)
+    }
+
+    /// Downloads a file of the trial; tried until the server gives or refuses it.
+    ///
+    /// A download may take longer than the lease: it is renewed on the way.
+    pub(crate) async fn download(
+        &self,
+        trial: i64,
+        lease: &str,
+        name: &str,
+        to: &Path,
+    ) -> Result<(), ClientError> {
+        let url = format!("{}/trials/{trial}/artifacts/{name}", self.base);
+        let unwritable =
+            |e: std::io::Error| ClientError::Refused(format!("'{}' cannot be written: {e}", to.display()));
+        if let Some(folder) = to.parent() {
+            tokio::fs::create_dir_all(folder).await.map_err(unwritable)?;
+        }
+        let heartbeat = Heartbeat {
+            lease: lease.to_owned(),
+            progress: None,
+        };
+        let receive = async || {
+            let mut file = tokio::fs::File::create(to).await.map_err(unwritable)?;
+            let mut response = self.send(self.http.get(&url)).await?;
+            let mut last_beat = Instant::now();
+            let broken = |e: reqwest::Error| ClientError::Unreachable(root_cause(&e));
+            while let Some(bytes) = response.chunk().await.map_err(broken)? {
+                file.write_all(&bytes).await.map_err(unwritable)?;
+                if last_beat.elapsed() >= BEAT_EVERY {
+                    self.heartbeat(trial, &heartbeat).await?;
+                    last_beat = Instant::now();
+                }
+            }
+            file.flush().await.map_err(unwritable)
+        };
+        patiently(receive).await
     }
 
     /// Ends the trial; tried until the server takes or refuses it.

@@ -14,6 +14,7 @@ pub(crate) struct TrialJob {
     pub(crate) config: Config,
     pub(crate) seed: u64,
     pub(crate) work_dir: PathBuf,
+    pub(crate) target: f64,
     pub(crate) data_folders: Option<Vec<PathBuf>>,
     pub(crate) fingerprint: Option<String>,
     pub(crate) device: String,

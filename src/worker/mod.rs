@@ -54,6 +54,7 @@ pub(crate) async fn run(
         protocol: PROTOCOL_VERSION,
         worker: settings.name.clone(),
         device: device.describe(),
+        partial: true,
         wait_s: if settings.once { 0.0 } else { WAIT.as_secs_f64() },
     };
     let mut done = 0;

@@ -43,6 +43,14 @@ pub(super) async fn evaluate(
         .work_dir
         .join(format!("{}-{}-{}", leased.study_name, leased.number, trial));
     let job = job(settings, &leased, &work_dir);
+    match fetch(client, &leased, &work_dir).await {
+        Ok(()) => {}
+        Err(ClientError::LeaseLost) => {
+            tracing::info!(trial, "the trial is dropped");
+            return Ok(());
+        }
+        Err(error) => anyhow::bail!("the checkpoint of trial {trial} was not had: {error}"),
+    }
     let process = TrialProcess::start(&job, settings.threads).await?;
     let end = follow(client, process, &leased, stop).await;
     let outcome = match end {
@@ -84,6 +92,7 @@ fn job(settings: &WorkerSettings, leased: &LeasedTrial, work_dir: &Path) -> Tria
         config: leased.config.clone(),
         seed: leased.seed,
         work_dir: work_dir.to_owned(),
+        target: leased.target,
         data_folders: settings.readable.paths(),
         fingerprint: Some(leased.data_fingerprint.clone()),
         device: settings.device.to_string(),
@@ -197,6 +206,17 @@ impl Told<'_> {
     }
 }
 
+/// Downloads the state from which the training goes on, if there is one.
+async fn fetch(client: &Client, leased: &LeasedTrial, work_dir: &Path) -> Result<(), ClientError> {
+    let start = work_dir.join("start");
+    for name in &leased.checkpoint {
+        client
+            .download(leased.trial, &leased.lease, name, &start.join(name))
+            .await?;
+    }
+    Ok(())
+}
+
 /// Uploads the files and the result. While the server is away the lease may run out: then the result is not taken.
 async fn deliver(
     client: &Client,
@@ -205,14 +225,11 @@ async fn deliver(
     outcome: Outcome,
 ) -> Result<(), ClientError> {
     if let Outcome::Done(Evaluation { artifacts, .. }) = &outcome {
+        // a part of a training leaves the state to go on from, a whole one the model
+        let folder = work_dir.join(if leased.target < 1.0 { "state" } else { "bundle" });
         for name in artifacts {
             client
-                .upload(
-                    leased.trial,
-                    &leased.lease,
-                    name,
-                    &work_dir.join("bundle").join(name),
-                )
+                .upload(leased.trial, &leased.lease, name, &folder.join(name))
                 .await?;
         }
     }

@@ -8,7 +8,8 @@ use sqlx::{FromRow, Row, postgres::PgRow};
 
 use crate::{Result, Store, StoreError, row};
 
-/// A trial's end. A trial that was tried again after it failed has more than one; the last counts.
+/// A trial's end, or its rest at a part of its training. One that was tried again after it failed has several ends; the
+/// last counts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finish {
     /// Place in the study's order of finishes, dense from 0.
@@ -21,6 +22,8 @@ pub struct Finish {
     pub attempt: u32,
     /// How it ended.
     pub state: TrialState,
+    /// The part of the full training that its values are of, where it rests.
+    pub fidelity: f64,
     /// The point it tried.
     pub candidate: Candidate,
     /// Metrics computed before training.
@@ -39,6 +42,7 @@ impl FromRow<'_, PgRow> for Finish {
             number: row::number(row, "number")?,
             attempt: row::number(row, "attempt")?,
             state: row::state(row)?,
+            fidelity: row.try_get("fidelity")?,
             candidate: row::json(row, "candidate")?,
             known: row::json(row, "known")?,
             measurements: row::json_or_null(row, "measurements")?.unwrap_or_default(),
@@ -97,7 +101,7 @@ impl Store {
     pub async fn history(&self, study: i64, from: u32) -> Result<Vec<Finish>> {
         // a trial without final values was stopped on its way: the last point of each curve is what is known of it
         Ok(sqlx::query_as(
-            "select f.finish_order, f.trial_id, f.attempt, f.state, t.number, t.candidate, t.known,
+            "select f.finish_order, f.trial_id, f.attempt, f.state, f.fidelity, t.number, t.candidate, t.known,
                 case when f.state = 'done' then t.wall_s end as wall_s,
                 (
                     select json_agg(json_build_object(
@@ -106,7 +110,7 @@ impl Store {
                     ) order by m.metric)
                     from (
                         select distinct on (metric) * from measurements
-                        where trial_id = f.trial_id and attempt = f.attempt and is_final = (f.state = 'done')
+                        where trial_id = f.trial_id and attempt = f.attempt and is_final = (f.state in ('done', 'paused'))
                         order by metric, step desc
                     ) m
                 ) as measurements
@@ -120,15 +124,20 @@ impl Store {
         .await?)
     }
 
-    /// The curves of a trial's last attempt, by metric and step; no metric named means all of them.
+    /// The curves of a trial's last attempt, and of those at whose end it rested, by metric and step; no metric named means
+    /// all of them.
     ///
     /// # Errors
     /// [`StoreError::Database`]; an unknown trial has none.
     pub async fn curve(&self, trial: i64, metrics: &[&str]) -> Result<Vec<Measurement>> {
         let points: Vec<Point> = sqlx::query_as(
             "select m.metric, m.step, m.value, m.spread, m.evidence, m.source
-            from measurements m join trials t on t.id = m.trial_id and t.attempt = m.attempt
+            from measurements m
             where m.trial_id = $1 and not m.is_final and (cardinality($2::text[]) = 0 or m.metric = any($2))
+                and m.attempt in (
+                    select attempt from trials where id = $1
+                    union select attempt from finishes where trial_id = $1 and state = 'paused'
+                )
             order by m.metric, m.step",
         )
         .bind(trial)

@@ -5,7 +5,8 @@
 //!
 //! Rules that every method keeps:
 //! - a trial goes forward only: queued, running, ended. The ways back are a lease that ran out, a failure worth another
-//!   attempt, a worker that gives the trial back, and a person's retry;
+//!   attempt, a worker that gives the trial back, a person's retry, and the promotion of a trial that rests at a part of its
+//!   training;
 //! - whoever works on a trial proves its claim with the lease's token; a token that lost its claim writes nothing;
 //! - measurements and finishes are appended, never changed; reporting twice is harmless;
 //! - each visible change raises the study's revision in the same transaction, so [`Store::changes_since`] misses nothing.

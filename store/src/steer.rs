@@ -48,7 +48,7 @@ impl Store {
     }
 
     /// Ends a study that has what it was asked for, or as much of it as `reason` says; trials still waiting or running
-    /// are cancelled.
+    /// are cancelled, those that rest are pruned.
     ///
     /// # Errors
     /// [`StoreError::NotFound`]; [`StoreError::WrongState`] where the study is over otherwise.
@@ -187,7 +187,13 @@ impl Store {
             return Ok(()); // resumed in between: its trials are wanted again
         }
         for (held, state) in &pending {
-            stop(&mut transaction, &mut lock, held, *state, TrialState::Cancelled).await?;
+            // a study that has what it wanted has seen enough of those that rest
+            let stop_as = if *state == TrialState::Paused && lock.state == StudyState::Finished {
+                TrialState::Pruned
+            } else {
+                TrialState::Cancelled
+            };
+            stop(&mut transaction, &mut lock, held, *state, stop_as).await?;
         }
         lock.commit(transaction).await?;
         Ok(())
@@ -196,7 +202,8 @@ impl Store {
     async fn stop_trial(&self, trial: i64, stop_as: TrialState) -> Result<TrialState> {
         let mut transaction = self.pool.begin().await?;
         let row = sqlx::query(
-            "select id, study_id, attempt, max_attempts, stop_as, state from trials where id = $1 for no key update",
+            "select id, study_id, attempt, max_attempts, stop_as, target, state from trials where id = $1
+            for no key update",
         )
         .bind(trial)
         .fetch_optional(&mut *transaction)
@@ -214,11 +221,11 @@ impl Store {
     }
 }
 
-/// Locks the study's trials that wait or run.
+/// Locks the study's trials that wait, run or rest.
 async fn pending(connection: &mut PgConnection, study: i64) -> Result<Vec<(Held, TrialState)>> {
     let rows = sqlx::query(
-        "select id, study_id, attempt, max_attempts, stop_as, state from trials
-        where study_id = $1 and state in ('queued', 'running')
+        "select id, study_id, attempt, max_attempts, stop_as, target, state from trials
+        where study_id = $1 and state in ('queued', 'running', 'paused')
         order by id
         for no key update",
     )
@@ -229,7 +236,7 @@ async fn pending(connection: &mut PgConnection, study: i64) -> Result<Vec<(Held,
     rows.iter().map(read).collect()
 }
 
-/// Ends a locked trial that waits, asks one that runs to stop. Returns its state.
+/// Ends a locked trial that waits or rests, asks one that runs to stop. Returns its state.
 async fn stop(
     connection: &mut PgConnection,
     lock: &mut StudyLock,
@@ -237,7 +244,7 @@ async fn stop(
     state: TrialState,
     stop_as: TrialState,
 ) -> Result<TrialState> {
-    if state == TrialState::Queued {
+    if state != TrialState::Running {
         finish::end(connection, lock, held, stop_as, None).await?;
         return Ok(stop_as);
     }

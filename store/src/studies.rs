@@ -125,6 +125,8 @@ pub struct Counts {
     pub queued: i64,
     /// Leased by a worker.
     pub running: i64,
+    /// Rest at a part of their training.
+    pub paused: i64,
     /// Finished with all measurements.
     pub done: i64,
     /// Ended early by the search.
@@ -160,6 +162,7 @@ macro_rules! counts {
     () => {
         "count(*) filter (where state = 'queued') as queued,
         count(*) filter (where state = 'running') as running,
+        count(*) filter (where state = 'paused') as paused,
         count(*) filter (where state = 'done') as done,
         count(*) filter (where state = 'pruned') as pruned,
         count(*) filter (where state = 'infeasible') as infeasible,

@@ -47,6 +47,10 @@ pub struct Trial {
     pub metrics: Vec<Measurement>,
     /// Wall time of the evaluation in seconds.
     pub wall_s: Option<f64>,
+    /// The part of the full training that its attempt goes to, or that it rests at.
+    pub target: f64,
+    /// The part of the full training that it has results of.
+    pub reached: f64,
     /// When it was proposed.
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
@@ -139,6 +143,8 @@ impl FromRow<'_, PgRow> for Trial {
             known: row::json(row, "known")?,
             metrics: row::json_or_null(row, "metrics")?.unwrap_or_default(),
             wall_s: row.try_get("wall_s")?,
+            target: row.try_get("target")?,
+            reached: row.try_get("reached")?,
             created_at: row.try_get("created_at")?,
             started_at: row.try_get("started_at")?,
             finished_at: row.try_get("finished_at")?,

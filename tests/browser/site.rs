@@ -451,5 +451,12 @@ fn catalog() -> Catalog {
             doc: "the method that suits the study".into(),
             paper: String::new(),
         }],
+        rules: ["mo_asha", "asha"]
+            .map(|name| MethodInfo {
+                name: name.into(),
+                doc: "halves".into(),
+                paper: String::new(),
+            })
+            .to_vec(),
     }
 }

@@ -4,6 +4,8 @@
 mod bad_input;
 mod compression;
 mod journey;
+mod optimize;
+mod partial;
 mod search;
 
 use parsimony_tests::program::Program;

@@ -72,6 +72,7 @@ async fn stored(state: &AppState) -> Result<Registry, Problem> {
         let counts = [
             c.queued,
             c.running,
+            c.paused,
             c.done,
             c.pruned,
             c.infeasible,

@@ -8,6 +8,7 @@ mod api;
 mod assets;
 mod auth;
 mod board;
+mod conversations;
 mod error;
 mod extract;
 mod headers;

@@ -7,7 +7,7 @@ use spaces::{Catalog, SpecError, Study};
 use store::{Events, Store};
 use tokio::sync::{RwLock, watch};
 
-use crate::{auth::Attempts, board::Boards, meters::Meters};
+use crate::{auth::Attempts, board::Boards, conversations::Conversations, meters::Meters};
 
 /// What the catalogue alone cannot check; the binary implements it with the evaluator.
 pub trait Admission: Send + Sync {
@@ -58,6 +58,7 @@ pub struct AppState {
     pub settings: Arc<Settings>,
     pub(crate) events: Events,
     pub(crate) boards: Arc<Boards>,
+    pub(crate) conversations: Arc<Conversations>,
     pub(crate) meters: Arc<Meters>,
     pub(crate) attempts: Arc<Attempts>,
     /// Read while an upload gets its name, written while files are deleted: equal files share their bytes, so a
@@ -86,6 +87,7 @@ impl AppState {
             admission,
             objects,
             settings: Arc::new(settings),
+            conversations: Arc::default(),
             meters: Arc::default(),
             attempts: Arc::default(),
             files: Arc::default(),

@@ -46,14 +46,15 @@ pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, Ev
     };
     let mut rows = vec![decoding];
     if let Some(run) = s.training {
-        if let (Device::Cpu, Budget::Steps(steps)) = (s.device, s.plan.training.budget)
-            && 2 * run.record.macs != s.plan.training_flops(steps)
-        {
-            return Err(EvaluationError::Miscounted {
-                what: "training FLOPs".into(),
-                counted: 2 * run.record.macs,
-                formula: s.plan.training_flops(steps),
-            });
+        if let (Device::Cpu, Budget::Steps(steps)) = (s.device, s.plan.training.budget) {
+            let formula = s.plan.training_flops(run.stopped_at.unwrap_or(steps));
+            if 2 * run.record.macs != formula {
+                return Err(EvaluationError::Miscounted {
+                    what: "training FLOPs".into(),
+                    counted: 2 * run.record.macs,
+                    formula,
+                });
+            }
         }
         rows.push(s.row(
             "training_flops",

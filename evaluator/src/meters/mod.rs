@@ -33,6 +33,8 @@ pub(crate) struct TrainingRun {
     pub(crate) record: Record,
     /// The most memory the process held.
     pub(crate) peak_bytes: Option<u64>,
+    /// Steps after which the main training was stopped, if it was before its end.
+    pub(crate) stopped_at: Option<u64>,
 }
 
 /// A model under measurement.

@@ -26,6 +26,9 @@ use crate::{
     ops::Ops,
 };
 
+/// The files of a checkpoint.
+pub const CHECKPOINT_FILES: [&str; 2] = ["state.safetensors", "state.json"];
+
 #[derive(Serialize, Deserialize)]
 struct Position {
     phase: String,
@@ -74,11 +77,12 @@ impl View for &Floats {
 }
 
 impl<B: Ops> Checkpoint<B> {
-    /// Writes a checkpoint over the earlier one.
+    /// Writes a checkpoint over the earlier one in `dir`.
     ///
     /// # Errors
     /// [`EvaluationError::Disk`]; the earlier checkpoint then still stands.
     pub(super) fn save<A>(
+        dir: &Path,
         stretch: &Stretch,
         total_steps: u64,
         record: Record,
@@ -88,7 +92,6 @@ impl<B: Ops> Checkpoint<B> {
     where
         A: AutodiffBackend<InnerBackend = B> + Ops,
     {
-        let dir = stretch.checkpoints;
         let mut tensors: Vec<(String, Floats)> = vec![];
         each_tensor(model, &mut |name, tensor| {
             let (data, shape) = match tensor {
@@ -124,14 +127,14 @@ impl<B: Ops> Checkpoint<B> {
         }
         fs::create_dir_all(&part).map_err(failed)?;
         let views = tensors.iter().map(|(name, floats)| (name.as_str(), floats));
-        safetensors::serialize_to_file(views, None, &part.join("state.safetensors")).map_err(
+        safetensors::serialize_to_file(views, None, &part.join(CHECKPOINT_FILES[0])).map_err(
             |e| match e {
                 safetensors::SafeTensorError::IoError(source) => failed(source),
                 other => failed(io::Error::other(other.to_string())),
             },
         )?;
         let json = serde_json::to_vec(&position).expect("plain data serialises");
-        fs::write(part.join("state.json"), json).map_err(failed)?;
+        fs::write(part.join(CHECKPOINT_FILES[1]), json).map_err(failed)?;
         if dir.exists() {
             fs::rename(dir, &old).map_err(failed)?;
         }
@@ -150,8 +153,9 @@ impl<B: Ops> Checkpoint<B> {
         } else {
             sibling(dir, "old")
         };
-        let position: Position = serde_json::from_slice(&fs::read(dir.join("state.json")).ok()?).ok()?;
-        let bytes = fs::read(dir.join("state.safetensors")).ok()?;
+        let position: Position =
+            serde_json::from_slice(&fs::read(dir.join(CHECKPOINT_FILES[1])).ok()?).ok()?;
+        let bytes = fs::read(dir.join(CHECKPOINT_FILES[0])).ok()?;
         let file = SafeTensors::deserialize(&bytes).ok()?;
         let floats = |view: safetensors::tensor::TensorView| {
             view.data()

@@ -16,7 +16,12 @@ use spaces::{Evidence, Measurement, protocol::Progress};
 
 use self::step::{IntoF32, quick_loss};
 pub(crate) use self::step::{gradients, score};
-pub use self::{checkpoint::Checkpoint, optimizer::Optimizer, schedule::learning_rate, step::Batches};
+pub use self::{
+    checkpoint::{CHECKPOINT_FILES, Checkpoint},
+    optimizer::Optimizer,
+    schedule::learning_rate,
+    step::Batches,
+};
 use crate::{
     EvaluationError, Events, counter,
     energy::Source,
@@ -76,6 +81,17 @@ pub struct Stretch<'a> {
     pub checkpoint_every: Duration,
     /// What was done before this stretch.
     pub earlier: Record,
+    /// Where it stops before its end, if it does.
+    pub stop: Option<Stop<'a>>,
+}
+
+/// A stop before the end of a stretch, with the state kept so that the stretch can go on. The schedule is that of the whole.
+#[derive(Clone, Copy)]
+pub struct Stop<'a> {
+    /// The part of the stretch after which it stops, above 0 and below 1.
+    pub part: f64,
+    /// Where the state is written.
+    pub keep: &'a Path,
 }
 
 /// Trains the model to the end of the budget, from a checkpoint of the same stretch where there is one.
@@ -105,12 +121,14 @@ where
         record = checkpoint.record;
         optimizer = checkpoint.restore(&mut model);
     }
+    let first = record.steps;
     let joules_before = energy.joules().map_err(EvaluationError::Device)? - record.joules;
     let device = model.device();
     let started = Instant::now();
     let mut last_saved = Instant::now();
     let mut untimed = 0.0;
-    while total.is_none_or(|total| record.steps < total) {
+    let end = |total: u64| stretch.stop.map_or(total, |stop| steps_of(stop.part, total));
+    while total.is_none_or(|total| record.steps < end(total)) {
         if events.cancelled() {
             return Err(EvaluationError::Cancelled);
         }
@@ -126,7 +144,7 @@ where
         record.macs += macs;
         record.steps += 1;
         record.tokens += (plan.batch * plan.context) as u64;
-        let is_last = total == Some(record.steps);
+        let is_last = total.is_some_and(|total| record.steps >= end(total));
         if step % STEPS_BETWEEN_READINGS == 0 || is_last {
             let loss: f32 = loss.into_scalar_f32();
             if !loss.is_finite() {
@@ -158,7 +176,9 @@ where
         }
         let elapsed = started.elapsed().as_secs_f64() - untimed;
         if step % STEPS_BETWEEN_READINGS == 0 || is_last {
-            let done = record.steps as f64 / total as f64;
+            // time is taken from the start of this process, which may have gone on from a checkpoint
+            let total = end(total);
+            let done = (record.steps - first) as f64 / (total - first).max(1) as f64;
             events.progress(Progress {
                 phase: stretch.phase.into(),
                 step: record.steps,
@@ -169,13 +189,29 @@ where
         if last_saved.elapsed() >= stretch.checkpoint_every && !is_last {
             A::sync(&device).map_err(EvaluationError::device)?;
             record.joules = energy.joules().map_err(EvaluationError::Device)? - joules_before;
-            Checkpoint::save(stretch, total, record, &mut model, &optimizer)?;
+            Checkpoint::save(
+                stretch.checkpoints,
+                stretch,
+                total,
+                record,
+                &mut model,
+                &optimizer,
+            )?;
             last_saved = Instant::now();
         }
         untimed += paused.elapsed().as_secs_f64();
     }
     record.joules = energy.joules().map_err(EvaluationError::Device)? - joules_before;
+    if let (Some(stop), Some(total)) = (stretch.stop, total) {
+        A::sync(&device).map_err(EvaluationError::device)?;
+        Checkpoint::save(stop.keep, stretch, total, record, &mut model, &optimizer)?;
+    }
     Ok((model, record))
+}
+
+/// Steps of a part of a stretch, at least one.
+fn steps_of(part: f64, total: u64) -> u64 {
+    ((part * total as f64).ceil() as u64).clamp(1, total)
 }
 
 /// Steps that fit the budget at the speed of the timed ones.

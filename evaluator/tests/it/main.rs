@@ -4,5 +4,6 @@
 mod contract;
 mod evaluation;
 mod oracles;
+mod parts;
 mod resume;
 mod support;

@@ -45,6 +45,7 @@ fn run(dir: &Path, fixed: &str, stop_after: u64) -> Result<(Decoder<A>, Record),
         checkpoints: dir,
         checkpoint_every: Duration::ZERO,
         earlier: Record::default(),
+        stop: None,
     };
     let found = Checkpoint::find(dir, &Default::default());
     let model = Decoder::new(&model_plan, 1, &Default::default());

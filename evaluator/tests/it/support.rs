@@ -71,6 +71,7 @@ pub(crate) fn tokens<B: burn::tensor::backend::Backend>(
 
 pub(crate) fn job(config: Config, dir: &Path) -> Job {
     Job {
+        target: 1.0,
         config,
         seed: 1,
         work_dir: dir.to_owned(),

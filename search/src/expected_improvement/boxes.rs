@@ -28,8 +28,8 @@ impl Boxes {
             corner: reference.to_vec(),
             defining: vec![f64::NEG_INFINITY; m * m],
         };
-        for k in 0..m {
-            first.defining[k * m + k] = reference[k];
+        for (k, end) in reference.iter().enumerate() {
+            first.defining[k * m + k] = *end;
         }
         let mut bounds = vec![first];
         for point in &untied(front) {

@@ -50,37 +50,21 @@ impl Layer {
 
 /// Non-dominated pairs: the first value ascends and the second descends.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Staircase {
+pub(super) struct Staircase {
     steps: Vec<(f64, f64)>,
 }
 
 impl Staircase {
     /// Whether a step is no worse than the pair in both values.
-    pub(crate) fn covers(&self, y: f64, z: f64) -> bool {
+    pub(super) fn covers(&self, y: f64, z: f64) -> bool {
         let after = self.steps.partition_point(|step| step.0 <= y);
         after > 0 && self.steps[after - 1].1 <= z
     }
 
     /// Adds a pair that is not covered and drops the steps that it covers.
-    pub(crate) fn insert(&mut self, y: f64, z: f64) {
+    pub(super) fn insert(&mut self, y: f64, z: f64) {
         let (first, end) = self.covered_by(y, z);
         self.steps.splice(first..end, [(y, z)]);
-    }
-
-    /// The area below `corner` that a pair adds which is not covered and is better than the corner in both values.
-    pub(crate) fn gain(&self, y: f64, z: f64, corner: (f64, f64)) -> f64 {
-        let (first, end) = self.covered_by(y, z);
-        let mut height = first
-            .checked_sub(1)
-            .map_or(corner.1, |before| self.steps[before].1)
-            - z;
-        let (mut left, mut area) = (y, 0.0);
-        for step in &self.steps[first..end] {
-            area += (step.0 - left) * height;
-            (left, height) = (step.0, step.1 - z);
-        }
-        let right = self.steps.get(end).map_or(corner.0, |step| step.0);
-        area + (right - left) * height
     }
 
     /// The range of the steps that are no better than the pair in either value.

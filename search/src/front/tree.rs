@@ -1,5 +1,9 @@
 //! Points in nested boxes: who is no worse than a given point, without asking each.
 
+use std::cell::Cell;
+
+use super::rows::no_worse;
+
 /// Most points of a box before it is divided.
 const LEAF: usize = 16;
 
@@ -7,13 +11,12 @@ const LEAF: usize = 16;
 pub(super) struct Tree {
     width: usize,
     /// The root is the first.
-    cells: Vec<Cell>,
-}
-
-struct Cell {
-    /// The least of each coordinate inside: a point that is better than this somewhere has no dominator in here.
-    low: Vec<f64>,
-    content: Content,
+    cells: Vec<Content>,
+    /// The least of each coordinate inside, box after box: a point that is better than this somewhere has no
+    /// dominator in there.
+    lows: Vec<f64>,
+    /// Room for the boxes that are still to be looked into.
+    open: Cell<Vec<usize>>,
 }
 
 enum Content {
@@ -32,36 +35,41 @@ impl Tree {
     pub(super) fn new(width: usize) -> Tree {
         Tree {
             width,
-            cells: vec![Cell::around(width, Vec::new())],
+            cells: vec![Content::Points(Vec::new())],
+            lows: vec![f64::INFINITY; width],
+            open: Cell::default(),
         }
     }
 
     /// Whether a point of the set is no worse than `point` in any coordinate.
     pub(super) fn covers(&self, point: &[f64]) -> bool {
-        let mut open = vec![0];
-        while let Some(index) = open.pop() {
-            let Cell { low, content } = &self.cells[index];
-            if !no_worse(low, point) {
+        let mut open = self.open.take();
+        open.clear();
+        open.push(0);
+        let mut covered = false;
+        while let Some(index) = open.pop().filter(|_| !covered) {
+            if !no_worse(&self.lows[index * self.width..][..self.width], point) {
                 continue;
             }
-            match content {
+            match &self.cells[index] {
                 Content::Points(points) => {
-                    if points.chunks_exact(self.width).any(|p| no_worse(p, point)) {
-                        return true;
-                    }
+                    covered = points.chunks_exact(self.width).any(|p| no_worse(p, point));
                 }
                 Content::Divided { left, right, .. } => open.extend([*right, *left]),
             }
         }
-        false
+        self.open.set(open);
+        covered
     }
 
     pub(super) fn insert(&mut self, point: &[f64]) {
         let mut index = 0;
         loop {
-            let Cell { low, content } = &mut self.cells[index];
-            low.iter_mut().zip(point).for_each(|(l, p)| *l = l.min(*p));
-            match content {
+            let low = &mut self.lows[index * self.width..][..self.width];
+            low.iter_mut()
+                .zip(point)
+                .for_each(|(l, p)| *l = if p < l { *p } else { *l });
+            match &mut self.cells[index] {
                 Content::Divided {
                     axis,
                     at,
@@ -83,7 +91,7 @@ impl Tree {
 
     /// Divides a box of points, unless they are all equal.
     fn divide(&mut self, index: usize) {
-        let Content::Points(points) = &self.cells[index].content else {
+        let Content::Points(points) = &self.cells[index] else {
             return;
         };
         let column = |axis: usize| points.iter().skip(axis).step_by(self.width).copied();
@@ -108,30 +116,19 @@ impl Tree {
             if point[axis] < at { &mut below } else { &mut above }.extend(point);
         }
         let left = self.cells.len();
-        self.cells
-            .extend([Cell::around(self.width, below), Cell::around(self.width, above)]);
-        self.cells[index].content = Content::Divided {
+        for points in [below, above] {
+            let least = |axis: usize| {
+                let column = points.iter().skip(axis).step_by(self.width);
+                column.copied().fold(f64::INFINITY, f64::min)
+            };
+            self.lows.extend((0..self.width).map(least));
+            self.cells.push(Content::Points(points));
+        }
+        self.cells[index] = Content::Divided {
             axis,
             at,
             left,
             right: left + 1,
         };
     }
-}
-
-impl Cell {
-    fn around(width: usize, points: Vec<f64>) -> Cell {
-        let mut low = vec![f64::INFINITY; width];
-        for point in points.chunks_exact(width) {
-            low.iter_mut().zip(point).for_each(|(l, p)| *l = l.min(*p));
-        }
-        Cell {
-            low,
-            content: Content::Points(points),
-        }
-    }
-}
-
-fn no_worse(a: &[f64], b: &[f64]) -> bool {
-    a.iter().zip(b).all(|(a, b)| a <= b)
 }

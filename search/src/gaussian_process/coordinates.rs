@@ -54,7 +54,8 @@ impl Points {
 }
 
 impl Layout {
-    pub(crate) fn new(space: &Space) -> Layout {
+    /// `partial` adds one more number, the part of a training.
+    pub(crate) fn new(space: &Space, partial: bool) -> Layout {
         let axis = |p: &spaces::Parameter| match &p.domain {
             Domain::Categorical { choices } if !p.domain.is_ordered() => Axis::Name {
                 choices: choices.len(),
@@ -64,8 +65,18 @@ impl Layout {
         };
         let finite = |p: &spaces::Parameter| p.domain.cardinality().is_some_and(|n| n <= FEW);
         Layout {
-            axes: space.parameters().iter().map(axis).collect(),
-            finite: space.parameters().iter().map(finite).collect(),
+            axes: space
+                .parameters()
+                .iter()
+                .map(axis)
+                .chain(partial.then_some(Axis::Number))
+                .collect(),
+            finite: space
+                .parameters()
+                .iter()
+                .map(finite)
+                .chain(partial.then_some(true))
+                .collect(),
         }
     }
 

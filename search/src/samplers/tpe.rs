@@ -38,7 +38,7 @@ const GOOD_MOST: usize = 25;
 const DRAWS: usize = 64;
 
 /// The sampler; it has no state.
-struct Tpe;
+pub(super) struct Tpe;
 
 impl Sampler for Tpe {
     fn ask(&mut self, ask: &mut Ask<'_>) -> Result<Proposal, AskError> {

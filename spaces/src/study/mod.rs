@@ -3,6 +3,7 @@
 //! [`StudySpec`] is what the user wrote. [`Study`] is the same, checked against a [`crate::Catalog`] and resolved.
 
 mod error;
+mod fidelity;
 mod read;
 mod resolve;
 mod toml;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     error::{SpecError, suggest},
+    fidelity::FidelitySpec,
     read::{read_config, read_study},
     resolve::{Config, Study, resolve_config, resolve_study},
     toml::{config_from_toml, json_to_toml, study_from_toml, study_to_toml},
@@ -172,10 +174,16 @@ pub struct SearchSpec {
     /// Wall time after which no further trial is proposed, such as `"30 min"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wall: Option<Value>,
+    /// Training that the study may spend altogether, in trainings of full length.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub full_trials: Option<f64>,
     /// Trials that may wait or run at once.
     pub parallel: u32,
     /// Seed of the search and, with the trial's number, of each training.
     pub seed: u64,
+    /// How trials are trained in parts, the promising ones further; without it each is trained in full.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fidelity: Option<FidelitySpec>,
 }
 
 impl Default for SearchSpec {
@@ -184,8 +192,10 @@ impl Default for SearchSpec {
             method: "auto".into(),
             trials: 64,
             wall: None,
+            full_trials: None,
             parallel: 1,
             seed: 0,
+            fidelity: None,
         }
     }
 }

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value as Json};
 
 use super::{
-    BaseSpec, ConfigSpec, ConstraintSpec, DataSpec, ObjectiveSpec, ParameterSpec, RangeSpec, SearchSpec,
-    SpaceSpec, SpecError, StudySpec, suggest,
+    BaseSpec, ConfigSpec, ConstraintSpec, DataSpec, FidelitySpec, ObjectiveSpec, ParameterSpec, RangeSpec,
+    SearchSpec, SpaceSpec, SpecError, StudySpec, suggest,
 };
 use crate::Value;
 
@@ -24,7 +24,15 @@ const STUDY_KEYS: &[&str] = &[
 ];
 const CONFIG_KEYS: &[&str] = &["name", "data", "base", "fixed"];
 const RANGE_KEYS: &[&str] = &["int", "float", "choices", "step", "log", "when"];
-const SEARCH_KEYS: &[&str] = &["method", "trials", "wall", "parallel", "seed"];
+const SEARCH_KEYS: &[&str] = &[
+    "method",
+    "trials",
+    "wall",
+    "full_trials",
+    "parallel",
+    "seed",
+    "fidelity",
+];
 
 /// Reads a study from the JSON form of its file. Names are checked later, by [`super::resolve_study`].
 ///
@@ -398,14 +406,7 @@ impl Reader {
         let Some(table) = root.get("search").and_then(|j| self.table(j, "search")) else {
             return search;
         };
-        let mut known = table.clone();
-        if known.shift_remove("fidelity").is_some() {
-            self.error(
-                "search.fidelity",
-                "this version trains every trial in full; remove the key fidelity",
-            );
-        }
-        self.unknown_keys(&known, "search", SEARCH_KEYS);
+        self.unknown_keys(&table, "search", SEARCH_KEYS);
         if let Some(method) = table.get("method").and_then(|j| self.text(j, "search.method")) {
             search.method = method;
         }
@@ -425,7 +426,49 @@ impl Reader {
             search.seed = n;
         }
         search.wall = table.get("wall").and_then(|j| self.scalar(j, "search.wall"));
+        search.full_trials = table
+            .get("full_trials")
+            .and_then(|j| self.number(j, "search.full_trials"));
+        search.fidelity = table.get("fidelity").and_then(|j| self.fidelity(j));
         search
+    }
+
+    fn number(&mut self, json: &Json, path: &str) -> Option<f64> {
+        let number = json.as_f64();
+        if number.is_none() {
+            self.wrong_type(path, json, "a number");
+        }
+        number
+    }
+
+    fn fidelity(&mut self, json: &Json) -> Option<FidelitySpec> {
+        let path = "search.fidelity";
+        let table = self.table(json, path)?;
+        self.unknown_keys(&table, path, &["steps", "rule", "eta"]);
+        let steps = match table.get("steps") {
+            Some(Json::Array(items)) => {
+                let at = |(i, item)| self.number(item, &format!("{path}.steps[{i}]"));
+                items.iter().enumerate().filter_map(at).collect()
+            }
+            Some(other) => {
+                self.wrong_type(&join(path, "steps"), other, "a list of numbers");
+                return None;
+            }
+            None => {
+                self.error(path, "'steps' is missing; add steps = [0.1, 0.3, 1.0]");
+                return None;
+            }
+        };
+        let rule = table.get("rule").and_then(|j| self.text(j, &join(path, "rule")));
+        let eta = table
+            .get("eta")
+            .and_then(|j| self.unsigned(j, &join(path, "eta"), 2))
+            .map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+        Some(FidelitySpec {
+            steps,
+            rule: rule.unwrap_or_else(FidelitySpec::default_rule),
+            eta: eta.unwrap_or_else(FidelitySpec::default_eta),
+        })
     }
 }
 

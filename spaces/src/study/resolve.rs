@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BaseSpec, ConfigSpec, DataSpec, ParameterSpec, RangeSpec, SpecError, StudySpec, read::read_parameter,
-    suggest,
+    BaseSpec, ConfigSpec, DataSpec, ParameterSpec, RangeSpec, SpecError, StudySpec, fidelity,
+    read::read_parameter, suggest,
 };
 use crate::{
     Candidate, Catalog, Condition, Domain, DomainError, Limit, Objective, Parameter, ParameterInfo, Space,
@@ -140,6 +140,7 @@ pub fn resolve_study(spec: &StudySpec, catalog: &Catalog) -> Result<Study, Vec<S
             suggest("method", &spec.search.method, known),
         ));
     }
+    fidelity::check(spec, catalog, &mut errors);
     let wall_s = spec
         .search
         .wall

@@ -26,6 +26,7 @@ impl Held {
 impl Store {
     /// Ends an attempt: final values, state and place in the order of finishes in one transaction.
     ///
+    /// A trial that was trained to a part of its full length rests then.
     /// A failure worth another attempt puts the trial back into the queue while it has attempts left. Returns the trial's
     /// state. The same finish again returns it too, so a worker may repeat one whose answer was lost.
     ///
@@ -43,8 +44,18 @@ impl Store {
         let state = match outcome {
             Outcome::Done(evaluation) => {
                 keep(&mut transaction, &held, evaluation).await?;
-                end(&mut transaction, &mut lock, &held, TrialState::Done, None).await?;
-                TrialState::Done
+                if held.target < 1.0 && held.stop_as.is_none() && !lock.state.is_over() {
+                    rest(&mut transaction, &mut lock, &held).await?;
+                    TrialState::Paused
+                } else {
+                    let state = if held.target < 1.0 {
+                        held.stopped_state()
+                    } else {
+                        TrialState::Done
+                    };
+                    end(&mut transaction, &mut lock, &held, state, None).await?;
+                    state
+                }
             }
             Outcome::Failed { kind, message } => {
                 fail(&mut transaction, &mut lock, &held, *kind, message).await?
@@ -70,7 +81,7 @@ impl Store {
         loop {
             let mut transaction = self.pool.begin().await?;
             let expired: Option<Held> = sqlx::query_as(
-                "select id, study_id, attempt, max_attempts, stop_as from trials
+                "select id, study_id, attempt, max_attempts, stop_as, target from trials
                 where state = 'running' and lease_until < now()
                 order by id
                 limit 1
@@ -191,7 +202,7 @@ pub(crate) async fn end(
     sqlx::query(
         "update trials
         set state = $2, failure_kind = $3, failure_message = $4, finished_at = now(), lease_until = null,
-            stop_as = null, progress = null, revision = $5
+            stop_as = null, progress = null, revision = $5, reached = case when $2 = 'done' then 1 else reached end
         where id = $1",
     )
     .bind(held.id)
@@ -201,25 +212,42 @@ pub(crate) async fn end(
     .bind(lock.revisions(1))
     .execute(&mut *connection)
     .await?;
-    append(connection, lock, held.id, held.attempt, state.label()).await
+    append(connection, lock, (held.id, held.attempt), state.label(), 1.0).await
 }
 
-/// Gives a trial that ended its place in the order of finishes.
+/// Lets a trial rest at a part of its training; its files are the training's state.
+async fn rest(connection: &mut PgConnection, lock: &mut StudyLock, held: &Held) -> Result<()> {
+    sqlx::query(
+        "update trials
+        set state = 'paused', failure_kind = null, failure_message = null, lease_until = null, progress = null,
+            reached = target, checkpoint_attempt = attempt, revision = $2
+        where id = $1",
+    )
+    .bind(held.id)
+    .bind(lock.revisions(1))
+    .execute(&mut *connection)
+    .await?;
+    append(connection, lock, (held.id, held.attempt), "paused", held.target).await
+}
+
+/// Gives an attempt that ended its place in the order of finishes.
 pub(super) async fn append(
     connection: &mut PgConnection,
     lock: &mut StudyLock,
-    trial: i64,
-    attempt: i32,
+    (trial, attempt): (i64, i32),
     state: &str,
+    fidelity: f64,
 ) -> Result<()> {
     sqlx::query(
-        "insert into finishes (study_id, finish_order, trial_id, attempt, state) values ($1, $2, $3, $4, $5)",
+        "insert into finishes (study_id, finish_order, trial_id, attempt, state, fidelity)
+        values ($1, $2, $3, $4, $5, $6)",
     )
     .bind(lock.id)
     .bind(lock.finishes(1))
     .bind(trial)
     .bind(attempt)
     .bind(state)
+    .bind(fidelity)
     .execute(connection)
     .await?;
     Ok(())

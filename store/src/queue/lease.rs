@@ -37,6 +37,8 @@ pub struct Lease {
     pub candidate: Candidate,
     /// Proof of this very claim.
     pub token: Uuid,
+    /// The part of the full training after which it is measured.
+    pub target: f64,
 }
 
 impl FromRow<'_, PgRow> for Lease {
@@ -51,6 +53,7 @@ impl FromRow<'_, PgRow> for Lease {
             attempt: row::number(row, "attempt")?,
             candidate: row::json(row, "candidate")?,
             token: row.try_get("lease_token")?,
+            target: row.try_get("target")?,
         })
     }
 }
@@ -62,6 +65,20 @@ impl Store {
     /// # Errors
     /// [`crate::StoreError::Database`].
     pub async fn lease(&self, worker: &str, device: &str, duration: Duration) -> Result<Option<Lease>> {
+        self.lease_for(worker, device, true, duration).await
+    }
+
+    /// As [`Store::lease`]; a worker that is not `partial` is given no part of a training, neither a first nor a later.
+    ///
+    /// # Errors
+    /// [`crate::StoreError::Database`].
+    pub async fn lease_for(
+        &self,
+        worker: &str,
+        device: &str,
+        partial: bool,
+        duration: Duration,
+    ) -> Result<Option<Lease>> {
         loop {
             let mut transaction = self.pool.begin().await?;
             let waiting: Option<(i64, i64)> = sqlx::query_as(
@@ -69,10 +86,12 @@ impl Store {
                 "select id, study_id from trials
                 where state = 'queued' and not_before <= now()
                     and study_id = any(array(select id from studies where state = 'running'))
+                    and ($1 or (target = 1 and checkpoint_attempt is null))
                 order by priority desc, id
                 limit 1
                 for no key update skip locked",
             )
+            .bind(partial)
             .fetch_optional(&mut *transaction)
             .await?;
             let Some((trial, study)) = waiting else {
@@ -202,7 +221,8 @@ async fn claim(
             progress = null, revision = $5
         from studies s
         where t.id = $1 and s.id = t.study_id
-        returning t.id, t.study_id, s.name, s.spec, s.data_fingerprint, t.number, t.attempt, t.candidate, t.lease_token",
+        returning t.id, t.study_id, s.name, s.spec, s.data_fingerprint, t.number, t.attempt, t.candidate, t.lease_token,
+            t.target",
     )
     .bind(trial)
     .bind(duration.as_secs_f64())

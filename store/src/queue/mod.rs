@@ -2,6 +2,7 @@
 
 pub(crate) mod finish;
 mod lease;
+mod promote;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +19,7 @@ use crate::{
 };
 
 /// A proposal.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct NewTrial {
     /// The point to try.
     pub candidate: Candidate,
@@ -30,6 +31,21 @@ pub struct NewTrial {
     pub priority: i32,
     /// The limit that `known` breaks, in a sentence: such a trial is kept but never leased.
     pub infeasible: Option<String>,
+    /// The part of the full training after which it is first measured.
+    pub target: f64,
+}
+
+impl Default for NewTrial {
+    fn default() -> Self {
+        NewTrial {
+            candidate: Candidate::default(),
+            known: BTreeMap::new(),
+            snapshot: Snapshot::default(),
+            priority: 0,
+            infeasible: None,
+            target: 1.0,
+        }
+    }
 }
 
 /// What a proposal was derived from; with it, a parallel search can be replayed.
@@ -39,9 +55,9 @@ pub struct Snapshot {
     pub method: String,
     /// The seed it was given.
     pub seed: u64,
-    /// How many finishes it knew: the first so many of [`Store::history`].
+    /// How many finishes and rests it knew: the first so many of [`Store::history`].
     pub finished: u32,
-    /// Numbers of the trials that waited or ran.
+    /// Numbers of the trials that waited or ran; those that rested are known from the finishes.
     pub pending: Vec<u32>,
 }
 
@@ -121,8 +137,9 @@ async fn insert(
     };
     let id: i64 = sqlx::query_scalar(
         "insert into trials (study_id, number, candidate, candidate_hash, known, snapshot, priority, state,
-            failure_message, finished_at, revision)
-        values ($1, $2, $3::json, $4, $5::json, $6::json, $7, $8, $9, case when $8 = 'infeasible' then now() end, $10)
+            failure_message, finished_at, revision, target)
+        values ($1, $2, $3::json, $4, $5::json, $6::json, $7, $8, $9, case when $8 = 'infeasible' then now() end, $10,
+            $11)
         returning id",
     )
     .bind(lock.id)
@@ -135,10 +152,11 @@ async fn insert(
     .bind(state)
     .bind(trial.infeasible.as_deref().map(row::clean))
     .bind(lock.revisions(1))
+    .bind(trial.target)
     .fetch_one(&mut *connection)
     .await?;
     if trial.infeasible.is_some() {
-        finish::append(connection, lock, id, 0, "infeasible").await?;
+        finish::append(connection, lock, (id, 0), "infeasible", 1.0).await?;
     }
     Ok(Enqueued {
         id,
@@ -154,12 +172,13 @@ pub(crate) struct Held {
     pub(crate) attempt: i32,
     pub(crate) max_attempts: i32,
     pub(crate) stop_as: Option<String>,
+    pub(crate) target: f64,
 }
 
 /// Locks the trial if the lease still holds it. A lease past its time that nobody took over does.
 pub(crate) async fn hold(connection: &mut PgConnection, trial: i64, lease: Uuid) -> Result<Held> {
     sqlx::query_as(
-        "select id, study_id, attempt, max_attempts, stop_as from trials
+        "select id, study_id, attempt, max_attempts, stop_as, target from trials
         where id = $1 and lease_token = $2 and state = 'running'
         for no key update",
     )

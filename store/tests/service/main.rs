@@ -5,6 +5,7 @@ mod access;
 mod events;
 mod failures;
 mod history;
+mod partial;
 mod queue;
 mod races;
 mod reads;

@@ -29,6 +29,8 @@ pub(crate) struct CatalogView {
     metrics: Vec<Metric>,
     /// Search methods.
     methods: Vec<MethodInfo>,
+    /// Rules that decide how far trials are trained.
+    rules: Vec<MethodInfo>,
 }
 
 /// Show the catalogue
@@ -51,5 +53,6 @@ async fn show(_: Viewer, State(state): State<AppState>) -> Json<CatalogView> {
             .copied()
             .collect(),
         methods: catalog.methods,
+        rules: catalog.rules,
     })
 }

@@ -27,6 +27,7 @@ use crate::{AppState, ProblemBody};
         (name = "studies", description = "Searches: submit, watch, steer"),
         (name = "trials", description = "Single configurations that are tried"),
         (name = "results", description = "Fronts, recommendations, exports"),
+        (name = "optimize", description = "The search for trials that run elsewhere: ask and tell"),
         (name = "events", description = "Changes as they happen"),
         (name = "server", description = "What this server offers and who may use it"),
         (name = "worker", description = "What a worker says: lease, heartbeat, report, finish, release, files"),

@@ -6,6 +6,7 @@ mod events;
 mod export;
 mod front;
 mod limits;
+mod optimize;
 mod recommend;
 mod steer;
 mod studies;
@@ -35,6 +36,7 @@ fn v1() -> OpenApiRouter<AppState> {
         .merge(recommend::router())
         .merge(export::router())
         .merge(events::router())
+        .merge(optimize::router())
         .merge(catalog::router())
         .merge(workers::router())
         .merge(tokens::router())

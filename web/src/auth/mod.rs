@@ -57,7 +57,7 @@ pub(crate) struct Viewer;
 
 /// A caller that may submit and steer studies.
 #[derive(Debug)]
-pub(crate) struct Submitter;
+pub(crate) struct Submitter(pub(crate) Caller);
 
 /// A caller that may do everything.
 #[derive(Debug)]
@@ -83,7 +83,15 @@ macro_rules! needs {
     )*};
 }
 
-needs!(Viewer: View, Submitter: Submit, Admin: Admin, Worker: Worker);
+needs!(Viewer: View, Admin: Admin, Worker: Worker);
+
+impl FromRequestParts<AppState> for Submitter {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
+        identify(parts, state).await?.must(Role::Submit).map(Submitter)
+    }
+}
 
 impl FromRequestParts<AppState> for PageViewer {
     type Rejection = Response;

@@ -192,7 +192,7 @@ fn trials() -> Markup {
                 label.small { "Show " select #trials-filter {
                     @for (value, text) in [
                         ("all", "all"), ("front", "the front"), ("budget", "within budgets"), ("done", "done"), ("running", "running"),
-                        ("queued", "queued"), ("failed", "failed"), ("infeasible", "infeasible"), ("pruned", "pruned"), ("cancelled", "cancelled"),
+                        ("queued", "queued"), ("failed", "failed"), ("paused", "paused"), ("infeasible", "infeasible"), ("pruned", "pruned"), ("cancelled", "cancelled"),
                     ] { option value=(value) { (text) } }
                 } }
                 span #trials-count .small .muted role="status" {}

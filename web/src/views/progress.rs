@@ -13,10 +13,14 @@ use super::{Counts, Resolved};
 // a trial's progress has the same name in the protocol
 #[schema(as = StudyProgress)]
 pub struct Progress {
-    /// Trials that have ended, however they did.
+    /// Trials that have ended, however they did, or rest at a part of their training.
     pub finished: u32,
     /// Trials asked for.
     pub wanted: u32,
+    /// Training done, in trainings of full length, as far as results tell.
+    pub trained: f64,
+    /// Training that may be done altogether, where the study limits it.
+    pub full_trials: Option<f64>,
     /// Seconds of search, without pauses and hours in which no server ran; null before the first trial.
     pub elapsed_s: Option<f64>,
     /// When it will be over; null while nothing is known.
@@ -35,10 +39,17 @@ pub struct Eta {
 impl Progress {
     /// How far a study is that will not go on, or whose trials were not read: without the time left.
     pub fn of_counts(study: &Resolved, counts: &Counts) -> Progress {
-        let finished = counts.done + counts.pruned + counts.infeasible + counts.failed + counts.cancelled;
+        let finished = counts.paused
+            + counts.done
+            + counts.pruned
+            + counts.infeasible
+            + counts.failed
+            + counts.cancelled;
         Progress {
             finished: u32::try_from(finished).unwrap_or(u32::MAX),
-            wanted: study.row.spec.search.trials,
+            wanted: wanted(study),
+            trained: 0.0,
+            full_trials: study.row.spec.search.full_trials,
             elapsed_s: elapsed_s(&study.row),
             eta: None,
         }
@@ -53,13 +64,14 @@ pub fn progress<'t>(
 ) -> Progress {
     let mut durations = vec![];
     let mut running = vec![];
-    let mut finished = 0;
+    let (mut finished, mut trained) = (0, 0.0);
     for trial in trials {
         let since = |end: OffsetDateTime| {
             trial
                 .started_at
                 .map(|start| (end - start).as_seconds_f64().max(0.0))
         };
+        trained += trial.reached;
         match trial.state {
             TrialState::Queued => continue,
             TrialState::Running => {
@@ -67,14 +79,17 @@ pub fn progress<'t>(
                 continue;
             }
             TrialState::Done | TrialState::Pruned => durations.extend(trial.finished_at.and_then(since)),
-            TrialState::Infeasible | TrialState::Failed | TrialState::Cancelled => {}
+            TrialState::Paused | TrialState::Infeasible | TrialState::Failed | TrialState::Cancelled => {}
         }
         finished += 1;
     }
     let row = &study.row;
     let elapsed_s = elapsed_s(row);
-    let wanted = row.spec.search.trials;
+    let wanted = wanted(study);
     let eta = match row.state {
+        StudyState::Running if row.spec.search.fidelity.is_some() => {
+            in_parts(&row.spec.search, trained, elapsed_s.unwrap_or(0.0))
+        }
         StudyState::Running => {
             let left = f64::from(wanted.saturating_sub(finished)).max(running.len() as f64);
             let slots = match running.len() {
@@ -95,9 +110,51 @@ pub fn progress<'t>(
     Progress {
         finished,
         wanted,
+        trained,
+        full_trials: row.spec.search.full_trials,
         elapsed_s,
         eta,
     }
+}
+
+/// Trials that the study can come to.
+fn wanted(study: &Resolved) -> u32 {
+    let search = &study.row.spec.search;
+    match search.full_trials {
+        Some(most) if search.fidelity.is_none() => search.trials.min(most as u32),
+        _ => search.trials,
+    }
+}
+
+/// The range of the time that training in parts still takes, by the time that training took so far.
+///
+/// Rules that promote one in eta need a known amount; those that stop what is behind need at least one step for each
+/// trial and at most every trial in full.
+fn in_parts(search: &spaces::study::SearchSpec, trained: f64, elapsed_s: f64) -> Option<Eta> {
+    let fidelity = search.fidelity.as_ref()?;
+    if trained <= 0.0 {
+        return None;
+    }
+    let trials = f64::from(search.trials);
+    let (mut halving, mut before, mut share) = (0.0, 0.0, 1.0);
+    for step in &fidelity.steps {
+        halving += share * (step - before);
+        before = *step;
+        share /= f64::from(fidelity.eta);
+    }
+    let (low, high) = match fidelity.rule.as_str() {
+        "median" | "learning_curve" => (trials * fidelity.steps.first()?, trials),
+        // the bracket that trains everything in full is one of as many as there are steps
+        "hyperband" => (trials * halving, trials * halving * fidelity.steps.len() as f64),
+        _ => (trials * halving, trials * halving),
+    };
+    let most = search.full_trials.unwrap_or(f64::INFINITY);
+    let left = |total: f64| (total.min(most) - trained).max(0.0) * elapsed_s / trained;
+    // a small part costs more than its share, since measuring takes as long as after a full training
+    Some(Eta {
+        low_s: 0.7 * left(low),
+        high_s: 1.1 * left(high),
+    })
 }
 
 fn elapsed_s(study: &store::Study) -> Option<f64> {

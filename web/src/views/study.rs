@@ -58,6 +58,8 @@ pub struct Counts {
     pub queued: i64,
     /// Leased by a worker.
     pub running: i64,
+    /// Have results of a part of their training and rest until they are trained on or stopped.
+    pub paused: i64,
     /// Finished with all measurements.
     pub done: i64,
     /// Ended early by the search.
@@ -186,6 +188,7 @@ pub fn counts<'t>(trials: impl IntoIterator<Item = &'t Trial>) -> Counts {
         let count = match trial.state {
             TrialState::Queued => &mut counts.queued,
             TrialState::Running => &mut counts.running,
+            TrialState::Paused => &mut counts.paused,
             TrialState::Done => &mut counts.done,
             TrialState::Pruned => &mut counts.pruned,
             TrialState::Infeasible => &mut counts.infeasible,
@@ -202,6 +205,7 @@ impl From<store::Counts> for Counts {
         Counts {
             queued: c.queued,
             running: c.running,
+            paused: c.paused,
             done: c.done,
             pruned: c.pruned,
             infeasible: c.infeasible,

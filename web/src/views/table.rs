@@ -19,7 +19,7 @@ pub fn trials_csv(rows: &[TrialRow]) -> String {
         .map(String::as_str)
         .collect();
     let lead = ["number", "id", "state", "attempt", "worker", "feasible"];
-    let tail = ["wall_s", "started_at", "finished_at", "failure"];
+    let tail = ["trained", "wall_s", "started_at", "finished_at", "failure"];
     let mut table = Table::new(
         lead.into_iter()
             .chain(parameters.clone())
@@ -39,6 +39,7 @@ pub fn trials_csv(rows: &[TrialRow]) -> String {
         for name in &metrics {
             table.cell_or_empty(row.metrics.get(*name).map(|m| m.value));
         }
+        table.cell(row.trained);
         table.cell_or_empty(row.wall_s);
         table.cell_or_empty(row.started_at.map(timestamp));
         table.cell_or_empty(row.finished_at.map(timestamp));

@@ -40,7 +40,8 @@ pub struct TrialRow {
     pub device: Option<String>,
     /// Every parameter that has a meaning here, constants and defaults included.
     pub config: BTreeMap<String, Value>,
-    /// Final values by metric, those known before training included.
+    /// Final values by metric, those known before training included; of a trial that rests or was pruned at a part of its
+    /// training, the values there.
     pub metrics: BTreeMap<String, MetricValue>,
     /// Whether it keeps the study's limits; null while a limited metric has no value.
     pub feasible: Option<bool>,
@@ -52,6 +53,10 @@ pub struct TrialRow {
     pub stopping: bool,
     /// Wall time of the evaluation in seconds.
     pub wall_s: Option<f64>,
+    /// The part of the full training that it has results of.
+    pub trained: f64,
+    /// The part of the full training that its attempt goes to, or that it rests at.
+    pub target: f64,
     /// When it was proposed.
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
@@ -138,6 +143,8 @@ pub fn trial_row(trial: &Trial, study: &Resolved, catalog: &Catalog) -> TrialRow
         progress: trial.progress.clone(),
         stopping: trial.stopping,
         wall_s: trial.wall_s,
+        trained: trial.reached,
+        target: trial.target,
         created_at: trial.created_at,
         started_at: trial.started_at,
         finished_at: trial.finished_at,

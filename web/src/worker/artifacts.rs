@@ -176,7 +176,7 @@ async fn receive(
 
 /// Download a file of a trial
 ///
-/// Of its last attempt.
+/// Of its last attempt, or of the checkpoint that its training goes on from.
 #[utoipa::path(get, path = "/worker/trials/{id}/artifacts/{name}", tag = "worker", security(("token" = ["worker"])),
     params(("id" = i64, Path, description = "the trial's id"),
         ("name" = String, Path, description = "the file's name in the bundle")),
@@ -187,7 +187,11 @@ async fn download(
     Path((id, name)): Path<(i64, String)>,
 ) -> Result<Response, Problem> {
     let detail = state.store.trial(id).await?;
-    let found = detail.artifacts.into_iter().find(|a| a.name == name);
+    let mut found = detail.artifacts.into_iter().find(|a| a.name == name);
+    if found.is_none() {
+        let checkpoint = state.store.checkpoint(id).await?;
+        found = checkpoint.into_iter().find(|a| a.name == name);
+    }
     let artifact = found.ok_or_else(|| {
         Problem::not_found(format!(
             "trial {id} has no file '{name}'; its page lists the files it has"

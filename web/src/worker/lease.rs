@@ -42,7 +42,12 @@ pub(super) async fn lease(
     loop {
         let claimed = state
             .store
-            .lease(&request.worker, &request.device, state.settings.lease)
+            .lease_for(
+                &request.worker,
+                &request.device,
+                request.partial,
+                state.settings.lease,
+            )
             .await?;
         if let Some(lease) = claimed {
             match leased_trial(&state, lease).await? {
@@ -124,7 +129,10 @@ async fn leased_trial(state: &AppState, lease: Lease) -> Result<Option<LeasedTri
             Err(e) => return Err(e.into()),
         }
     };
+    let checkpoint = state.store.checkpoint(lease.trial).await?;
     Ok(Some(LeasedTrial {
+        target: lease.target,
+        checkpoint: checkpoint.into_iter().map(|file| file.name).collect(),
         trial: lease.trial,
         study: lease.study,
         seed: training_seed(lease.spec.search.seed, lease.number),

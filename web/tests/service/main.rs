@@ -7,6 +7,7 @@ mod files;
 mod health;
 mod memory;
 mod openapi;
+mod optimize;
 mod results;
 mod roles;
 mod studies;

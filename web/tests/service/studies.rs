@@ -38,7 +38,7 @@ async fn a_study_is_submitted_and_shown() {
         );
         assert_eq!(
             shown["progress"],
-            json!({ "finished": 0, "wanted": 10, "elapsed_s": null, "eta": null })
+            json!({ "finished": 0, "wanted": 10, "trained": 0.0, "full_trials": null, "elapsed_s": null, "eta": null })
         );
         assert_eq!(shown["best"], json!([]));
         assert_eq!(

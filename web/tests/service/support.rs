@@ -82,6 +82,13 @@ pub(crate) fn catalog() -> Catalog {
             doc: String::new(),
             paper: String::new(),
         }],
+        rules: ["mo_asha", "asha"]
+            .map(|name| MethodInfo {
+                name: name.into(),
+                doc: "halves".into(),
+                paper: String::new(),
+            })
+            .to_vec(),
     }
 }
 

@@ -41,7 +41,7 @@ function show() {
   failure.textContent = trial.failure ? `${heading(trial.failure.kind ?? trial.state)}: ${trial.failure.message}` : "";
   for (const [name, shown] of Object.entries({
     retry: ["failed", "cancelled"].includes(trial.state),
-    cancel: ["queued", "running"].includes(trial.state) && !trial.stopping,
+    cancel: ["queued", "running", "paused"].includes(trial.state) && !trial.stopping,
     export: trial.state === "done" && trial.artifacts.length > 0,
   })) {
     const button = document.getElementById(name);
@@ -58,6 +58,7 @@ function show() {
     Device: trial.device ?? "–",
     Started: trial.started_at ? ago(trial.started_at) : "–",
     Took: duration(trial.wall_s),
+    ...(trial.trained < 1 && (trial.trained > 0 || trial.target < 1) ? { Trained: `${Math.round(100 * trial.trained)} %${trial.state === "paused" || trial.state === "pruned" ? "" : `, on its way to ${Math.round(100 * trial.target)} %`}` } : {}),
     ...(trial.state === "running" && progress ? { Now: `${progress.phase} ${progress.step} of ${progress.steps}${progress.eta_s ? `, ${duration(progress.eta_s)} left` : ""}` } : {}),
   }).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
 

@@ -39,6 +39,8 @@ export interface Trial {
   stopping: boolean;
   progress: Progress | null;
   wall_s: number | null;
+  trained: number;
+  target: number;
   started_at: string | null;
   finished_at: string | null;
 }
@@ -56,7 +58,7 @@ export interface Limit {
 }
 
 export type Counts = Record<
-  "queued" | "running" | "done" | "pruned" | "infeasible" | "failed" | "cancelled",
+  "queued" | "running" | "paused" | "done" | "pruned" | "infeasible" | "failed" | "cancelled",
   number
 >;
 
@@ -73,6 +75,8 @@ export interface Study {
   progress: {
     finished: number;
     wanted: number;
+    trained: number;
+    full_trials: number | null;
     elapsed_s: number | null;
     eta: { low_s: number; high_s: number } | null;
   };
@@ -148,6 +152,7 @@ export interface Catalog {
   presets: { name: string; doc: string; fixed: Record<string, Value>; space: [string, ParameterSpec][] }[];
   metrics: MetricInfo[];
   methods: { name: string; doc: string; paper: string }[];
+  rules: { name: string; doc: string; paper: string }[];
 }
 
 /** A study as the user writes it. */
@@ -159,5 +164,13 @@ export interface Spec {
   space?: { preset?: string } & Record<string, ParameterSpec | string | undefined>;
   objective: { metric: string }[];
   constraint?: { metric: string; min?: Value; max?: Value }[];
-  search?: { method?: string; trials?: number; wall?: Value; parallel?: number; seed?: number };
+  search?: {
+    method?: string;
+    trials?: number;
+    wall?: Value;
+    full_trials?: number;
+    parallel?: number;
+    seed?: number;
+    fidelity?: { steps: number[]; rule?: string; eta?: number };
+  };
 }

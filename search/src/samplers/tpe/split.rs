@@ -111,6 +111,7 @@ mod tests {
             outcome: Outcome::Failed,
             values,
             violation,
+            rungs: vec![],
         }
     }
 

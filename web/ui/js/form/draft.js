@@ -29,7 +29,8 @@
  * @property {string[]} objectives
  * @property {LimitDraft[]} limits
  * @property {Record<string, ParameterDraft>} parameters
- * @property {{ method: string, trials: string, wall: string, parallel: string, seed: string }} search
+ * @property {{ method: string, trials: string, wall: string, full_trials: string, parallel: string, seed: string }} search
+ * @property {{ steps: string, rule: string, eta: string }} fidelity trained in full where no steps are given
  */
 
 /** @returns {Draft} */
@@ -43,7 +44,8 @@ export function emptyDraft() {
     objectives: [],
     limits: [],
     parameters: {},
-    search: { method: "auto", trials: "64", wall: "", parallel: "1", seed: "0" },
+    search: { method: "auto", trials: "64", wall: "", full_trials: "", parallel: "1", seed: "0" },
+    fidelity: { steps: "", rule: "mo_asha", eta: "3" },
   };
 }
 
@@ -76,7 +78,8 @@ export function toSpec(draft) {
     // file names and tokenizers are text even where they read as numbers
     if (text.trim() !== "") options[key] = key === "path" || key === "tokenizer" ? text.trim() : scalar(text);
   }
-  const { method, trials, wall, parallel, seed } = draft.search;
+  const { method, trials, wall, full_trials, parallel, seed } = draft.search;
+  const { steps, rule, eta } = draft.fidelity;
   return {
     name: draft.name.trim(),
     data: { corpus: draft.corpus, ...options },
@@ -90,18 +93,25 @@ export function toSpec(draft) {
       // what is not a number goes along as it is, so that the server can say what is wrong with it
       trials: /** @type {number} */ (scalar(trials)),
       ...(wall.trim() ? { wall: scalar(wall) } : {}),
+      ...(full_trials.trim() ? { full_trials: /** @type {number} */ (scalar(full_trials)) } : {}),
       parallel: /** @type {number} */ (scalar(parallel)),
       seed: /** @type {number} */ (scalar(seed)),
+      ...(steps.trim() ? { fidelity: { steps: /** @type {number[]} */ (values(steps)), rule, eta: /** @type {number} */ (scalar(eta)) } } : {}),
     },
   };
+}
+
+/** Scalars with commas between. @param {string} list @returns {Value[]} */
+function values(list) {
+  return list.split(",").map((t) => t.trim()).filter((t) => t !== "").map(scalar);
 }
 
 /** @param {ParameterDraft} p @returns {ParameterSpec} */
 function parameterSpec(p) {
   const when = p.when.trim();
   if (p.mode === "list") {
-    const values = p.list.split(",").map((t) => t.trim()).filter((t) => t !== "").map(scalar);
-    return when ? { choices: values, when } : values;
+    const choices = values(p.list);
+    return when ? { choices, when } : choices;
   }
   const ends = /** @type {[number, number]} */ ([scalar(p.low), scalar(p.high)]);
   return {
@@ -134,8 +144,12 @@ export function fromSpec(spec) {
     if (value !== undefined && typeof value !== "string") draft.parameters[name] = parameterDraft(value);
   }
   const search = spec.search ?? {};
-  for (const key of /** @type {const} */ (["method", "trials", "wall", "parallel", "seed"])) {
+  for (const key of /** @type {const} */ (["method", "trials", "wall", "full_trials", "parallel", "seed"])) {
     if (search[key] !== undefined) draft.search[key] = String(search[key]);
+  }
+  if (search.fidelity) {
+    const { steps, rule, eta } = search.fidelity;
+    draft.fidelity = { steps: steps.join(", "), rule: rule ?? draft.fidelity.rule, eta: String(eta ?? draft.fidelity.eta) };
   }
   return draft;
 }

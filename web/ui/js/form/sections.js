@@ -130,13 +130,23 @@ export function search(place, catalog, draft, changed) {
     changed();
   };
   const number = { inputmode: "numeric" };
+  const { fidelity } = draft;
+  const keepPart = (/** @type {keyof Draft["fidelity"]} */ key) => (/** @type {string} */ value) => {
+    fidelity[key] = value;
+    changed();
+  };
+  const rule = catalog.rules.find((r) => r.name === fidelity.rule);
   const method = catalog.methods.find((m) => m.name === search.method);
   fill(
     place,
     field("search.method", "Method", select(search.method, catalog.methods.map((m) => [m.name, m.name]), keep("method")), { doc: method?.doc ?? "" }),
-    field("search.trials", "Trials", text(search.trials, keep("trials"), number), { doc: "finished trials that are wanted" }),
+    field("search.trials", "Trials", text(search.trials, keep("trials"), number), { doc: "configurations that are tried at most" }),
     field("search.wall", "Wall time", text(search.wall, keep("wall"), { placeholder: "no limit" }), { doc: "such as 30 min; no trial is proposed after it" }),
     field("search.parallel", "In parallel", text(search.parallel, keep("parallel"), number), { doc: "trials that may wait or run at once" }),
     field("search.seed", "Seed", text(search.seed, keep("seed"), number), { doc: "the same seed, the same search" }),
+    field("search.full_trials", "Training budget", text(search.full_trials, keep("full_trials"), { placeholder: "no limit", ...number }), { doc: "of all trials together, in trainings of full length" }),
+    field("search.fidelity.steps", "Train in parts", text(fidelity.steps, keepPart("steps"), { placeholder: "in full" }), { doc: "such as 0.1, 0.3, 1: trials are measured there, and the promising ones trained on" }),
+    field("search.fidelity.rule", "Who is trained on", select(fidelity.rule, catalog.rules.map((r) => [r.name, r.name]), keepPart("rule")), { doc: rule?.doc ?? "" }),
+    field("search.fidelity.eta", "One in", text(fidelity.eta, keepPart("eta"), number), { doc: "so many trials is trained on from each part" }),
   );
 }

@@ -17,8 +17,9 @@ export function remaining(range) {
 
 /** @param {Study} study */
 export function progressText(study) {
-  const { finished, wanted, elapsed_s, eta } = study.progress;
+  const { finished, wanted, trained, full_trials, elapsed_s, eta } = study.progress;
   const parts = [`${finished} of ${wanted} trials`];
+  if (full_trials || study.counts.paused) parts.push(`trained ${trained.toFixed(1)}${full_trials ? ` of ${full_trials}` : ""} full lengths`);
   if (elapsed_s) parts.push(`${duration(elapsed_s)} so far`);
   if (study.state === "running") parts.push(remaining(eta));
   return parts.filter(Boolean).join(" · ");

@@ -1,0 +1,66 @@
+//! Up to where an improvement counts.
+//!
+//! The volume is bounded by a reference point that a search has to guess: where the front will end is not known yet.
+//! The guess takes in the front so far, the front that the expected values promise and what the first trials were
+//! like, without which a front that has shrunk to one end would never look for the other. Each proposal draws for
+//! each objective how far towards the worst of these it looks, so that some proposals round off the ends of the front
+//! and others fill its middle.
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+/// The nearest that a proposal looks, as a share of the front that lies within.
+const NEAREST: f64 = 0.75;
+/// The first trials, before the search has moved anywhere.
+const FIRST: usize = 16;
+/// Share of the first trials that lies within, at the farthest.
+const USUAL: f64 = 0.75;
+/// What is added beyond, as a share of the range.
+const MARGIN: f64 = 0.1;
+
+/// A reference point for the front so far, a foreseen one and the first trials.
+pub(super) fn reference(
+    front: &[Vec<f64>],
+    foreseen: &[Vec<f64>],
+    trials: &[Vec<f64>],
+    rng: &mut ChaCha8Rng,
+) -> Vec<f64> {
+    let width = foreseen.first().map_or(0, Vec::len);
+    let first = &trials[..trials.len().min(FIRST)];
+    (0..width)
+        .map(|k| {
+            let share = NEAREST + (1.0 - NEAREST) * rng.random::<f64>();
+            let ends = [(front, share), (foreseen, share), (first, share * USUAL)];
+            let worst = ends
+                .into_iter()
+                .filter_map(|(points, share)| quantile(points, k, share));
+            let worst = worst.fold(f64::NEG_INFINITY, f64::max);
+            let best = front.iter().map(|p| p[k]).fold(worst, f64::min);
+            // a flat objective needs some room too
+            worst + (MARGIN * (worst - best)).max(1e-6)
+        })
+        .collect()
+}
+
+fn quantile(points: &[Vec<f64>], k: usize, share: f64) -> Option<f64> {
+    let mut values: Vec<f64> = points.iter().map(|p| p[k]).collect();
+    values.sort_unstable_by(f64::total_cmp);
+    let last = values.len().checked_sub(1)?;
+    Some(values[(last as f64 * share).round() as usize])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proposal_rng;
+
+    #[test]
+    fn a_front_that_shrank_to_one_end_still_looks_for_the_other() {
+        let trials: Vec<Vec<f64>> = (0..16).map(|i| vec![f64::from(i), 15.0 - f64::from(i)]).collect();
+        let front = vec![vec![0.0, 1.0], vec![0.1, 0.9]];
+        for seed in 0..50 {
+            let at = reference(&front, &front, &trials, &mut proposal_rng(seed, 0));
+            assert!(at.iter().all(|r| (8.0..16.0).contains(r)), "{at:?}");
+        }
+    }
+}

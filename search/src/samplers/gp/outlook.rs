@@ -1,0 +1,256 @@
+//! What the trials let expect of candidates, and how good that would be.
+
+use rand_chacha::ChaCha8Rng;
+use spaces::Objective;
+
+use super::{
+    aim,
+    data::Data,
+    surrogate::{Fits, Scale, Surrogate, Target},
+};
+use crate::{
+    Ask, AskError, Outcome, Problem, Proposal, Trial, Verdict,
+    expected_improvement::{Belief, Improvement},
+    front,
+    gaussian_process::{Layout, Points},
+};
+
+/// Most members of a front that enter the improvement; boxes multiply with the number of objectives.
+const MEMBERS: [usize; 2] = [100, 40];
+
+/// A candidate under consideration.
+pub(super) struct Prospect {
+    pub(super) unit: Vec<f64>,
+    pub(super) proposal: Proposal,
+    /// What is believed of each objective, in standard units.
+    beliefs: Vec<Belief>,
+    /// The logarithm of the probability that it succeeds and keeps the limits.
+    log_chance: f64,
+    /// The logarithm of the improvement to be expected.
+    pub(super) score: f64,
+}
+
+impl Prospect {
+    /// The expected values.
+    pub(super) fn means(&self) -> Vec<f64> {
+        self.beliefs.iter().map(|b| b.mean).collect()
+    }
+}
+
+/// An objective, less being better.
+enum Goal {
+    /// Known beforehand, once brought to standard units.
+    Known(Scale),
+    Modelled(Box<Surrogate>),
+}
+
+/// The processes of one proposal.
+pub(super) struct Outlook<'p> {
+    problem: &'p Problem,
+    /// Whether coordinates end with the part of the training.
+    partial: bool,
+    layout: Layout,
+    points: Points,
+    goals: Vec<Goal>,
+    limits: Vec<Surrogate>,
+    /// Where trials succeed, with the points it was learnt from; `None` while none failed.
+    success: Option<(Surrogate, Points)>,
+    /// What is believed of every trial that keeps the limits, done or pending.
+    believed: Vec<Vec<f64>>,
+    improvement: Improvement,
+}
+
+impl<'p> Outlook<'p> {
+    pub(super) fn new(problem: &'p Problem, data: &Data<'_>, fits: &mut Fits) -> Outlook<'p> {
+        let layout = Layout::new(&problem.space, data.partial);
+        let points = layout.points(data.units.iter().chain(&data.pending_units).map(|u| &u[..]));
+        let pairs = layout.pairs(&points);
+        let mut model = |id: usize, outcomes: Vec<f64>| {
+            let target = Target { id, outcomes };
+            let kernel = fits.kernel(&layout, &data.units, &target);
+            Surrogate::new(&layout, &points, &pairs, &target.outcomes, kernel)
+        };
+        let mut goal = |(k, objective): (usize, &Objective)| {
+            let outcomes: Vec<f64> = data.readings.iter().map(|r| r.values[k]).collect();
+            if objective.known_before_training {
+                Goal::Known(Scale::new(&outcomes))
+            } else {
+                Goal::Modelled(Box::new(model(k, outcomes)))
+            }
+        };
+        let goals: Vec<Goal> = problem.objectives.iter().enumerate().map(&mut goal).collect();
+        let measured = |trial: &Trial, metric: &str| match &trial.outcome {
+            Outcome::Measured(metrics) => metrics.get(metric).copied(),
+            Outcome::Failed | Outcome::Infeasible | Outcome::Pruned => None,
+        };
+        let limits = problem.limits.iter().enumerate().map(|(k, limit)| {
+            let trials = data.readings.iter().filter_map(|r| r.trial);
+            let values = trials.filter_map(|t| measured(t, &limit.metric)).collect();
+            model(problem.objectives.len() + k, values)
+        });
+        let limits = limits.collect();
+        let mut outlook = Outlook {
+            problem,
+            partial: data.partial,
+            success: success(&layout, data, fits),
+            layout,
+            points,
+            goals,
+            limits,
+            believed: Vec::new(),
+            improvement: Improvement::new(&[], &[]),
+        };
+        outlook.believed = outlook.believe(data);
+        outlook
+    }
+
+    fn believe(&self, data: &Data<'_>) -> Vec<Vec<f64>> {
+        let done = data.readings.len();
+        let row = |i: usize| {
+            let value = |(k, goal): (usize, &Goal)| match goal {
+                Goal::Modelled(surrogate) => Some(surrogate.smoothed[i]),
+                Goal::Known(scale) => {
+                    let known = match i.checked_sub(done) {
+                        None => data.readings[i].values[k],
+                        Some(pending) => self.known(k, &data.pending[pending].proposal)?,
+                    };
+                    Some(scale.apply(known))
+                }
+            };
+            self.goals
+                .iter()
+                .enumerate()
+                .map(value)
+                .collect::<Option<Vec<f64>>>()
+        };
+        // the front is made of whole trainings
+        let counts = |i: &usize| *i >= done || data.readings[*i].trial.is_some_and(|t| t.violation == 0.0);
+        (0..self.points.n).filter(counts).filter_map(row).collect()
+    }
+
+    /// The value of a known objective, less being better.
+    fn known(&self, k: usize, proposal: &Proposal) -> Option<f64> {
+        let objective = &self.problem.objectives[k];
+        proposal
+            .known
+            .get(&objective.metric)
+            .map(|v| objective.direction.minimized(*v))
+    }
+
+    /// Decides what counts as an improvement, given candidates near the front that is expected.
+    pub(super) fn aim(&mut self, prospects: &[Prospect], rng: &mut ChaCha8Rng) {
+        let members = |rows: &[Vec<f64>]| -> Vec<Vec<f64>> {
+            front::front(rows).into_iter().map(|i| rows[i].clone()).collect()
+        };
+        let front = members(&self.believed);
+        let mut foreseen: Vec<Vec<f64>> = prospects.iter().map(Prospect::means).collect();
+        foreseen.extend(front.iter().cloned());
+        let reference = aim::reference(&front, &members(&foreseen), &self.believed, rng);
+        let most = MEMBERS[usize::from(reference.len() > 3)];
+        self.improvement = Improvement::new(&thinned(front, most), &reference);
+    }
+
+    /// How much a prospect promises.
+    pub(super) fn score(&mut self, prospect: &mut Prospect) {
+        prospect.score = self.improvement.log(&prospect.beliefs) + prospect.log_chance;
+    }
+
+    /// The admissible ones of the candidates, with what is believed of them.
+    pub(super) fn foresee(
+        &mut self,
+        ask: &mut Ask<'_>,
+        units: Vec<Vec<f64>>,
+    ) -> Result<Vec<Prospect>, AskError> {
+        let space = &self.problem.space;
+        let candidates = units.iter().map(|u| space.decode(u)).collect();
+        let verdicts = ask.screen(candidates)?;
+        let mut prospects = Vec::with_capacity(units.len());
+        let mut point = Vec::new();
+        for (unit, verdict) in units.into_iter().zip(verdicts) {
+            let Verdict::Admissible(proposal) = verdict else {
+                continue;
+            };
+            let mut coordinates = space.encode(&proposal.candidate);
+            coordinates.extend(self.partial.then_some(Some(1.0)));
+            self.layout.place(&coordinates, &mut point);
+            let mut beliefs = Vec::with_capacity(self.goals.len());
+            for k in 0..self.goals.len() {
+                let known = self.known(k, &proposal);
+                beliefs.push(match &mut self.goals[k] {
+                    Goal::Modelled(surrogate) => surrogate.belief(&self.layout, &self.points, &point),
+                    Goal::Known(scale) => match known {
+                        Some(known) => Belief {
+                            mean: scale.apply(known),
+                            deviation: 0.0,
+                        },
+                        // said to be known, yet not given: anything is possible
+                        None => Belief {
+                            mean: 0.0,
+                            deviation: 1.0,
+                        },
+                    },
+                });
+            }
+            let log_chance = self.log_chance(&point);
+            prospects.push(Prospect {
+                unit,
+                proposal,
+                beliefs,
+                log_chance,
+                score: f64::NEG_INFINITY,
+            });
+        }
+        Ok(prospects)
+    }
+
+    fn log_chance(&mut self, point: &[f64]) -> f64 {
+        let mut log = 0.0;
+        for (surrogate, limit) in self.limits.iter_mut().zip(&self.problem.limits) {
+            let belief = surrogate.belief(&self.layout, &self.points, point);
+            let below = |limit: f64| belief.probability_below(surrogate.scale.limit(limit));
+            let chance = limit.max.map_or(1.0, below) - limit.min.map_or(0.0, below);
+            log += chance.max(1e-300).ln();
+        }
+        if let Some((surrogate, points)) = &mut self.success {
+            let belief = surrogate.belief(&self.layout, points, point);
+            log += belief
+                .probability_below(surrogate.scale.limit(0.5))
+                .max(1e-300)
+                .ln();
+        }
+        log
+    }
+}
+
+/// A process for failure: 0 where trials had a result, 1 where they had none.
+fn success(layout: &Layout, data: &Data<'_>, fits: &mut Fits) -> Option<(Surrogate, Points)> {
+    if data.attempts.iter().all(|(_, failed)| !failed) {
+        return None;
+    }
+    let (units, failed): (Vec<Vec<Option<f64>>>, Vec<bool>) = data.attempts.iter().cloned().unzip();
+    let outcomes = failed
+        .into_iter()
+        .map(|failed| f64::from(u8::from(failed)))
+        .collect();
+    let points = layout.points(units.iter().map(|u| &u[..]));
+    let pairs = layout.pairs(&points);
+    let target = Target {
+        id: usize::MAX,
+        outcomes,
+    };
+    let kernel = fits.kernel(layout, &units, &target);
+    let surrogate = Surrogate::new(layout, &points, &pairs, &target.outcomes, kernel);
+    Some((surrogate, points))
+}
+
+/// At most so many members of a front, those with the most room around them.
+fn thinned(front: Vec<Vec<f64>>, most: usize) -> Vec<Vec<f64>> {
+    if front.len() <= most {
+        return front;
+    }
+    let members: Vec<usize> = (0..front.len()).collect();
+    let room = front::crowding(&front, &members);
+    let mut order = members;
+    order.sort_by(|a, b| room[*b].total_cmp(&room[*a]));
+    order.into_iter().take(most).map(|i| front[i].clone()).collect()
+}

@@ -1,0 +1,493 @@
+//! The ask/tell conversation, message by message.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+
+use search::ask_tell::{Answer, Driver, Refusal, Request, Session};
+use serde_json::{Value, json};
+
+/// A driver that knows how wide a model is, and what it was asked.
+#[derive(Default)]
+struct Widths {
+    asked: BTreeSet<String>,
+    questions: usize,
+    /// What it says instead.
+    instead: Option<Value>,
+}
+
+impl Driver for Widths {
+    fn exchange(&mut self, question: Answer) -> Result<Request, Refusal> {
+        self.questions += 1;
+        if let Some(instead) = self.instead.take() {
+            return Request::read(instead.to_string().as_bytes());
+        }
+        let Answer::Cheap { study, configs } = question else {
+            panic!("{question:?}")
+        };
+        let values = configs.iter().map(|config| {
+            assert!(
+                self.asked.insert(config.hash()),
+                "{config:?} is asked about twice"
+            );
+            json!([config.get("width").unwrap().as_f64().unwrap() * 12.0])
+        });
+        let values: Vec<Value> = values.collect();
+        Request::read(
+            json!({"type": "cheap_values", "study": study, "values": values})
+                .to_string()
+                .as_bytes(),
+        )
+    }
+}
+
+#[derive(Default)]
+struct Conversation {
+    session: Session,
+    driver: Widths,
+}
+
+impl Conversation {
+    /// One with the study `s`.
+    fn new(changes: Value) -> Conversation {
+        let mut conversation = Conversation::default();
+        assert_eq!(conversation.send(create(changes)), json!({"type": "ok"}));
+        conversation
+    }
+
+    fn send(&mut self, message: Value) -> Value {
+        let answer = match Request::read(message.to_string().as_bytes()) {
+            Ok(request) => self.session.handle(request, &mut self.driver),
+            Err(refusal) => refusal.into(),
+        };
+        serde_json::to_value(answer).unwrap()
+    }
+
+    /// The sentence of a refusal.
+    fn refused(&mut self, message: Value) -> String {
+        let answer = self.send(message);
+        assert_eq!(answer["type"], "error", "{answer}");
+        let sentence = answer["message"].as_str().unwrap().to_owned();
+        assert!(!sentence.ends_with('.') && !sentence.contains('\n'), "{sentence}");
+        sentence
+    }
+
+    fn ask(&mut self, n: u64) -> Vec<Value> {
+        let answer = self.send(json!({"type": "ask", "study": "s", "n": n}));
+        answer["trials"]
+            .as_array()
+            .unwrap_or_else(|| panic!("{answer}"))
+            .clone()
+    }
+
+    fn tell(&mut self, results: Value) -> Value {
+        self.send(json!({"type": "tell", "study": "s", "results": results}))
+    }
+
+    fn front(&mut self) -> Value {
+        self.send(json!({"type": "front", "study": "s"}))
+    }
+}
+
+/// A `create` with the given keys replaced; null removes one.
+fn create(changes: Value) -> Value {
+    let mut message = json!({
+        "type": "create", "study": "s", "seed": 3, "budget": 20,
+        "space": [
+            {"name": "width", "type": "int", "low": 1, "high": 4096, "log": true},
+            {"name": "rate", "type": "float", "low": 0.0, "high": 1.0},
+            {"name": "tied", "type": "categorical", "choices": [true, false]},
+            {"name": "kind", "type": "categorical", "choices": ["full", "lsh", 3]},
+            {"name": "hashes", "type": "int", "low": 1, "high": 8, "condition": [{"parent": "kind", "in": ["lsh"]}]},
+            {"name": "buckets", "type": "float", "low": 1, "high": 2, "condition": [{"parent": "hashes", "ge": 4}]},
+        ],
+        "objectives": [
+            {"name": "loss", "direction": "minimize"},
+            {"name": "accuracy", "direction": "maximize"},
+            {"name": "bytes", "direction": "minimize", "cheap": true},
+        ],
+    });
+    for (key, value) in changes.as_object().unwrap() {
+        message[key] = value.clone();
+    }
+    message.as_object_mut().unwrap().retain(|_, v| !v.is_null());
+    message
+}
+
+#[test]
+fn a_study_is_asked_told_and_read() {
+    let mut conversation = Conversation::new(json!({}));
+    let mut ids = vec![];
+    for round in 0..12 {
+        for trial in conversation.ask(3) {
+            let (id, params) = (trial["id"].as_u64().unwrap(), &trial["params"]);
+            let width = params["width"].as_i64().unwrap();
+            assert!(
+                (1..=4096).contains(&width) && params["tied"].is_boolean(),
+                "{params}"
+            );
+            assert!((0.0..=1.0).contains(&params["rate"].as_f64().unwrap()));
+            let hashed = params["kind"] == "lsh";
+            assert_eq!(params["hashes"].is_i64(), hashed, "{params}");
+            let buckets = hashed && params["hashes"].as_i64().unwrap() >= 4;
+            assert_eq!(params["buckets"].is_number(), buckets, "{params}");
+            assert_eq!(
+                params.as_object().unwrap().len(),
+                4 + usize::from(hashed) + usize::from(buckets),
+                "{params}"
+            );
+            let result = match id % 4 {
+                1 => json!({"id": id, "status": "failed"}),
+                2 => json!({"id": id, "status": "invalid", "message": "no"}),
+                _ => json!({"id": id, "status": "ok", "values": [1.0 / width as f64, id, width * 12]}),
+            };
+            assert_eq!(
+                conversation.tell(json!([result])),
+                json!({"type": "ok"}),
+                "{round}"
+            );
+            ids.push(id);
+        }
+    }
+    assert_eq!(ids, (0..36).collect::<Vec<u64>>());
+    assert!(conversation.driver.asked.len() >= 36);
+    let front = conversation.front();
+    assert!(front["hypervolume"].as_f64().unwrap() > 0.0, "{front}");
+    let trials = front["trials"].as_array().unwrap();
+    assert!(
+        trials.iter().all(|t| t["id"].as_u64().unwrap() % 4 % 3 == 0),
+        "{front}"
+    );
+    // the last that went well has the best accuracy, in the direction told
+    let last = trials.last().unwrap();
+    assert_eq!((&last["id"], &last["values"][1]), (&json!(35), &json!(35.0)));
+    assert_eq!(
+        conversation.send(json!({"type": "close", "study": "s"})),
+        json!({"type": "ok"})
+    );
+    assert!(
+        conversation
+            .refused(json!({"type": "front", "study": "s"}))
+            .contains("none is open")
+    );
+}
+
+#[test]
+fn the_same_messages_get_the_same_answers() {
+    let play = |seed| {
+        let mut conversation = Conversation::new(json!({"seed": seed}));
+        let rounds = (0..8).flat_map(|_| {
+            let trials = conversation.ask(4);
+            for trial in &trials {
+                let width = trial["params"]["width"].as_f64().unwrap();
+                conversation.tell(
+                    json!([{"id": trial["id"], "status": "ok", "values": [1.0 / width, width, width]}]),
+                );
+            }
+            trials
+        });
+        rounds.collect::<Vec<Value>>()
+    };
+    assert_eq!(play(1), play(1));
+    assert_ne!(play(1), play(2));
+}
+
+#[test]
+fn volume_and_front_follow_directions_and_reference() {
+    let objectives = json!([{"name": "a", "direction": "minimize"}, {"name": "b", "direction": "maximize"}]);
+    let mut conversation = Conversation::new(json!({"objectives": objectives, "ref_point": [4.0, 1.0]}));
+    assert_eq!(
+        conversation.front(),
+        json!({"type": "front", "trials": [], "hypervolume": null})
+    );
+    conversation.ask(4);
+    let ok = |id: u32, values: [f64; 2]| json!({"id": id, "status": "ok", "values": values});
+    conversation.tell(json!([
+        ok(2, [1.0, 3.0]),
+        ok(0, [2.0, 4.0]),
+        ok(1, [2.0, 2.0]),
+        ok(3, [5.0, 9.0])
+    ]));
+    let front = conversation.front();
+    // 3 wide and 2 high, and 2 wide and 1 high on top of it; the last is worse than the reference
+    assert_eq!(front["hypervolume"], 8.0);
+    let ids: Vec<u64> = front["trials"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|t| t["id"].as_u64().unwrap())
+        .collect();
+    assert_eq!(ids, [2, 0, 3]);
+    assert_eq!(front["trials"][1]["values"], json!([2.0, 4.0]));
+}
+
+#[test]
+fn a_tell_that_is_wrong_changes_nothing() {
+    let mut conversation = Conversation::new(json!({}));
+    conversation.ask(3);
+    let good = json!({"id": 1, "status": "ok", "values": [1, 2, 3]});
+    conversation.tell(json!([{"id": 0, "status": "failed"}]));
+    for (bad, parts) in [
+        (
+            json!({"id": 7, "status": "failed"}),
+            ["results[1]", "trial 7 has not been proposed"],
+        ),
+        (
+            json!({"id": 0, "status": "failed"}),
+            ["results[1]", "trial 0 has been told already"],
+        ),
+        (
+            json!({"id": 1, "status": "failed"}),
+            ["results[1]", "trial 1 has been told already"],
+        ),
+        (
+            json!({"id": 2, "status": "ok", "values": [1, 2]}),
+            ["results[1].values", "2 numbers for 3"],
+        ),
+        (
+            json!({"id": 2, "status": "ok", "values": [1, 2, null]}),
+            ["results[1].values[2]", "null"],
+        ),
+        (
+            json!({"id": 2, "status": "ok", "values": [1, 2, "3"]}),
+            ["results[1].values[2]", "\"3\""],
+        ),
+        (
+            json!({"id": 2, "status": "ok"}),
+            ["results[1]", "'values' is missing"],
+        ),
+        (
+            json!({"id": 2, "status": "failed", "values": [1, 2, 3]}),
+            ["results[1]", "has no values"],
+        ),
+        (
+            json!({"id": 2, "status": "done"}),
+            ["results[1].status", "'done'"],
+        ),
+        (json!({"id": -2, "status": "failed"}), ["results[1].id", "-2"]),
+        (json!({"id": 2}), ["results[1]", "'status' is missing"]),
+    ] {
+        let sentence = conversation.refused(json!({"type": "tell", "study": "s", "results": [good, bad]}));
+        for part in parts {
+            assert!(sentence.contains(part), "'{part}' is not in: {sentence}");
+        }
+    }
+    let both = json!([good, {"id": 2, "status": "ok", "values": [1, 2, 3], "message": null}]);
+    assert_eq!(conversation.tell(both), json!({"type": "ok"}), "both still wait");
+    assert_eq!(conversation.front()["trials"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn studies_that_cannot_be_searched_are_refused_at_their_place() {
+    let mut conversation = Conversation::default();
+    let x = json!({"name": "x", "type": "float", "low": 0, "high": 1});
+    let with = |key: &str, value: Value| {
+        let mut entry = x.clone();
+        entry[key] = value;
+        json!({"space": [entry]})
+    };
+    let child = |clause: Value| {
+        json!({"space": [
+            {"name": "k", "type": "categorical", "choices": ["a", "b"]},
+            {"name": "x", "type": "float", "low": 0, "high": 1, "condition": [clause]},
+            {"name": "late", "type": "int", "low": 0, "high": 1},
+        ]})
+    };
+    let loss = json!({"name": "loss", "direction": "minimize"});
+    for (changes, parts) in [
+        (json!({"space": []}), ["space", "name at least one"]),
+        (json!({"space": [x, x]}), ["space[1]", "'x' is given twice"]),
+        (with("low", json!(2)), ["'x' (space[0])", "[2, 1] is empty"]),
+        (with("low", json!(null)), ["space[0]", "has no 'low'"]),
+        (
+            json!({"space": [{"name": "x", "type": "int", "low": 0, "high": 3, "log": true}]}),
+            ["'x'", "start at 0"],
+        ),
+        (with("log", json!(true)), ["'x'", "cannot start at 0"]),
+        (with("log", json!("yes")), ["space[0].log", "\"yes\""]),
+        (with("low", json!("0")), ["space[0].low", "\"0\""]),
+        (with("hihg", json!(3)), ["space[0]", "did you mean 'high'"]),
+        (with("type", json!("int64")), ["space[0].type", "'int64'"]),
+        (with("type", json!("int")), ["none", "none"]),
+        (with("choices", json!([1])), ["space[0]", "has choices"]),
+        (
+            json!({"space": [{"name": "x", "type": "int", "low": 0.5, "high": 3}]}),
+            ["'x'", "0.5"],
+        ),
+        (
+            json!({"space": [{"name": "x", "type": "categorical"}]}),
+            ["'x'", "no choices"],
+        ),
+        (
+            json!({"space": [{"name": "x", "type": "categorical", "choices": []}]}),
+            ["'x'", "choices is empty"],
+        ),
+        (
+            json!({"space": [{"name": "x", "type": "categorical", "choices": [1, 1]}]}),
+            ["'x'", "1 is given twice"],
+        ),
+        (
+            child(json!({"parent": "q", "in": ["a"]})),
+            ["space[1].condition[0]", "'q'"],
+        ),
+        (
+            child(json!({"parent": "late", "ge": 1})),
+            ["'late'", "comes later"],
+        ),
+        (child(json!({"parent": "x", "ge": 1})), ["'x'", "itself"]),
+        (
+            child(json!({"parent": "k"})),
+            ["space[1].condition[0]", "exactly one of 'in' and 'ge'"],
+        ),
+        (
+            child(json!({"parent": "k", "in": ["c"]})),
+            ["k == 'c'", "never holds"],
+        ),
+        (child(json!({"parent": "k", "ge": 2})), ["k >= 2", "never holds"]),
+        (json!({"objectives": []}), ["no objective", "at least one"]),
+        (json!({"objectives": [loss, loss]}), ["'loss'", "given twice"]),
+        (
+            json!({"objectives": [{"name": "loss", "direction": "down"}]}),
+            ["objectives[0].direction", "'down'"],
+        ),
+        (json!({"ref_point": [1.0]}), ["ref_point", "1 number for 3"]),
+        (json!({"ref_point": [1.0, 2.0, "x"]}), ["ref_point[2]", "\"x\""]),
+        (json!({"method": "atuo"}), ["method", "did you mean 'auto'"]),
+        (json!({"seed": -1}), ["seed", "-1"]),
+        (json!({"budget": 0}), ["budget", "at least 1"]),
+        (json!({"trial_seconds": 0}), ["trial_seconds", "above 0"]),
+        (json!({"sede": 1}), ["unknown key 'sede'", "did you mean 'seed'"]),
+        (
+            json!({"starting_points": [{"params": {"width": 3}}]}),
+            ["starting_points[0].params", "'rate'"],
+        ),
+        (
+            json!({"earlier": [{"params": {"width": 0}, "values": [1, 2, 3]}]}),
+            ["earlier[0].params", "'width': 0"],
+        ),
+    ] {
+        if parts == ["none", "none"] {
+            assert_eq!(
+                conversation.send(create(changes))["type"],
+                "ok",
+                "0 and 1 are whole numbers"
+            );
+            conversation.send(json!({"type": "close", "study": "s"}));
+            continue;
+        }
+        let sentence = conversation.refused(create(changes));
+        for part in parts {
+            assert!(sentence.contains(part), "'{part}' is not in: {sentence}");
+        }
+    }
+    assert_eq!(conversation.send(create(json!({})))["type"], "ok");
+    assert!(
+        conversation
+            .refused(create(json!({})))
+            .contains("'s' is open already")
+    );
+    assert!(
+        conversation
+            .refused(json!({"type": "ask", "study": "t"}))
+            .contains("'t'")
+    );
+    assert!(
+        conversation
+            .refused(json!({"type": "hello", "protocol": 2}))
+            .contains("protocol 2")
+    );
+    assert!(
+        conversation
+            .refused(json!({"type": "ask", "study": "s", "n": 0}))
+            .contains("n is 0")
+    );
+    assert!(
+        conversation
+            .refused(json!({"type": "ask", "study": "s", "n": 5000}))
+            .contains("1 to 1024")
+    );
+    let stray = json!({"type": "cheap_values", "study": "s", "values": []});
+    assert!(conversation.refused(stray).contains("no open question"));
+    assert_eq!(conversation.ask(1)[0]["id"], 0);
+}
+
+#[test]
+fn an_ask_whose_question_is_not_answered_leaves_no_trace() {
+    let (mut conversation, mut other) = (Conversation::new(json!({})), Conversation::new(json!({})));
+    for (instead, part) in [
+        (
+            json!({"type": "cheap_values", "study": "s", "values": []}),
+            "0 rows for",
+        ),
+        (
+            json!({"type": "cheap_values", "study": "t", "values": []}),
+            "study 't'",
+        ),
+        (
+            json!({"type": "cheap_values", "study": "s", "values": [[null]]}),
+            "values[0][0]: null",
+        ),
+        (json!({"type": "error", "message": "no"}), "'error'"),
+        (json!({"type": "front", "study": "s"}), "another message"),
+    ] {
+        conversation.driver.instead = Some(instead);
+        let sentence = conversation.refused(json!({"type": "ask", "study": "s", "n": 2}));
+        assert!(
+            sentence.contains(part) && sentence.contains("ask again"),
+            "{sentence}"
+        );
+    }
+    assert_eq!(conversation.ask(3), other.ask(3));
+}
+
+#[test]
+fn a_space_that_is_used_up_gives_what_is_left() {
+    let space = json!([{"name": "x", "type": "int", "low": 1, "high": 3}]);
+    let loss = json!([{"name": "loss", "direction": "minimize"}]);
+    let mut conversation = Conversation::new(json!({"space": space, "objectives": loss}));
+    assert_eq!(conversation.ask(2).len(), 2);
+    assert_eq!(conversation.ask(5).len(), 1);
+    let sentence = conversation.refused(json!({"type": "ask", "study": "s", "n": 1}));
+    assert!(sentence.contains("all 3 configurations"), "{sentence}");
+    assert_eq!(
+        conversation.tell(json!([{"id": 0, "status": "ok", "values": [1]}]))["type"],
+        "ok"
+    );
+}
+
+#[test]
+fn starting_points_come_first_and_earlier_results_count() {
+    let point = |width: i64| json!({"width": width, "rate": 0.5, "tied": true, "kind": 3});
+    let mut conversation = Conversation::new(json!({
+        "starting_points": [{"params": point(7)}, {"params": point(9)}],
+        "earlier": [
+            {"params": point(1), "values": [0.1, 0.9, 12]},
+            {"params": point(2), "status": "failed"},
+        ],
+        "trial_seconds": 60,
+    }));
+    let study = conversation.session.study("s").unwrap();
+    assert_eq!((study.budget(), study.trial_seconds()), (Some(20), Some(60.0)));
+    let trials = conversation.ask(3);
+    assert_eq!(trials[0], json!({"id": 0, "params": point(7)}));
+    assert_eq!(trials[1], json!({"id": 1, "params": point(9)}));
+    assert_eq!(trials[2]["id"], 2);
+    // worse than what an earlier study has found
+    conversation.tell(json!([{"id": 0, "status": "ok", "values": [0.2, 0.5, 84]}]));
+    let front = conversation.front();
+    assert_eq!(
+        front["trials"],
+        json!([{"id": null, "params": point(1), "values": [0.1, 0.9, 12.0]}])
+    );
+    let twice =
+        create(json!({"study": "t", "starting_points": [{"params": point(7)}, {"params": point(7)}]}));
+    assert!(conversation.refused(twice).contains("starting_points[1]"));
+}
+
+#[test]
+fn starting_points_are_proposed_again_after_a_fault() {
+    let point = json!({"width": 7, "rate": 0.5, "tied": true, "kind": 3});
+    let mut conversation = Conversation::new(json!({"starting_points": [{"params": point}]}));
+    conversation.driver.instead = Some(json!({"type": "bye"}));
+    conversation.refused(json!({"type": "ask", "study": "s", "n": 2}));
+    assert_eq!(conversation.ask(1)[0]["params"], point);
+}
