@@ -54,8 +54,8 @@ impl Points {
 }
 
 impl Layout {
-    /// `partial` adds one more number, the part of a training.
-    pub(crate) fn new(space: &Space, partial: bool) -> Layout {
+    /// Of candidates with so many further numbers after the space's own.
+    pub(crate) fn new(space: &Space, further: usize) -> Layout {
         let axis = |p: &spaces::Parameter| match &p.domain {
             Domain::Categorical { choices } if !p.domain.is_ordered() => Axis::Name {
                 choices: choices.len(),
@@ -69,13 +69,13 @@ impl Layout {
                 .parameters()
                 .iter()
                 .map(axis)
-                .chain(partial.then_some(Axis::Number))
+                .chain(std::iter::repeat_n(Axis::Number, further))
                 .collect(),
             finite: space
                 .parameters()
                 .iter()
                 .map(finite)
-                .chain(partial.then_some(true))
+                .chain(std::iter::repeat_n(false, further))
                 .collect(),
         }
     }

@@ -1,13 +1,15 @@
 //! The trials that the processes learn from.
 
-use spaces::Candidate;
+use spaces::{Candidate, Space};
 
-use crate::{History, Outcome, Pending, Problem, Rung, Trial, ranking};
+use crate::{History, Outcome, Pending, Problem, Proposal, Rung, Trial, ranking};
 
 /// Most results that a process learns from: what it costs grows with their cube.
 const MOST: usize = 160;
 /// Trials that the process for success learns from.
 const ATTEMPTS: usize = 120;
+/// The first readings, which settle where known objectives lie.
+const FIRST: usize = 16;
 /// Fewest trials that have children among the candidates.
 const PARENTS: usize = 12;
 
@@ -19,10 +21,60 @@ pub(super) struct Reading<'h> {
     pub(super) trial: Option<&'h Trial>,
 }
 
+/// What coordinates end with, beyond those of the space.
+#[derive(Clone, Debug)]
+pub(super) struct Extras {
+    /// The part of the training, where some trials were trained in part.
+    partial: bool,
+    /// Known objectives, with the least value and the range among the first readings: what costs a model is close to
+    /// what decides its quality, so the processes learn faster from it than from the parameters alone.
+    known: Vec<(usize, f64, f64)>,
+}
+
+impl Extras {
+    fn new(problem: &Problem, partial: bool, readings: &[Reading<'_>]) -> Extras {
+        let range = |k: usize| {
+            // of the first ones alone, so that coordinates stay where they are
+            let first = || readings.iter().take(FIRST).map(|r| r.values[k]);
+            let (least, most) = (
+                first().fold(f64::INFINITY, f64::min),
+                first().fold(f64::NEG_INFINITY, f64::max),
+            );
+            let range = most - least;
+            (range > 0.0 && range.is_finite()).then_some((k, least, range))
+        };
+        let objectives = problem.objectives.iter().enumerate();
+        let known = objectives
+            .filter(|(_, o)| o.known_before_training)
+            .filter_map(|(k, _)| range(k))
+            .collect();
+        Extras { partial, known }
+    }
+
+    /// Number of further coordinates.
+    pub(super) fn len(&self) -> usize {
+        usize::from(self.partial) + self.known.len()
+    }
+
+    /// The coordinates of a candidate at a part of its training, given what is known of its objectives.
+    pub(super) fn encode(
+        &self,
+        space: &Space,
+        candidate: &Candidate,
+        part: f64,
+        known: impl Fn(usize) -> Option<f64>,
+    ) -> Vec<Option<f64>> {
+        let mut unit = space.encode(candidate);
+        unit.extend(self.partial.then_some(Some(part)));
+        let place = |(k, least, range): &(usize, f64, f64)| Some((known(*k)? - least) / range);
+        unit.extend(self.known.iter().map(place));
+        unit
+    }
+}
+
 /// What is learnt from, with unit coordinates (`None` where inactive).
 pub(super) struct Data<'h> {
-    /// Whether trials trained in part are among the readings: coordinates then end with the part.
-    pub(super) partial: bool,
+    pub(super) extras: Extras,
     /// Trials with a result in finish order, then parts of trainings.
     pub(super) readings: Vec<Reading<'h>>,
     /// Their coordinates.
@@ -30,9 +82,9 @@ pub(super) struct Data<'h> {
     /// Trials under way.
     pub(super) pending: Vec<&'h Pending>,
     pub(super) pending_units: Vec<Vec<Option<f64>>>,
-    /// Coordinates of the latest trials that came to an end, and whether it was without a result.
+    /// Coordinates in the space of the latest trials that came to an end, and whether it was without a result.
     pub(super) attempts: Vec<(Vec<Option<f64>>, bool)>,
-    /// Coordinates of the best trials, whole ranks of them, without the part.
+    /// Coordinates of the best trials, whole ranks of them, in the space alone.
     pub(super) parents: Vec<Vec<Option<f64>>>,
 }
 
@@ -61,18 +113,6 @@ impl<'h> Data<'h> {
         let trials = chosen(history);
         let mut parts: Vec<(&Candidate, &Rung)> = parts(problem, history).collect();
         parts.drain(..parts.len().saturating_sub(MOST / 2));
-        let partial = !parts.is_empty();
-        let encode = |candidate: &Candidate, part: f64| {
-            let mut unit = problem.space.encode(candidate);
-            unit.extend(partial.then_some(Some(part)));
-            unit
-        };
-        let mut units: Vec<_> = trials.iter().map(|t| encode(&t.candidate, 1.0)).collect();
-        units.extend(
-            parts
-                .iter()
-                .map(|(candidate, rung)| encode(candidate, rung.fidelity)),
-        );
         let whole = |trial: &'h Trial| {
             let values = trial.values.as_deref()?;
             Some(Reading {
@@ -84,8 +124,16 @@ impl<'h> Data<'h> {
             values: &rung.values,
             trial: None,
         };
-        let mut readings: Vec<Reading<'h>> = trials.into_iter().filter_map(whole).collect();
+        let mut readings: Vec<Reading<'h>> = trials.iter().copied().filter_map(whole).collect();
         readings.extend(parts.iter().map(part));
+        let extras = Extras::new(problem, !parts.is_empty(), &readings);
+        let space = &problem.space;
+        let whole_units = trials.iter().map(|t| (&t.candidate, 1.0));
+        let placed = whole_units.chain(parts.iter().map(|(candidate, rung)| (*candidate, rung.fidelity)));
+        let units = placed.zip(&readings).map(|((candidate, part), reading)| {
+            extras.encode(space, candidate, part, |k| Some(reading.values[k]))
+        });
+        let units = units.collect();
         let best = ranking::ranks(history.trials(), PARENTS)
             .into_iter()
             .flatten()
@@ -104,22 +152,30 @@ impl<'h> Data<'h> {
         ended.reverse();
         // a trial that rests is not on its way to a result
         let pending: Vec<&Pending> = history.pending().iter().filter(|p| p.target.is_some()).collect();
+        let pending_unit = |p: &&Pending| {
+            let known = |k| known(problem, k, &p.proposal);
+            extras.encode(space, &p.proposal.candidate, 1.0, known)
+        };
         Data {
-            partial,
             readings,
             units,
-            pending_units: pending
-                .iter()
-                .map(|p| encode(&p.proposal.candidate, 1.0))
-                .collect(),
+            pending_units: pending.iter().map(pending_unit).collect(),
             pending,
             attempts: ended
                 .into_iter()
-                .map(|t| (encode(&t.candidate, 1.0), t.values.is_none()))
+                .map(|t| (space.encode(&t.candidate), t.values.is_none()))
                 .collect(),
             parents,
+            extras,
         }
     }
+}
+
+/// The value of an objective that is known beforehand, less being better.
+pub(super) fn known(problem: &Problem, k: usize, proposal: &Proposal) -> Option<f64> {
+    let objective = &problem.objectives[k];
+    let value = proposal.known.get(&objective.metric)?;
+    Some(objective.direction.minimized(*value))
 }
 
 /// The trials with a result that are learnt from, in finish order.

@@ -5,7 +5,7 @@ use spaces::Objective;
 
 use super::{
     aim,
-    data::Data,
+    data::{Data, Extras, known},
     surrogate::{Fits, Scale, Surrogate, Target},
 };
 use crate::{
@@ -47,14 +47,13 @@ enum Goal {
 /// The processes of one proposal.
 pub(super) struct Outlook<'p> {
     problem: &'p Problem,
-    /// Whether coordinates end with the part of the training.
-    partial: bool,
+    extras: Extras,
     layout: Layout,
     points: Points,
     goals: Vec<Goal>,
     limits: Vec<Surrogate>,
     /// Where trials succeed, with the points it was learnt from; `None` while none failed.
-    success: Option<(Surrogate, Points)>,
+    success: Option<(Surrogate, Layout, Points)>,
     /// What is believed of every trial that keeps the limits, done or pending.
     believed: Vec<Vec<f64>>,
     improvement: Improvement,
@@ -62,7 +61,7 @@ pub(super) struct Outlook<'p> {
 
 impl<'p> Outlook<'p> {
     pub(super) fn new(problem: &'p Problem, data: &Data<'_>, fits: &mut Fits) -> Outlook<'p> {
-        let layout = Layout::new(&problem.space, data.partial);
+        let layout = Layout::new(&problem.space, data.extras.len());
         let points = layout.points(data.units.iter().chain(&data.pending_units).map(|u| &u[..]));
         let pairs = layout.pairs(&points);
         let mut model = |id: usize, outcomes: Vec<f64>| {
@@ -91,8 +90,8 @@ impl<'p> Outlook<'p> {
         let limits = limits.collect();
         let mut outlook = Outlook {
             problem,
-            partial: data.partial,
-            success: success(&layout, data, fits),
+            extras: data.extras.clone(),
+            success: success(problem, data, fits),
             layout,
             points,
             goals,
@@ -112,7 +111,7 @@ impl<'p> Outlook<'p> {
                 Goal::Known(scale) => {
                     let known = match i.checked_sub(done) {
                         None => data.readings[i].values[k],
-                        Some(pending) => self.known(k, &data.pending[pending].proposal)?,
+                        Some(pending) => known(self.problem, k, &data.pending[pending].proposal)?,
                     };
                     Some(scale.apply(known))
                 }
@@ -126,15 +125,6 @@ impl<'p> Outlook<'p> {
         // the front is made of whole trainings
         let counts = |i: &usize| *i >= done || data.readings[*i].trial.is_some_and(|t| t.violation == 0.0);
         (0..self.points.n).filter(counts).filter_map(row).collect()
-    }
-
-    /// The value of a known objective, less being better.
-    fn known(&self, k: usize, proposal: &Proposal) -> Option<f64> {
-        let objective = &self.problem.objectives[k];
-        proposal
-            .known
-            .get(&objective.metric)
-            .map(|v| objective.direction.minimized(*v))
     }
 
     /// Decides what counts as an improvement, given candidates near the front that is expected.
@@ -170,15 +160,15 @@ impl<'p> Outlook<'p> {
             let Verdict::Admissible(proposal) = verdict else {
                 continue;
             };
-            let mut coordinates = space.encode(&proposal.candidate);
-            coordinates.extend(self.partial.then_some(Some(1.0)));
+            let coordinates = self.extras.encode(space, &proposal.candidate, 1.0, |k| {
+                known(self.problem, k, &proposal)
+            });
             self.layout.place(&coordinates, &mut point);
             let mut beliefs = Vec::with_capacity(self.goals.len());
             for k in 0..self.goals.len() {
-                let known = self.known(k, &proposal);
                 beliefs.push(match &mut self.goals[k] {
                     Goal::Modelled(surrogate) => surrogate.belief(&self.layout, &self.points, &point),
-                    Goal::Known(scale) => match known {
+                    Goal::Known(scale) => match known(self.problem, k, &proposal) {
                         Some(known) => Belief {
                             mean: scale.apply(known),
                             deviation: 0.0,
@@ -211,8 +201,9 @@ impl<'p> Outlook<'p> {
             let chance = limit.max.map_or(1.0, below) - limit.min.map_or(0.0, below);
             log += chance.max(1e-300).ln();
         }
-        if let Some((surrogate, points)) = &mut self.success {
-            let belief = surrogate.belief(&self.layout, points, point);
+        if let Some((surrogate, layout, points)) = &mut self.success {
+            // the further coordinates stand last and do not matter here
+            let belief = surrogate.belief(layout, points, point);
             log += belief
                 .probability_below(surrogate.scale.limit(0.5))
                 .max(1e-300)
@@ -223,7 +214,8 @@ impl<'p> Outlook<'p> {
 }
 
 /// A process for failure: 0 where trials had a result, 1 where they had none.
-fn success(layout: &Layout, data: &Data<'_>, fits: &mut Fits) -> Option<(Surrogate, Points)> {
+fn success(problem: &Problem, data: &Data<'_>, fits: &mut Fits) -> Option<(Surrogate, Layout, Points)> {
+    let layout = Layout::new(&problem.space, 0);
     if data.attempts.iter().all(|(_, failed)| !failed) {
         return None;
     }
@@ -238,9 +230,9 @@ fn success(layout: &Layout, data: &Data<'_>, fits: &mut Fits) -> Option<(Surroga
         id: usize::MAX,
         outcomes,
     };
-    let kernel = fits.kernel(layout, &units, &target);
-    let surrogate = Surrogate::new(layout, &points, &pairs, &target.outcomes, kernel);
-    Some((surrogate, points))
+    let kernel = fits.kernel(&layout, &units, &target);
+    let surrogate = Surrogate::new(&layout, &points, &pairs, &target.outcomes, kernel);
+    Some((surrogate, layout, points))
 }
 
 /// At most so many members of a front, those with the most room around them.
