@@ -12,7 +12,7 @@ use search::{
     Ask, AskError, History, Known, NoOracle, Oracle, Outcome, Problem, Proposal, REGISTRY, Sampler,
 };
 use spaces::{Candidate, Space, Value};
-use support::{Judge, known, noise, problem, spaces, sum, tiny_spaces};
+use support::{Judge, generated, known, noise, problem, spaces, sum, tiny_spaces};
 
 fn ask(
     sampler: &mut dyn Sampler,
@@ -78,6 +78,40 @@ fn proposals_are_valid_new_and_within_the_known_limits() {
                 }
             }
             assert_eq!((history.len(), history.pending().len()), (60, 0));
+        }
+    }
+}
+
+#[test]
+fn a_hundred_thousand_proposals_are_points_of_their_spaces_and_decode_to_themselves() {
+    let mut sampler = search::sampler("random").unwrap();
+    for seed in 0..200 {
+        let problem = problem(generated(seed), vec![], seed);
+        for number in 0..500 {
+            let proposal = ask(
+                &mut *sampler,
+                &problem,
+                &History::default(),
+                &mut NoOracle,
+                number,
+            )
+            .unwrap();
+            let space = &problem.space;
+            space.check(&proposal.candidate).unwrap();
+            let unit: Vec<f64> = space
+                .encode(&proposal.candidate)
+                .iter()
+                .map(|u| u.unwrap_or(0.3))
+                .collect();
+            let again = space.decode(&unit);
+            // reals come back but for the rounding of their logarithms
+            assert_eq!(again.values.len(), proposal.candidate.values.len());
+            for (name, value) in &proposal.candidate.values {
+                match (value, &again.values[name]) {
+                    (Value::Float(a), Value::Float(b)) => assert!((a - b).abs() <= 1e-9 * a.abs().max(1.0)),
+                    (a, b) => assert_eq!(a, b, "{name}"),
+                }
+            }
         }
     }
 }
