@@ -135,14 +135,14 @@ mod tests {
         let mut points = Vec::new();
         for (face, core) in FACES.iter().flat_map(|f| CORES.iter().map(move |c| (f.0, c.0))) {
             for (plies, ribs) in (1..=12).flat_map(|p| (0..=6).map(move |r| (p, r))) {
-                points.extend((0..=30).map(|i| {
+                points.extend((0..=120).map(|i| {
                     PANEL.evaluate(&with(&[
                         ("face", face.into()),
                         ("core", core.into()),
                         ("plies", plies.into()),
                         (
                             "core_mm",
-                            (4.0 * 20f64.powf(f64::from(i) / 30.0)).min(80.0).into(),
+                            (4.0 * 20f64.powf(f64::from(i) / 120.0)).min(80.0).into(),
                         ),
                         ("ribs", ribs.into()),
                     ]))
