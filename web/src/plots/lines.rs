@@ -19,6 +19,10 @@ const COLORS: [RGBColor; 7] = [
     RGBColor(90, 90, 90),
 ];
 const LEFT: f64 = 84.0;
+/// Height of the key's first row; there is room for two.
+const KEY: f64 = 56.0;
+/// So few points of a line are marked.
+const FEW: usize = 12;
 
 /// A picture of lines.
 #[derive(Clone, Debug)]
@@ -88,20 +92,24 @@ impl LinesPlot {
                 .collect();
             canvas.area(&ring, color(i), 0.14)?;
         }
-        let mut at = LEFT + 2.0;
+        let text = font(12.0, INK, false);
+        let mut key = (LEFT + 2.0, KEY);
         for (i, line) in self.lines.iter().enumerate() {
             let dashed = i >= COLORS.len();
             let points: Vec<(f64, f64)> = line.points.iter().map(|p| frame.at(*p)).collect();
             stroke(canvas, &points, color(i), dashed)?;
-            if points.len() < 12 {
+            if points.len() < FEW {
                 for point in &points {
                     canvas.dot(*point, 3.4, color(i), 1.0)?;
                 }
             }
-            stroke(canvas, &[(at, 62.0), (at + 22.0, 62.0)], color(i), dashed)?;
-            let text = font(12.0, INK, false);
-            canvas.text(&line.name, (at + 28.0, 62.0), text, Anchor::Left)?;
-            at += 28.0 + canvas.text_width(&line.name, text) + 20.0;
+            let width = 28.0 + canvas.text_width(&line.name, text);
+            if key.0 + width > WIDTH - 28.0 {
+                key = (LEFT + 2.0, key.1 + 18.0);
+            }
+            stroke(canvas, &[key, (key.0 + 22.0, key.1)], color(i), dashed)?;
+            canvas.text(&line.name, (key.0 + 28.0, key.1), text, Anchor::Left)?;
+            key.0 += width + 20.0;
         }
         Ok(())
     }

@@ -1,0 +1,99 @@
+use std::fs;
+
+use crate::program;
+
+/// A measurement of seconds.
+const SMALL: [&str; 12] = [
+    "bench",
+    "search",
+    "--problems",
+    "tower,zdt1",
+    "--methods",
+    "nsga2,random",
+    "--seeds",
+    "4",
+    "--trials",
+    "60",
+    "--only",
+    "quality",
+];
+
+#[test]
+fn methods_are_compared_in_a_table_and_in_pictures() {
+    let program = program();
+    let table = program.ok(&[&SMALL[..], &["--out", "bench"]].concat());
+    for part in [
+        "tower",
+        "zdt1",
+        "nsga2",
+        "random",
+        "after 25",
+        "after 60",
+        "mean of all",
+    ] {
+        assert!(table.contains(part), "'{part}' is not in: {table}");
+    }
+    for name in ["quality-tower", "quality-zdt1"] {
+        let svg = fs::read_to_string(program.path("bench").join(format!("{name}.svg"))).unwrap();
+        assert!(
+            svg.contains("normalised hypervolume by evaluations") && svg.contains("random"),
+            "{svg}"
+        );
+        let png = fs::read(program.path("bench").join(format!("{name}.png"))).unwrap();
+        assert_eq!(png[1..4], *b"PNG");
+    }
+    let results = fs::read_to_string(program.path("bench/results.json")).unwrap();
+    let results: serde_json::Value = serde_json::from_str(&results).unwrap();
+    assert_eq!(results["quality"].as_array().unwrap().len(), 4);
+    assert_eq!(results["settings"]["trials"], 60);
+}
+
+#[test]
+fn scripts_get_the_same_numbers_as_json_and_as_csv() {
+    let program = program();
+    let results = program.json(&[&SMALL[..], &["--greybox", "--batch", "3", "--format", "json"]].concat());
+    let csv = program.ok(&[&SMALL[..], &["--greybox", "--batch", "3", "--format", "csv"]].concat());
+    let mut compared = 0;
+    for row in results["quality"].as_array().unwrap() {
+        for after in row["after"].as_array().unwrap() {
+            let line = format!(
+                "quality,{},{},{},median,{}\n",
+                row["problem"].as_str().unwrap(),
+                row["method"].as_str().unwrap(),
+                after["evaluations"],
+                after["median"].as_f64().unwrap()
+            );
+            assert!(csv.contains(&line), "{line} is not in: {csv}");
+            compared += 1;
+        }
+    }
+    // two problems, two methods, after 25, 50 and 60 evaluations
+    assert_eq!(compared, 12);
+}
+
+#[test]
+fn wrong_names_and_places_end_with_one_sentence_and_code_2() {
+    let program = program();
+    program.write("file", "");
+    for (arguments, parts) in [
+        (["--problems", "zdt11"], ["'zdt11'", "did you mean 'zdt1'?"]),
+        (["--methods", "randon"], ["'randon'", "did you mean 'random'?"]),
+        (
+            ["--methods", "random,random"],
+            ["'random' is named twice", "remove one"],
+        ),
+        (["--seeds", "0"], ["'0'", "--seeds"]),
+    ] {
+        let ran = program.run(&[&["bench", "search"][..], &arguments].concat());
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+        assert_eq!(ran.stdout, "");
+        for part in parts {
+            assert!(ran.stderr.contains(part), "'{part}' is not in: {}", ran.stderr);
+        }
+    }
+    let ran = program.run(&[&SMALL[..], &["--out", "file/below"]].concat());
+    assert!(
+        ran.code != Some(0) && ran.stderr.contains("file/below"),
+        "{ran:?}"
+    );
+}
