@@ -4,15 +4,12 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use burn::{
-    module::AutodiffModule,
-    tensor::backend::{AutodiffBackend, Backend},
-};
+use burn::{module::AutodiffModule, tensor::backend::AutodiffBackend};
 use spaces::{
-    Config, DataSpec, Measurement, Value, fingerprint,
+    Config, DataSpec, Value, fingerprint,
     protocol::{Evaluation, Progress},
 };
 
@@ -25,14 +22,12 @@ use crate::{
     energy,
     memory::process_peak_bytes,
     meters::{Subject, TrainingRun, measure},
-    model::{Decoder, Initial, ModelPlan, make_trainable},
+    model::{Decoder, ModelPlan, make_trainable},
     ops::Ops,
-    plan::{Budget, IMPORTANCE_BATCHES, Plan},
-    techniques::{
-        fine_tuning::{FineTuning, lora},
-        pruning, quantization,
-    },
-    training::{Batches, CHECKPOINT_FILES, Checkpoint, Record, Stop, Stretch, gradients, train},
+    plan::Plan,
+    techniques::quantization,
+    trainer::{STATE, Trained, Trainer},
+    training::CHECKPOINT_FILES,
 };
 
 /// What shall be evaluated, and where.
@@ -336,193 +331,4 @@ fn summary(model: &ModelPlan, served: &Served) -> String {
         model.layers.len(),
         model.width
     )
-}
-
-/// Passes on what a recovery says. After a part of the training its curve is left out: the steps belong to the training,
-/// which may still go on.
-struct Recovery<'a> {
-    events: &'a mut dyn Events,
-    is_part: bool,
-}
-
-impl Events for Recovery<'_> {
-    fn progress(&mut self, progress: Progress) {
-        self.events.progress(progress);
-    }
-
-    fn report(&mut self, measurements: Vec<Measurement>) {
-        if !self.is_part {
-            self.events.report(measurements);
-        }
-    }
-
-    fn cancelled(&self) -> bool {
-        self.events.cancelled()
-    }
-}
-
-/// The training part of an evaluation.
-struct Trainer<'a> {
-    job: &'a Job,
-    plan: &'a Plan,
-    data: &'a Dataset,
-    checkpoints: PathBuf,
-    /// Where the state is kept at a part of the training.
-    state: PathBuf,
-}
-
-/// What a training gives.
-struct Trained<A: Backend> {
-    /// The dense model to be served.
-    model: Decoder<A>,
-    /// Everything that was spent on it.
-    record: Record,
-    /// Steps of the main training.
-    main: u64,
-    /// Steps that were done already when this process took over.
-    from: u64,
-}
-
-/// The folder in which a part of a training leaves its state.
-const STATE: &str = "state";
-/// The folder with the state that a training goes on from.
-const START: &str = "start";
-
-/// Time between two checkpoints: what a killed worker loses at most.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(15);
-
-const MAIN: &str = "train";
-const RECOVERY: &str = "recover";
-
-impl Trainer<'_> {
-    /// Trains, prunes and recovers.
-    fn run<A>(
-        &self,
-        start: impl Fn(&ModelPlan) -> Result<Decoder<A>, EvaluationError>,
-        backend: &A::Device,
-        energy: &mut dyn energy::Source,
-        events: &mut dyn Events,
-    ) -> Result<Trained<A>, EvaluationError>
-    where
-        A: AutodiffBackend + Ops,
-        A::InnerBackend: Ops,
-    {
-        let plan = self.plan;
-        let find = |dir: &Path| Checkpoint::<A::InnerBackend>::find(dir, backend);
-        let mut resumed = find(&self.checkpoints).or_else(|| find(&self.job.work_dir.join(START)));
-        let from = resumed.as_ref().map_or(0, |c| c.earlier.and(c.record).steps);
-        let batches = Batches::new(self.data, self.job.seed, &plan.training);
-        let stretch = |phase, budget, earlier| Stretch {
-            phase,
-            plan: &plan.training,
-            budget,
-            batches,
-            checkpoints: &self.checkpoints,
-            checkpoint_every: CHECKPOINT_EVERY,
-            earlier,
-            stop: None,
-        };
-        let is_part = self.job.target < 1.0;
-        if let Some(checkpoint) = resumed.take_if(|c| c.phase == RECOVERY) {
-            let earlier = checkpoint.earlier;
-            let budget = Budget::Steps(checkpoint.total_steps);
-            let model = Decoder::new(&plan.served, self.job.seed, backend);
-            let (model, record) = train(
-                model,
-                &stretch(RECOVERY, budget, earlier),
-                Some(checkpoint),
-                energy,
-                &mut Recovery { events, is_part },
-            )?;
-            return Ok(Trained {
-                model,
-                record: earlier.and(record),
-                main: earlier.steps,
-                from,
-            });
-        }
-        let mut model = start(&plan.model)?;
-        let mut record = Record::default();
-        if let Some(FineTuning::Lora(lora)) = plan.fine_tuning {
-            let mut initial = Initial::new(self.job.seed, plan.model.layers.len(), backend.clone());
-            lora::attach(&mut model, lora, &mut initial);
-        }
-        if plan.trainable().is_some() {
-            let stop = Stop {
-                part: self.job.target,
-                keep: &self.state,
-            };
-            let main = Stretch {
-                stop: is_part.then_some(stop),
-                ..stretch(MAIN, plan.training.budget, Record::default())
-            };
-            (model, record) = train(model, &main, resumed, energy, events)?;
-        }
-        if matches!(plan.fine_tuning, Some(FineTuning::Lora(_))) {
-            lora::merge(&mut model);
-        }
-        let main = record.steps;
-        let Some(pruning) = plan.pruning else {
-            return Ok(Trained {
-                model,
-                record,
-                main,
-                from,
-            });
-        };
-
-        events.progress(Progress {
-            phase: "prune".into(),
-            ..Progress::default()
-        });
-        let (importance, macs) = counter::count_macs(|| self.importance(&mut model, &batches, pruning));
-        record.macs += macs;
-        pruning::shrink(&mut model, &plan.served, &importance);
-        let steps = plan.recovery_steps(record.steps);
-        if steps > 0 {
-            let recovery = stretch(RECOVERY, Budget::Steps(steps), record);
-            let (recovered, more) = train(model, &recovery, None, energy, &mut Recovery { events, is_part })?;
-            return Ok(Trained {
-                model: recovered,
-                record: record.and(more),
-                main,
-                from,
-            });
-        }
-        Ok(Trained {
-            model,
-            record,
-            main,
-            from,
-        })
-    }
-
-    fn importance<A>(
-        &self,
-        model: &mut Decoder<A>,
-        batches: &Batches,
-        plan: pruning::PruningPlan,
-    ) -> pruning::Importance
-    where
-        A: AutodiffBackend + Ops,
-    {
-        let attention = self.plan.model.layers.first().map(|l| l.attention);
-        let (depth, share) = attention.map_or((1, 1), |a| (a.depth, a.share()));
-        if !plan.judges_by_gradient() {
-            return pruning::by_magnitude(model, depth, share);
-        }
-        let mut sum = None;
-        for step in 0..IMPORTANCE_BATCHES {
-            // batches of their own, after any that training reaches
-            let (_, batch_gradients) = gradients(model, batches, u64::MAX / 2 + step);
-            sum = Some(pruning::add_taylor_batch(
-                sum,
-                model,
-                &batch_gradients,
-                depth,
-                share,
-            ));
-        }
-        sum.unwrap_or(pruning::Importance { layers: vec![] })
-    }
 }

@@ -23,6 +23,7 @@ pub mod ops;
 mod parameter;
 pub mod plan;
 pub mod techniques;
+mod trainer;
 pub mod training;
 
 pub use self::{

@@ -100,10 +100,25 @@ pub fn sort<P: AsRef<[f64]>>(points: &[P]) -> Vec<Vec<usize>> {
 
 /// The ranks of [`sort`] until they hold `enough` points together: cheaper where only the best are of interest.
 pub fn sort_best<P: AsRef<[f64]>>(points: &[P], enough: usize) -> Vec<Vec<usize>> {
-    let mut left: Vec<usize> = (0..points.len()).collect();
-    let mut ranks: Vec<Vec<usize>> = Vec::new();
+    let mut ranks = peel(points);
+    let mut best: Vec<Vec<usize>> = Vec::new();
     let mut held = 0;
-    while held < enough && !left.is_empty() {
+    while held < enough
+        && let Some(rank) = ranks.next()
+    {
+        held += rank.len();
+        best.push(rank);
+    }
+    best
+}
+
+/// The ranks of [`sort`], each found when it is asked for.
+pub(crate) fn peel<P: AsRef<[f64]>>(points: &[P]) -> impl Iterator<Item = Vec<usize>> {
+    let mut left: Vec<usize> = (0..points.len()).collect();
+    std::iter::from_fn(move || {
+        if left.is_empty() {
+            return None;
+        }
         let rest: Vec<&[f64]> = left.iter().map(|i| points[*i].as_ref()).collect();
         let best = front(&rest);
         let rank: Vec<usize> = best.iter().map(|i| left[*i]).collect();
@@ -111,10 +126,8 @@ pub fn sort_best<P: AsRef<[f64]>>(points: &[P], enough: usize) -> Vec<Vec<usize>
         best.iter().for_each(|i| on_front[*i] = true);
         let mut flags = on_front.into_iter();
         left.retain(|_| !flags.next().unwrap_or(false));
-        held += rank.len();
-        ranks.push(rank);
-    }
-    ranks
+        Some(rank)
+    })
 }
 
 /// Crowding distance of each member (Deb et al. 2002): how much room its neighbours leave it; the ends have infinite.
@@ -139,6 +152,14 @@ pub fn crowding<P: AsRef<[f64]>>(points: &[P], members: &[usize]) -> Vec<f64> {
         }
     }
     distance
+}
+
+/// The members with their crowding distances, those with the most room first.
+pub(crate) fn roomiest<P: AsRef<[f64]>>(points: &[P], members: Vec<usize>) -> Vec<(usize, f64)> {
+    let room = crowding(points, &members);
+    let mut ordered: Vec<(usize, f64)> = members.into_iter().zip(room).collect();
+    ordered.sort_by(|a, b| b.1.total_cmp(&a.1));
+    ordered
 }
 
 /// A Pareto front that grows: holds the points that no other one seen so far dominates.

@@ -112,13 +112,13 @@ impl Problem {
 
 /// The values of `objectives` turned so that less is better; `None` if one is missing or not finite.
 pub(crate) fn minimised(objectives: &[Objective], metrics: &BTreeMap<String, f64>) -> Option<Vec<f64>> {
-    let value = |o: &Objective| {
-        metrics
-            .get(&o.metric)
-            .filter(|v| v.is_finite())
-            .map(|v| o.direction.minimized(*v))
-    };
-    objectives.iter().map(value).collect()
+    objectives.iter().map(|o| value(o, metrics)).collect()
+}
+
+/// The value of an objective turned so that less is better; `None` if it is missing or not finite.
+pub(crate) fn value(objective: &Objective, metrics: &BTreeMap<String, f64>) -> Option<f64> {
+    let value = metrics.get(&objective.metric).filter(|v| v.is_finite())?;
+    Some(objective.direction.minimized(*value))
 }
 
 /// Sum of the violations of `limits`, each in units of its limit; `None` if a limited metric has no finite value.

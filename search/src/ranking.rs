@@ -48,12 +48,10 @@ pub(crate) struct Parent<'a> {
 pub(crate) fn parents<'a>(trials: impl IntoIterator<Item = &'a Trial>, most: usize) -> Vec<Parent<'a>> {
     let mut parents = Vec::with_capacity(most);
     for (rank, members) in ranks(trials, most).into_iter().enumerate() {
-        let all: Vec<usize> = (0..members.len()).collect();
-        let crowding = front::crowding(&values(&members), &all);
-        let mut ranked: Vec<(&Trial, f64)> = members.into_iter().zip(crowding).collect();
-        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
-        parents.extend(ranked.into_iter().map(|(trial, crowding)| Parent {
-            trial,
+        let all = (0..members.len()).collect();
+        let roomiest = front::roomiest(&values(&members), all);
+        parents.extend(roomiest.into_iter().map(|(i, crowding)| Parent {
+            trial: members[i],
             rank,
             crowding,
         }));

@@ -57,9 +57,7 @@ fn mutated(domain: &Domain, u: f64, rng: &mut ChaCha8Rng) -> f64 {
         return u;
     }
     if !domain.is_ordered() {
-        // one of the other names, each as likely
-        let slot = ((u * n as f64) as u64).min(n - 1);
-        return ((slot + rng.random_range(1..n)) % n) as f64 / n as f64 + 0.5 / n as f64;
+        return other_name(n, u, rng);
     }
     let moved = polynomial(u, rng);
     let before = domain.from_unit(u);
@@ -70,6 +68,12 @@ fn mutated(domain: &Domain, u: f64, rng: &mut ChaCha8Rng) -> f64 {
     let up = moved > u;
     let next = neighbour(domain, &before, u, n, up).or_else(|| neighbour(domain, &before, u, n, !up));
     next.unwrap_or(moved)
+}
+
+/// The coordinate of one of the other names of `n`, each as likely.
+pub(crate) fn other_name(n: u64, u: f64, rng: &mut ChaCha8Rng) -> f64 {
+    let slot = ((u * n as f64) as u64).min(n - 1);
+    ((slot + rng.random_range(1..n)) % n) as f64 / n as f64 + 0.5 / n as f64
 }
 
 fn neighbour(domain: &Domain, value: &Value, u: f64, n: u64, up: bool) -> Option<f64> {

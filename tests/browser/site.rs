@@ -100,7 +100,7 @@ impl Site {
         let lease = self
             .db
             .store
-            .lease("worker-b", "cpu: 2 threads", LONG)
+            .lease("worker-b", "cpu: 2 threads", true, LONG)
             .await
             .unwrap()
             .unwrap();
@@ -117,7 +117,7 @@ impl Site {
         let lease = self
             .db
             .store
-            .lease("worker-a", "cpu: AMD EPYC, 2 threads", LONG)
+            .lease("worker-a", "cpu: AMD EPYC, 2 threads", true, LONG)
             .await
             .unwrap()
             .unwrap();
@@ -152,7 +152,7 @@ impl Site {
         let lease = self
             .db
             .store
-            .lease("worker-a", "cpu: AMD EPYC, 2 threads", LONG)
+            .lease("worker-a", "cpu: AMD EPYC, 2 threads", true, LONG)
             .await
             .unwrap()
             .unwrap();

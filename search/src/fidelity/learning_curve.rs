@@ -33,6 +33,10 @@ impl Rule for LearningCurve {
             rung: rung + 1,
         }
     }
+
+    fn curve(&self) -> Option<&'static str> {
+        Some(METRIC)
+    }
 }
 
 /// Probability that a trial's final point is dominated by no trial that is fully trained now.

@@ -48,6 +48,11 @@ pub enum Decision {
 pub trait Rule: Sync {
     /// The next thing to do. [`Decision::Start`] only where the standing has room.
     fn decide(&self, standing: &Standing<'_>) -> Decision;
+
+    /// The metric whose curve it looks at as well, where it does.
+    fn curve(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// A rule, as its file describes it.

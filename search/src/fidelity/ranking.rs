@@ -32,21 +32,16 @@ pub(super) fn best_where<R: Borrow<Rung>>(results: &[R], wanted: impl Fn(usize) 
 
 /// Visits results from the best on, until `visit` says stop; fronts are found as they are reached.
 fn walk<R: Borrow<Rung>>(results: &[R], mut visit: impl FnMut(usize) -> bool) {
-    let (mut kept, mut broken): (Vec<usize>, Vec<usize>) =
+    let (kept, mut broken): (Vec<usize>, Vec<usize>) =
         (0..results.len()).partition(|i| results[*i].borrow().violation == 0.0);
-    while !kept.is_empty() {
-        let values: Vec<&[f64]> = kept.iter().map(|i| &*results[*i].borrow().values).collect();
-        let members = front::front(&values);
-        let mut is_left = vec![true; kept.len()];
-        members.iter().for_each(|m| is_left[*m] = false);
+    let values: Vec<&[f64]> = kept.iter().map(|i| &*results[*i].borrow().values).collect();
+    for members in front::peel(&values) {
         let mut net = Net::new(&values, members);
         while let Some(index) = net.next() {
             if !visit(kept[index]) {
                 return;
             }
         }
-        let mut flags = is_left.into_iter();
-        kept.retain(|_| flags.next().unwrap_or(false));
     }
     broken.sort_by(|a, b| {
         let violation = |i: &usize| results[*i].borrow().violation;

@@ -6,12 +6,20 @@
 use std::collections::HashMap;
 
 use super::{
+    cholesky::Lower,
     coordinates::{Layout, Points},
     exponential::exp_neg,
+    likelihood::JITTER,
 };
 
 /// Square root of 5.
 pub(crate) const ROOT5: f64 = 2.236_067_977_499_79;
+
+/// What a Matérn-5/2 has besides its `exp(-t)`, at `t` = root of 5 times the distance over the length.
+#[inline(always)]
+pub(crate) fn polynomial(t: f64) -> f64 {
+    1.0 + t + t * t * (1.0 / 3.0)
+}
 
 /// The parameters of the covariance, in units of the standardised outcome.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +53,36 @@ impl Kernel {
     /// The variance of the function itself at any point.
     pub(crate) fn variance(&self) -> f64 {
         self.joint + self.sum
+    }
+
+    /// The covariances of outcomes at points, noise on the diagonal.
+    pub(super) fn matrix(&self, n: usize, pairs: &[Vec<f64>]) -> Lower {
+        let mut matrix = Lower::zeros(n);
+        let share = self.sum / pairs.len().max(1) as f64;
+        let mut squares = vec![0.0; n];
+        for i in 0..n {
+            let start = i * i.saturating_sub(1) / 2;
+            let row = &mut matrix.values[i * n..][..=i];
+            squares.fill(0.0);
+            for (axis, distances) in pairs.iter().enumerate() {
+                let (joint, rate) = (self.joint_rates[axis].powi(2), ROOT5 * self.sum_rates[axis]);
+                for ((d, square), value) in distances[start..start + i]
+                    .iter()
+                    .zip(&mut squares)
+                    .zip(row.iter_mut())
+                {
+                    *square += joint * d * d;
+                    let t = rate * d;
+                    *value += share * polynomial(t) * exp_neg(-t);
+                }
+            }
+            for (square, value) in squares[..i].iter().zip(row.iter_mut()) {
+                let t = ROOT5 * square.sqrt();
+                *value += self.joint * polynomial(t) * exp_neg(-t);
+            }
+            row[i] = self.variance() + self.noise + JITTER;
+        }
+        matrix
     }
 
     /// The covariances of one point with all of `points`, into `out`.
@@ -85,7 +123,7 @@ impl Kernel {
         }
         for (square, k) in memo.squares.iter().zip(out.iter_mut()) {
             let t = ROOT5 * square.sqrt();
-            *k += self.joint * (1.0 + t + t * t * (1.0 / 3.0)) * exp_neg(-t);
+            *k += self.joint * polynomial(t) * exp_neg(-t);
         }
     }
 
@@ -107,7 +145,7 @@ impl Kernel {
             let d = *square;
             *square = joint * d * d;
             let t = rate * d;
-            *sum = share * (1.0 + t + t * t * (1.0 / 3.0)) * exp_neg(-t);
+            *sum = share * polynomial(t) * exp_neg(-t);
         }
     }
 }

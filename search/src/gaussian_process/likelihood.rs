@@ -1,10 +1,9 @@
 //! How well a covariance explains the data: the log marginal likelihood with priors, and its gradient.
 
 use super::{
-    cholesky::Lower,
-    cholesky::dot,
+    cholesky::{Lower, dot},
     exponential::exp_neg,
-    kernel::{Kernel, ROOT5},
+    kernel::{Kernel, ROOT5, polynomial},
 };
 
 /// Added to the diagonal, so that repeated points do not make the matrix singular.
@@ -56,7 +55,7 @@ impl Evidence<'_> {
                 *square += joint * d * d;
                 let t = rate * d;
                 let e = share * exp_neg(-t);
-                *sum += (1.0 + t + t * t * (1.0 / 3.0)) * e;
+                *sum += polynomial(t) * e;
                 *slope = -(t * t) * (1.0 / 3.0) * (1.0 + t) * e;
             }
         }
@@ -64,7 +63,7 @@ impl Evidence<'_> {
         for (square, joint) in squares.iter_mut().zip(&mut joints) {
             let t = ROOT5 * square.sqrt();
             let e = kernel.joint * exp_neg(-t);
-            *joint = (1.0 + t + t * t * (1.0 / 3.0)) * e;
+            *joint = polynomial(t) * e;
             // from here on: the derivative by the logarithm of a rate, but for that rate's share of the square
             *square = -(5.0 / 3.0) * (1.0 + t) * e;
         }
@@ -100,9 +99,8 @@ impl Evidence<'_> {
         gradient[0] = -0.5 * trace * kernel.noise;
         gradient[1] = -0.5 * trace * kernel.joint - dot(&weights, &joints);
         gradient[2] = -0.5 * trace * kernel.sum - dot(&weights, &sums);
-        for (axis, distances) in self.pairs.iter().enumerate() {
+        for axis in 0..axes {
             gradient[3 + axes + axis] = -dot(&weights, &slopes[axis * count..][..count]);
-            let _ = distances;
         }
         weights.iter_mut().zip(&squares).for_each(|(w, s)| *w *= s);
         for (axis, distances) in self.pairs.iter().enumerate() {

@@ -47,7 +47,6 @@ impl GaussianProcess {
                 let mut alpha = outcomes.to_vec();
                 factor.solve(&mut alpha);
                 factor.solve_transposed(&mut alpha);
-                debug_assert_eq!(layout.len(), pairs.len());
                 let (memo, row) = (kernel::Memo::new(layout), vec![0.0; points.n]);
                 return GaussianProcess {
                     kernel,
@@ -79,40 +78,5 @@ impl GaussianProcess {
             .zip(&self.alpha)
             .map(|(y, a)| y - noise * a)
             .collect()
-    }
-}
-
-impl Kernel {
-    /// The covariances of outcomes at points, noise on the diagonal.
-    fn matrix(&self, n: usize, pairs: &[Vec<f64>]) -> Lower {
-        let mut matrix = Lower::zeros(n);
-        let share = self.sum / pairs.len().max(1) as f64;
-        let mut squares = vec![0.0; n];
-        for i in 0..n {
-            let start = i * i.saturating_sub(1) / 2;
-            let row = &mut matrix.values[i * n..][..=i];
-            squares.fill(0.0);
-            for (axis, distances) in pairs.iter().enumerate() {
-                let (joint, rate) = (
-                    self.joint_rates[axis].powi(2),
-                    kernel::ROOT5 * self.sum_rates[axis],
-                );
-                for ((d, square), value) in distances[start..start + i]
-                    .iter()
-                    .zip(&mut squares)
-                    .zip(row.iter_mut())
-                {
-                    *square += joint * d * d;
-                    let t = rate * d;
-                    *value += share * (1.0 + t + t * t * (1.0 / 3.0)) * exponential::exp_neg(-t);
-                }
-            }
-            for (square, value) in squares[..i].iter().zip(row.iter_mut()) {
-                let t = kernel::ROOT5 * square.sqrt();
-                *value += self.joint * (1.0 + t + t * t * (1.0 / 3.0)) * exponential::exp_neg(-t);
-            }
-            row[i] = self.variance() + self.noise + JITTER;
-        }
-        matrix
     }
 }

@@ -60,19 +60,12 @@ impl FromRow<'_, PgRow> for Lease {
 
 impl Store {
     /// Claims the waiting trial of highest priority, then lowest id, of a study that runs. It is given to another after
-    /// `duration` without a heartbeat or report. `None` if nothing waits.
+    /// `duration` without a heartbeat or report. `None` if nothing waits. A worker that is not `partial` is given no part of
+    /// a training, neither a first nor a later.
     ///
     /// # Errors
     /// [`crate::StoreError::Database`].
-    pub async fn lease(&self, worker: &str, device: &str, duration: Duration) -> Result<Option<Lease>> {
-        self.lease_for(worker, device, true, duration).await
-    }
-
-    /// As [`Store::lease`]; a worker that is not `partial` is given no part of a training, neither a first nor a later.
-    ///
-    /// # Errors
-    /// [`crate::StoreError::Database`].
-    pub async fn lease_for(
+    pub async fn lease(
         &self,
         worker: &str,
         device: &str,

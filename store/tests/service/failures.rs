@@ -18,7 +18,7 @@ async fn failures_worth_a_retry_wait_longer_each_time_and_then_end() {
             .unwrap();
         assert_eq!(state, TrialState::Queued);
         assert!(
-            db.store.lease("w", "cpu", LONG).await.unwrap().is_none(),
+            db.store.lease("w", "cpu", true, LONG).await.unwrap().is_none(),
             "it waits first"
         );
         let detail = db.store.trial(id).await.unwrap();

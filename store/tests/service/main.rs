@@ -57,7 +57,7 @@ async fn enqueue(store: &Store, study: i64, numbers: std::ops::Range<i64>) -> Ve
 
 async fn lease(store: &Store) -> Lease {
     store
-        .lease("w", "cpu", LONG)
+        .lease("w", "cpu", true, LONG)
         .await
         .unwrap()
         .expect("a trial waits")

@@ -79,7 +79,7 @@ async fn a_trial_rests_is_sent_on_and_ends_with_one_place_for_each_part() {
         (TrialState::Paused, 0.25, None)
     );
     assert!(
-        db.store.lease("w", "cpu", LONG).await.unwrap().is_none(),
+        db.store.lease("w", "cpu", true, LONG).await.unwrap().is_none(),
         "it holds no place in the queue"
     );
     assert_eq!(db.store.counts(s.id).await.unwrap().paused, 1);
@@ -217,20 +217,9 @@ async fn workers_that_know_no_parts_are_given_whole_trainings_only() {
         .enqueue(s.id, &[part(1, 0.5), part(2, 1.0)])
         .await
         .unwrap();
-    let lease = db
-        .store
-        .lease_for("w", "cpu", false, LONG)
-        .await
-        .unwrap()
-        .unwrap();
+    let lease = db.store.lease("w", "cpu", false, LONG).await.unwrap().unwrap();
     assert_eq!((lease.number, lease.target), (1, 1.0));
-    assert!(
-        db.store
-            .lease_for("w", "cpu", false, LONG)
-            .await
-            .unwrap()
-            .is_none()
-    );
+    assert!(db.store.lease("w", "cpu", false, LONG).await.unwrap().is_none());
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ async fn a_trial_goes_from_proposal_to_result() {
         (&lease.spec, &lease.candidate),
         (&spec("one"), &point(0).candidate)
     );
-    assert!(db.store.lease("w", "cpu", LONG).await.unwrap().is_none());
+    assert!(db.store.lease("w", "cpu", true, LONG).await.unwrap().is_none());
 
     let progress = Progress {
         phase: "train".into(),
@@ -115,7 +115,7 @@ async fn an_infeasible_trial_is_kept_and_never_leased() {
         ..point(9)
     };
     db.store.enqueue(s.id, &[refused]).await.unwrap();
-    assert!(db.store.lease("w", "cpu", LONG).await.unwrap().is_none());
+    assert!(db.store.lease("w", "cpu", true, LONG).await.unwrap().is_none());
     let history = db.store.history(s.id, 0).await.unwrap();
     assert_eq!(
         (history[0].state, history[0].known["parameters"]),

@@ -16,7 +16,7 @@ async fn sixteen_workers_never_claim_a_trial_twice_and_finishes_stay_dense() {
         let store = db.store.clone();
         workers.spawn(async move {
             let mut claimed = vec![];
-            while let Some(lease) = store.lease(&format!("w{w}"), "cpu", LONG).await.unwrap() {
+            while let Some(lease) = store.lease(&format!("w{w}"), "cpu", true, LONG).await.unwrap() {
                 let points = [measured("accuracy", 1, 0.5)];
                 store
                     .report(lease.trial, lease.token, LONG, &points, None)
@@ -71,7 +71,7 @@ async fn a_reader_who_follows_revisions_misses_nothing() {
         workers.spawn(async move {
             let mut ended = 0;
             while ended < 15 {
-                let Some(lease) = store.lease(&format!("w{w}"), "cpu", LONG).await.unwrap() else {
+                let Some(lease) = store.lease(&format!("w{w}"), "cpu", true, LONG).await.unwrap() else {
                     tokio::task::yield_now().await;
                     continue;
                 };
@@ -135,7 +135,7 @@ async fn nothing_is_claimed_after_a_pause() {
             let store = db.store.clone();
             workers.spawn(async move {
                 while store
-                    .lease(&format!("w{w}"), "cpu", LONG)
+                    .lease(&format!("w{w}"), "cpu", true, LONG)
                     .await
                     .unwrap()
                     .is_some()
@@ -169,7 +169,7 @@ async fn everything_at_once_ends_without_deadlock() {
         for w in 0..4 {
             let store = db.store.clone();
             tasks.spawn(async move {
-                while let Some(lease) = store.lease(&format!("w{w}"), "cpu", LONG).await.unwrap() {
+                while let Some(lease) = store.lease(&format!("w{w}"), "cpu", true, LONG).await.unwrap() {
                     let kept = store
                         .report(
                             lease.trial,

@@ -127,8 +127,19 @@ async fn workers_show_what_they_do_and_nothing_once_it_is_over() {
     let db = TestDb::new().await;
     let s = study(&db.store, "work").await;
     enqueue(&db.store, s.id, 0..1).await;
-    let lease = db.store.lease("node1", "cuda:0", LONG).await.unwrap().unwrap();
-    assert!(db.store.lease("node2", "cpu", LONG).await.unwrap().is_none());
+    let lease = db
+        .store
+        .lease("node1", "cuda:0", true, LONG)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(
+        db.store
+            .lease("node2", "cpu", true, LONG)
+            .await
+            .unwrap()
+            .is_none()
+    );
     let workers = db.store.workers().await.unwrap();
     let of = |name: &str| workers.iter().find(|w| w.name == name).unwrap().clone();
     let busy = of("node1");
@@ -174,7 +185,7 @@ async fn names_that_look_like_statements_are_names() {
         let s = study(&db.store, name).await;
         assert_eq!(db.store.find_study(name).await.unwrap().id, s.id);
         db.store.enqueue(s.id, &[point(0)]).await.unwrap();
-        let lease = db.store.lease(name, name, LONG).await.unwrap().unwrap();
+        let lease = db.store.lease(name, name, true, LONG).await.unwrap().unwrap();
         assert_eq!(lease.study_name, name);
         let odd = Measurement {
             source: name.into(),

@@ -11,7 +11,7 @@ async fn a_paused_study_leases_nothing_and_lets_running_trials_end() {
     let running = lease(&db.store).await;
     db.store.pause(s.id).await.unwrap();
     db.store.pause(s.id).await.unwrap();
-    assert!(db.store.lease("w", "cpu", LONG).await.unwrap().is_none());
+    assert!(db.store.lease("w", "cpu", true, LONG).await.unwrap().is_none());
     assert!(
         !db.store
             .heartbeat(running.trial, running.token, LONG, None)
@@ -236,7 +236,7 @@ async fn a_failed_study_says_why_and_may_go_on() {
         (study.state, study.error.as_deref()),
         (StudyState::Failed, Some("the data folder is gone"))
     );
-    assert!(db.store.lease("w", "cpu", LONG).await.unwrap().is_none());
+    assert!(db.store.lease("w", "cpu", true, LONG).await.unwrap().is_none());
     db.store.resume(s.id).await.unwrap();
     let study = db.store.study(s.id).await.unwrap();
     assert_eq!(

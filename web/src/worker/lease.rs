@@ -42,7 +42,7 @@ pub(super) async fn lease(
     loop {
         let claimed = state
             .store
-            .lease_for(
+            .lease(
                 &request.worker,
                 &request.device,
                 request.partial,

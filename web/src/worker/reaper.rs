@@ -9,7 +9,8 @@ use crate::AppState;
 
 const PERIOD: Duration = Duration::from_secs(3);
 
-/// Runs until the server stops; a study that ended just before leaves no checkpoint either. A database that is away for a while is asked again.
+/// Runs until the server stops; a study that ended just before leaves no checkpoint either. A database that is away for
+/// a while is asked again.
 pub(crate) async fn reap(state: AppState) {
     loop {
         let stops = tokio::select! {

@@ -2,7 +2,7 @@
 
 use spaces::{Candidate, Space};
 
-use crate::{History, Outcome, Pending, Problem, Proposal, Rung, Trial, ranking};
+use crate::{History, Outcome, Pending, Problem, Rung, Trial, problem::value, ranking};
 
 /// Most results that a process learns from: what it costs grows with their cube.
 const MOST: usize = 160;
@@ -153,7 +153,7 @@ impl<'h> Data<'h> {
         // a trial that rests is not on its way to a result
         let pending: Vec<&Pending> = history.pending().iter().filter(|p| p.target.is_some()).collect();
         let pending_unit = |p: &&Pending| {
-            let known = |k| known(problem, k, &p.proposal);
+            let known = |k: usize| value(&problem.objectives[k], &p.proposal.known);
             extras.encode(space, &p.proposal.candidate, 1.0, known)
         };
         Data {
@@ -169,13 +169,6 @@ impl<'h> Data<'h> {
             extras,
         }
     }
-}
-
-/// The value of an objective that is known beforehand, less being better.
-pub(super) fn known(problem: &Problem, k: usize, proposal: &Proposal) -> Option<f64> {
-    let objective = &problem.objectives[k];
-    let value = proposal.known.get(&objective.metric)?;
-    Some(objective.direction.minimized(*value))
 }
 
 /// The trials with a result that are learnt from, in finish order.

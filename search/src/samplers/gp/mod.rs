@@ -116,18 +116,13 @@ fn evolve(ask: &mut Ask<'_>, data: &Data, outlook: &mut Outlook<'_>) -> Result<V
 /// The best by rank and then by room, best first.
 fn fittest(population: Vec<Prospect>) -> Vec<Prospect> {
     let values: Vec<Vec<f64>> = population.iter().map(Prospect::means).collect();
-    let mut order = Vec::with_capacity(population.len());
-    for rank in front::sort_best(&values, POPULATION) {
-        let room = front::crowding(&values, &rank);
-        let mut ranked: Vec<(usize, f64)> = rank.into_iter().zip(room).collect();
-        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
-        order.extend(ranked.into_iter().map(|(i, _)| i));
-    }
+    let ranks = front::sort_best(&values, POPULATION);
+    let order = ranks.into_iter().flat_map(|rank| front::roomiest(&values, rank));
     let mut slots: Vec<Option<Prospect>> = population.into_iter().map(Some).collect();
     order
         .into_iter()
         .take(POPULATION)
-        .filter_map(|i| slots[i].take())
+        .filter_map(|(i, _)| slots[i].take())
         .collect()
 }
 

@@ -5,7 +5,7 @@ use spaces::Objective;
 
 use super::{
     aim,
-    data::{Data, Extras, known},
+    data::{Data, Extras},
     surrogate::{Fits, Scale, Surrogate, Target},
 };
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     expected_improvement::{Belief, Improvement},
     front,
     gaussian_process::{Layout, Points},
+    problem::value,
 };
 
 /// Most members of a front that enter the improvement; boxes multiply with the number of objectives.
@@ -106,12 +107,12 @@ impl<'p> Outlook<'p> {
     fn believe(&self, data: &Data<'_>) -> Vec<Vec<f64>> {
         let done = data.readings.len();
         let row = |i: usize| {
-            let value = |(k, goal): (usize, &Goal)| match goal {
+            let believed = |(k, goal): (usize, &Goal)| match goal {
                 Goal::Modelled(surrogate) => Some(surrogate.smoothed[i]),
                 Goal::Known(scale) => {
                     let known = match i.checked_sub(done) {
                         None => data.readings[i].values[k],
-                        Some(pending) => known(self.problem, k, &data.pending[pending].proposal)?,
+                        Some(pending) => self.known(k, &data.pending[pending].proposal)?,
                     };
                     Some(scale.apply(known))
                 }
@@ -119,12 +120,17 @@ impl<'p> Outlook<'p> {
             self.goals
                 .iter()
                 .enumerate()
-                .map(value)
+                .map(believed)
                 .collect::<Option<Vec<f64>>>()
         };
         // the front is made of whole trainings
         let counts = |i: &usize| *i >= done || data.readings[*i].trial.is_some_and(|t| t.violation == 0.0);
         (0..self.points.n).filter(counts).filter_map(row).collect()
+    }
+
+    /// The value of an objective that is known beforehand, less being better.
+    fn known(&self, k: usize, proposal: &Proposal) -> Option<f64> {
+        value(&self.problem.objectives[k], &proposal.known)
     }
 
     /// Decides what counts as an improvement, given candidates near the front that is expected.
@@ -160,15 +166,15 @@ impl<'p> Outlook<'p> {
             let Verdict::Admissible(proposal) = verdict else {
                 continue;
             };
-            let coordinates = self.extras.encode(space, &proposal.candidate, 1.0, |k| {
-                known(self.problem, k, &proposal)
-            });
+            let coordinates = self
+                .extras
+                .encode(space, &proposal.candidate, 1.0, |k| self.known(k, &proposal));
             self.layout.place(&coordinates, &mut point);
             let mut beliefs = Vec::with_capacity(self.goals.len());
             for k in 0..self.goals.len() {
                 beliefs.push(match &mut self.goals[k] {
                     Goal::Modelled(surrogate) => surrogate.belief(&self.layout, &self.points, &point),
-                    Goal::Known(scale) => match known(self.problem, k, &proposal) {
+                    Goal::Known(scale) => match value(&self.problem.objectives[k], &proposal.known) {
                         Some(known) => Belief {
                             mean: scale.apply(known),
                             deviation: 0.0,
@@ -240,9 +246,10 @@ fn thinned(front: Vec<Vec<f64>>, most: usize) -> Vec<Vec<f64>> {
     if front.len() <= most {
         return front;
     }
-    let members: Vec<usize> = (0..front.len()).collect();
-    let room = front::crowding(&front, &members);
-    let mut order = members;
-    order.sort_by(|a, b| room[*b].total_cmp(&room[*a]));
-    order.into_iter().take(most).map(|i| front[i].clone()).collect()
+    let roomiest = front::roomiest(&front, (0..front.len()).collect());
+    roomiest
+        .into_iter()
+        .take(most)
+        .map(|(i, _)| front[i].clone())
+        .collect()
 }

@@ -6,6 +6,8 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use spaces::{Domain, Space};
 
+use crate::variation::other_name;
+
 /// Moves some coordinates: numbers by normal steps of that scale, short lists by at least one place, names at random.
 pub(super) fn nudge(space: &Space, unit: &[f64], rate: f64, scale: f64, rng: &mut ChaCha8Rng) -> Vec<f64> {
     let mut moved = unit.to_vec();
@@ -24,10 +26,7 @@ pub(super) fn nudge(space: &Space, unit: &[f64], rate: f64, scale: f64, rng: &mu
 fn step(domain: &Domain, u: f64, scale: f64, rng: &mut ChaCha8Rng) -> f64 {
     match domain.cardinality() {
         Some(1) => u,
-        Some(n) if !domain.is_ordered() => {
-            let slot = ((u * n as f64) as u64).min(n - 1);
-            (((slot + rng.random_range(1..n)) % n) as f64 + 0.5) / n as f64
-        }
+        Some(n) if !domain.is_ordered() => other_name(n, u, rng),
         Some(n) => {
             // at least one place, or nothing would move at small scales
             let places = normal(rng) * scale;

@@ -6,6 +6,8 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use spaces::Objective;
 
+use crate::problem::value;
+
 /// Weight of the sum beside the greatest.
 const AUGMENTATION: f64 = 0.05;
 /// Added before the logarithm is taken: a hundredth of an objective's range.
@@ -58,7 +60,7 @@ impl<'a> Scalar<'a> {
             .iter()
             .enumerate()
             .filter(|(_, o)| o.known_before_training);
-        self.part(known.filter_map(|(i, o)| Some((i, o.direction.minimized(*metrics.get(&o.metric)?)))))
+        self.part(known.filter_map(|(i, o)| Some((i, value(o, metrics)?))))
     }
 
     fn part(&self, values: impl Iterator<Item = (usize, f64)>) -> f64 {

@@ -71,10 +71,9 @@ fn reference(values: &[&[f64]]) -> Vec<f64> {
 
 /// `size` of the points, chosen one after another by the volume that each adds to those before.
 fn subset(points: &[&[f64]], size: usize, reference: &[f64]) -> Vec<usize> {
-    let mut left: Vec<usize> = (0..points.len()).collect();
-    let crowding = front::crowding(points, &left);
-    left.sort_by(|a, b| crowding[*b].total_cmp(&crowding[*a]));
-    left.truncate(LOOKED_AT.max(size));
+    let roomiest = front::roomiest(points, (0..points.len()).collect());
+    let looked_at = roomiest.into_iter().take(LOOKED_AT.max(size));
+    let mut left: Vec<usize> = looked_at.map(|(i, _)| i).collect();
     // gains only shrink as points are chosen, so an old gain is a bound and few have to be worked out again
     let mut bounds = vec![f64::INFINITY; left.len()];
     let (mut chosen, mut values, mut held) = (Vec::with_capacity(size), Vec::with_capacity(size), 0.0);

@@ -1,0 +1,227 @@
+//! What the controller remembers of one running study.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use anyhow::Context;
+use search::{
+    Ask, AskError, History, Outcome, Problem, Proposal, REFERENCE_TRIALS, Sampler,
+    fidelity::{self, Allowance, Decision, Ladder, Rule},
+};
+use spaces::{Catalog, Measurement, Study, protocol::TrialState, study::resolve_study};
+use store::{Finish, Snapshot, Store, TrialFilter};
+
+use crate::admission::{Inspector, StudyOracle};
+
+/// What the controller remembers of a running study; all of it can be read again from the store.
+pub(super) struct Running {
+    pub(super) study: Study,
+    pub(super) problem: Problem,
+    pub(super) history: History,
+    /// How far trials are trained, and who decides it.
+    pub(super) ladder: Ladder,
+    rule: &'static dyn Rule,
+    /// Who proposes; kept, since it remembers what it has worked out.
+    sampler: Box<dyn Sampler + Send>,
+    /// Ids of the trials that rest, by number.
+    pub(super) resting: BTreeMap<u32, i64>,
+    /// Finishes taken in.
+    finishes: u32,
+    reference_fixed: bool,
+    /// Up to when the study's time is counted.
+    pub(super) counted: Instant,
+    /// Why nothing more can be proposed.
+    pub(super) exhausted: Option<AskError>,
+}
+
+impl Running {
+    /// Reads a study from the store; a sentence where this version cannot run it.
+    pub(super) async fn open(
+        store: &Store,
+        catalog: &Catalog,
+        row: &store::Study,
+    ) -> anyhow::Result<Result<Running, String>> {
+        let study = match resolve_study(&row.spec, catalog) {
+            Ok(study) => study,
+            Err(errors) => {
+                let first = errors.first().map(ToString::to_string).unwrap_or_default();
+                return Ok(Err(format!("this version cannot run the study: {first}")));
+            }
+        };
+        let problem = match Inspector::problem(&study) {
+            Ok(problem) => problem,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let (ladder, rule) = match &study.spec.search.fidelity {
+            Some(spec) => {
+                let ladder = Ladder {
+                    steps: spec.steps.clone(),
+                    eta: spec.eta,
+                };
+                (ladder, fidelity::rule(&spec.rule))
+            }
+            None => (Ladder::full(), fidelity::rule("asha")),
+        };
+        let sampler = search::sampler(&study.spec.search.method).expect("checked against the catalogue");
+        let mut running = Running {
+            study,
+            problem,
+            history: History::default(),
+            ladder,
+            rule: rule.expect("checked against the catalogue"),
+            sampler,
+            resting: BTreeMap::new(),
+            finishes: 0,
+            reference_fixed: row.reference.is_some(),
+            counted: Instant::now(),
+            exhausted: None,
+        };
+        // the finishes first: a trial that ends or rests after they were read is met again as a later finish
+        running.catch_up(store, row.id).await?;
+        let states = vec![TrialState::Queued, TrialState::Running];
+        let pending = store
+            .trials(
+                row.id,
+                &TrialFilter {
+                    states,
+                    ..TrialFilter::default()
+                },
+            )
+            .await?;
+        for trial in pending {
+            // one that was sent on is known already, with its results so far
+            if running.resting.remove(&trial.number).is_none() {
+                let proposal = Proposal {
+                    candidate: trial.candidate,
+                    known: trial.known,
+                };
+                running.history.start(&running.problem, trial.number, proposal);
+            }
+            running.history.train_to(trial.number, trial.target);
+        }
+        Ok(Ok(running))
+    }
+
+    /// Takes in the finishes that came since the last time.
+    pub(super) async fn catch_up(&mut self, store: &Store, study: i64) -> anyhow::Result<()> {
+        for finish in store.history(study, self.finishes).await? {
+            let curve = match self.rule.curve() {
+                Some(metric) if finish.state == TrialState::Paused => {
+                    store.curve(finish.trial, &[metric]).await?
+                }
+                _ => vec![],
+            };
+            self.take(finish, &curve);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, finish: Finish, curve: &[Measurement]) {
+        self.finishes = finish.order + 1;
+        let measured: BTreeMap<String, f64> = finish
+            .measurements
+            .iter()
+            .map(|m| (m.metric.clone(), m.value))
+            .collect();
+        if finish.state == TrialState::Paused {
+            // steps are turned into parts of the training by the step that this part ended at
+            let end = finish.measurements.first().map_or(1, |m| m.step).max(1);
+            let points = curve.iter().filter(|m| m.step <= end);
+            let part = |step: u64| finish.fidelity * step as f64 / end as f64;
+            let proposal = Proposal {
+                candidate: finish.candidate,
+                known: finish.known,
+            };
+            self.history.reach(
+                &self.problem,
+                finish.number,
+                &proposal,
+                finish.fidelity,
+                measured,
+                points.map(|m| (part(m.step), m.value)).collect(),
+            );
+            self.resting.insert(finish.number, finish.trial);
+            return;
+        }
+        self.resting.remove(&finish.number);
+        let outcome = match finish.state {
+            TrialState::Done => {
+                let mut metrics = finish.known;
+                metrics.extend(measured);
+                Outcome::Measured(metrics)
+            }
+            TrialState::Infeasible => Outcome::Infeasible,
+            TrialState::Pruned => Outcome::Pruned,
+            _ => Outcome::Failed,
+        };
+        self.history
+            .push(&self.problem, finish.number, finish.candidate, outcome);
+    }
+
+    /// What to do next, where `number` trials were begun.
+    pub(super) fn decide(&self, number: u32) -> Decision {
+        let search = &self.study.spec.search;
+        let allowance = Allowance {
+            room: number < search.trials && self.exhausted.is_none(),
+            full_trials: search.full_trials.unwrap_or(f64::INFINITY),
+        };
+        fidelity::next(self.rule, &self.ladder, &self.problem, &self.history, allowance)
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            method: self.study.spec.search.method.clone(),
+            seed: self.problem.seed,
+            finished: self.finishes,
+            pending: self
+                .history
+                .pending()
+                .iter()
+                .filter(|p| p.target.is_some())
+                .map(|p| p.number)
+                .collect(),
+        }
+    }
+
+    /// A proposal for trial `number`.
+    pub(super) fn ask(
+        &mut self,
+        catalog: &Catalog,
+        facts: &evaluator::Facts,
+        number: u32,
+    ) -> Result<Proposal, AskError> {
+        let mut oracle = StudyOracle {
+            study: &self.study,
+            catalog,
+            facts,
+        };
+        self.sampler
+            .ask(&mut Ask::new(&self.problem, &self.history, &mut oracle, number))
+    }
+
+    pub(super) fn out_of_time(&self, row: &store::Study) -> bool {
+        self.study.wall_s.is_some_and(|wall| row.searched_s >= wall)
+    }
+
+    /// Fixes the hypervolume's reference once there are results enough to choose it by, or the study ends.
+    pub(super) async fn fix_reference(
+        &mut self,
+        store: &Store,
+        row: &store::Study,
+        is_over: bool,
+    ) -> anyhow::Result<()> {
+        let results = self.history.values().count();
+        let last = is_over || results as u32 >= self.study.spec.search.trials;
+        if self.reference_fixed || (results < REFERENCE_TRIALS && !last) {
+            return Ok(());
+        }
+        if let Some(point) = search::reference_point(self.history.values()) {
+            let reference = self.problem.measured(&point);
+            store
+                .fix_reference(row.id, &reference)
+                .await
+                .context("the reference point cannot be stored")?;
+            self.reference_fixed = true;
+        }
+        Ok(())
+    }
+}
