@@ -104,6 +104,9 @@ pub struct MethodInfo {
     pub doc: String,
     /// Where it comes from.
     pub paper: String,
+    /// A metric that must be an objective of the study, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub needs: Option<String>,
 }
 
 impl ParameterInfo {

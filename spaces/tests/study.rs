@@ -97,12 +97,14 @@ fn catalog() -> Catalog {
             name: "auto".into(),
             doc: String::new(),
             paper: String::new(),
+            needs: None,
         }],
         rules: ["mo_asha", "asha"]
             .map(|name| MethodInfo {
                 name: name.into(),
                 doc: "halves".into(),
                 paper: String::new(),
+                needs: (name == "learning_curve").then(|| "validation_loss".into()),
             })
             .to_vec(),
         techniques: vec![],

@@ -93,7 +93,7 @@ fn wrong_names_and_places_end_with_one_sentence_and_code_2() {
     }
     let ran = program.run(&[&SMALL[..], &["--out", "file/below"]].concat());
     assert!(
-        ran.code != Some(0) && ran.stderr.contains("file/below"),
+        ran.code == Some(2) && ran.stderr.contains("file/below"),
         "{ran:?}"
     );
 }

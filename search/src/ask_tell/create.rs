@@ -44,21 +44,15 @@ pub(super) fn method(create: &Create) -> Result<Box<dyn Sampler + Send>, Refusal
         .ok_or_else(|| Refusal::part("method", suggest("method", name, REGISTRY.iter().map(|m| m.name))))
 }
 
-/// What the driver says about the size of the study.
-pub(super) fn check_hints(create: &Create) -> Result<(), Refusal> {
+/// Checks the number of trials that are planned.
+pub(super) fn check_budget(create: &Create) -> Result<(), Refusal> {
     if create.budget == Some(0) {
         return Err(Refusal::part(
             "budget",
             "0 trials are no study; plan at least 1 or leave it out",
         ));
     }
-    match create.trial_seconds {
-        Some(seconds) if seconds <= 0.0 => Err(Refusal::part(
-            "trial_seconds",
-            format!("{seconds} is no duration; give seconds above 0 or leave it out"),
-        )),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// What to propose first.

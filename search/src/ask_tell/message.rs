@@ -45,7 +45,7 @@ pub struct Create {
     /// Source of all chance: the same messages get the same answers.
     #[serde(default)]
     pub seed: u64,
-    /// How many trials are planned; a hint, more may be asked for.
+    /// How many trials are planned; more may be asked for, and no method depends on it yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<u32>,
     /// What may vary; parents stand before their children.
@@ -64,9 +64,6 @@ pub struct Create {
     /// Results of an earlier study of this space, to learn from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<EarlierTrial>,
-    /// About how many seconds one trial takes: how much thought a proposal is worth.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trial_seconds: Option<f64>,
 }
 
 /// One parameter.

@@ -45,5 +45,4 @@ pub use self::{
         TrialResult, TrialStatus,
     },
     session::{MOST_TRIALS, PROTOCOL, Session},
-    study::Study,
 };

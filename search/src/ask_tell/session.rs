@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Driver, Refusal, Study,
+    Driver, Refusal,
     message::{Answer, Request},
+    study::Study,
 };
 
 /// Form of the messages.
@@ -26,11 +27,6 @@ impl Session {
     pub fn handle(&mut self, request: Request, driver: &mut dyn Driver) -> Answer {
         self.answer(request, driver)
             .unwrap_or_else(|refusal| refusal.into())
-    }
-
-    /// The open study of that name.
-    pub fn study(&self, name: &str) -> Option<&Study> {
-        self.studies.get(name)
     }
 
     fn answer(&mut self, request: Request, driver: &mut dyn Driver) -> Result<Answer, Refusal> {

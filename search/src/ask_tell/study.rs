@@ -13,7 +13,7 @@ use super::{
 use crate::{Ask, History, Outcome, Problem, Sampler, Trial, front, hypervolume, reference_point};
 
 /// One study of a conversation: what was proposed, what was told, and how to go on.
-pub struct Study {
+pub(super) struct Study {
     name: String,
     problem: Problem,
     objectives: Vec<ObjectiveEntry>,
@@ -21,8 +21,6 @@ pub struct Study {
     cheap: Vec<String>,
     /// Given by the driver, turned so that less is better.
     reference: Option<Vec<f64>>,
-    budget: Option<u32>,
-    trial_seconds: Option<f64>,
     sampler: Box<dyn Sampler + Send>,
     history: History,
     memory: Memory,
@@ -39,7 +37,7 @@ pub struct Study {
 impl Study {
     /// Opens a study.
     pub(super) fn new(create: Create) -> Result<Study, Refusal> {
-        create::check_hints(&create)?;
+        create::check_budget(&create)?;
         let problem = create::problem(&create)?;
         let earlier = create::earlier(&create, &problem.space)?;
         let cheap = create.objectives.iter().filter(|o| o.cheap);
@@ -48,8 +46,6 @@ impl Study {
             sampler: create::method(&create)?,
             starting_points: create::starting_points(&create, &problem.space)?,
             cheap: cheap.map(|o| o.name.clone()).collect(),
-            budget: create.budget,
-            trial_seconds: create.trial_seconds,
             history: History::default(),
             memory: Memory::default(),
             earlier: earlier.len() as u32,
@@ -63,16 +59,6 @@ impl Study {
             study.history.push(&study.problem, number, candidate, outcome);
         }
         Ok(study)
-    }
-
-    /// How many trials the driver plans.
-    pub fn budget(&self) -> Option<u32> {
-        self.budget
-    }
-
-    /// About how many seconds one trial takes.
-    pub fn trial_seconds(&self) -> Option<f64> {
-        self.trial_seconds
     }
 
     /// Proposes `n` trials; fewer where the space is used up in between.

@@ -6,6 +6,7 @@
 use super::{
     Decision, Ladder, Rule, RuleInfo, Standing,
     brackets::{self, Bracket},
+    successive_halving::SuccessiveHalving,
 };
 
 pub(super) const RULE: RuleInfo = RuleInfo {
@@ -20,6 +21,12 @@ struct Hyperband;
 impl Rule for Hyperband {
     fn decide(&self, standing: &Standing<'_>) -> Decision {
         brackets::decide(standing, |index| bracket(standing.ladder, index))
+    }
+
+    fn share(&self, ladder: &Ladder) -> (f64, f64) {
+        let (halving, _) = SuccessiveHalving.share(ladder);
+        // the bracket that trains everything in full is one of as many as there are steps
+        (halving, halving * ladder.steps.len() as f64)
     }
 }
 

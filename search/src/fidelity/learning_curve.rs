@@ -4,7 +4,7 @@
 //! et al. 2023); the other objectives are taken as they are at the step. A trial goes on unless the probability that its
 //! final point is dominated by no fully trained one is below 5 %.
 
-use super::{Decision, Entrant, Forecast, Rule, RuleInfo, Standing};
+use super::{Decision, Entrant, Forecast, Ladder, Rule, RuleInfo, Standing};
 
 pub(super) const RULE: RuleInfo = RuleInfo {
     name: "learning_curve",
@@ -22,16 +22,11 @@ struct LearningCurve;
 
 impl Rule for LearningCurve {
     fn decide(&self, standing: &Standing<'_>) -> Decision {
-        let Some((entrant, rung)) = standing.resting().first().and_then(|e| Some((*e, e.reached?))) else {
-            return standing.start_or_wait(0);
-        };
-        if probability_of_front(standing, entrant) < LEAST_PROBABILITY {
-            return Decision::Stop(entrant.number);
-        }
-        Decision::Promote {
-            number: entrant.number,
-            rung: rung + 1,
-        }
+        standing.stop_or_promote(|entrant, _| probability_of_front(standing, entrant) < LEAST_PROBABILITY)
+    }
+
+    fn share(&self, ladder: &Ladder) -> (f64, f64) {
+        ladder.first_or_all()
     }
 
     fn curve(&self) -> Option<&'static str> {

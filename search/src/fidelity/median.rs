@@ -3,7 +3,7 @@
 //! A trial's best value so far is compared with the median of the others' running averages up to the same step. With
 //! several objectives it is stopped where it is strictly worse in each of them; limits do not count.
 
-use super::{Decision, Entrant, Rule, RuleInfo, Standing};
+use super::{Decision, Entrant, Ladder, Rule, RuleInfo, Standing};
 
 pub(super) const RULE: RuleInfo = RuleInfo {
     name: "median",
@@ -19,17 +19,11 @@ struct Median;
 
 impl Rule for Median {
     fn decide(&self, standing: &Standing<'_>) -> Decision {
-        let Some((entrant, rung)) = standing.resting().first().and_then(|e| Some((*e, e.reached?))) else {
-            return standing.start_or_wait(0);
-        };
-        if is_behind(standing, entrant, rung) {
-            Decision::Stop(entrant.number)
-        } else {
-            Decision::Promote {
-                number: entrant.number,
-                rung: rung + 1,
-            }
-        }
+        standing.stop_or_promote(|entrant, rung| is_behind(standing, entrant, rung))
+    }
+
+    fn share(&self, ladder: &Ladder) -> (f64, f64) {
+        ladder.first_or_all()
     }
 }
 

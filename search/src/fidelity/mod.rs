@@ -49,7 +49,19 @@ pub trait Rule: Sync {
     /// The next thing to do. [`Decision::Start`] only where the standing has room.
     fn decide(&self, standing: &Standing<'_>) -> Decision;
 
-    /// The metric whose curve it looks at as well, where it does.
+    /// Least and most training for each configuration that begins, in trainings of full length, once all is decided.
+    ///
+    /// Of rules that promote one in eta: that share from each step.
+    fn share(&self, ladder: &Ladder) -> (f64, f64) {
+        let (mut training, mut share) = (0.0, 1.0);
+        for rung in 0..ladder.steps.len() {
+            training += share * ladder.cost(rung);
+            share /= f64::from(ladder.eta);
+        }
+        (training, training)
+    }
+
+    /// The metric whose curve it looks at as well, where it does: it must be an objective.
     fn curve(&self) -> Option<&'static str> {
         None
     }
@@ -83,6 +95,7 @@ pub fn rules() -> Vec<MethodInfo> {
         name: rule.name.to_owned(),
         doc: rule.doc.to_owned(),
         paper: rule.paper.to_owned(),
+        needs: rule.rule.curve().map(str::to_owned),
     };
     REGISTRY.iter().map(info).collect()
 }

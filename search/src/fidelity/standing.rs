@@ -32,6 +32,11 @@ impl Ladder {
         self.steps[rung] - before
     }
 
+    /// What rules spend for each configuration that stop those behind: at least the first step, at most all.
+    pub(super) fn first_or_all(&self) -> (f64, f64) {
+        (self.steps[0], 1.0)
+    }
+
     fn index(&self, fidelity: f64) -> Option<usize> {
         // the steps of a study never change, so its results carry the very same numbers
         self.steps.iter().position(|step| *step == fidelity)
@@ -168,6 +173,20 @@ impl<'a> Standing<'a> {
             .collect();
         resting.sort_by_key(|e| (std::cmp::Reverse(e.reached), e.number));
         resting
+    }
+
+    /// Sends the trial that came furthest on, or ends it where it `is_behind` at its step; starts one where none rests.
+    pub(super) fn stop_or_promote(&self, is_behind: impl Fn(&Entrant<'a>, usize) -> bool) -> Decision {
+        let Some((entrant, rung)) = self.resting().first().and_then(|e| Some((*e, e.reached?))) else {
+            return self.start_or_wait(0);
+        };
+        if is_behind(entrant, rung) {
+            return Decision::Stop(entrant.number);
+        }
+        Decision::Promote {
+            number: entrant.number,
+            rung: rung + 1,
+        }
     }
 
     /// A start where there is room for one.

@@ -15,7 +15,7 @@ pub(super) const RULE: RuleInfo = RuleInfo {
     rule: &SuccessiveHalving,
 };
 
-struct SuccessiveHalving;
+pub(super) struct SuccessiveHalving;
 
 impl Rule for SuccessiveHalving {
     fn decide(&self, standing: &Standing<'_>) -> Decision {

@@ -64,6 +64,7 @@ pub fn methods() -> Vec<MethodInfo> {
         name: method.name.to_owned(),
         doc: method.doc.to_owned(),
         paper: method.paper.to_owned(),
+        needs: None,
     };
     REGISTRY.iter().map(info).collect()
 }

@@ -138,7 +138,6 @@ fn studies_that_cannot_be_searched_are_refused_at_their_place() {
         (json!({"method": "atuo"}), ["method", "did you mean 'auto'"]),
         (json!({"seed": -1}), ["seed", "-1"]),
         (json!({"budget": 0}), ["budget", "at least 1"]),
-        (json!({"trial_seconds": 0}), ["trial_seconds", "above 0"]),
         (json!({"sede": 1}), ["unknown key 'sede'", "did you mean 'seed'"]),
         (
             json!({"starting_points": [{"params": {"width": 3}}]}),

@@ -70,13 +70,16 @@ pub(super) fn check(spec: &StudySpec, catalog: &Catalog, errors: &mut Vec<SpecEr
         );
     }
     let rule = &fidelity.rule;
-    if !catalog.rules.iter().any(|r| r.name == *rule) {
+    let Some(info) = catalog.rules.iter().find(|r| r.name == *rule) else {
         let known = catalog.rules.iter().map(|r| r.name.as_str());
-        error("search.fidelity.rule", suggest("rule", rule, known));
-    } else if rule == "learning_curve" && !spec.objective.iter().any(|o| o.metric == "validation_loss") {
+        return error("search.fidelity.rule", suggest("rule", rule, known));
+    };
+    if let Some(needs) = &info.needs
+        && !spec.objective.iter().any(|o| o.metric == *needs)
+    {
         error(
             "search.fidelity.rule",
-            "'learning_curve' extrapolates validation_loss, which is no objective; add it or choose another rule".into(),
+            format!("'{rule}' extrapolates {needs}, which is no objective; add it or choose another rule"),
         );
     }
 }

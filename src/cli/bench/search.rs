@@ -21,7 +21,10 @@ use super::{
     quality::{self, Plan},
     speed, tables,
 };
-use crate::output::{Format, bench_bar, say, unwritable, write_json, write_out};
+use crate::{
+    errors::BadInput,
+    output::{Format, bench_bar, say, unwritable, write_json, write_out},
+};
 
 /// Measures search methods on problems whose fronts are known
 ///
@@ -103,7 +106,10 @@ impl Search {
         };
         // before hours are spent
         if let Some(out) = &self.out {
-            fs::create_dir_all(out).with_context(|| unwritable(out))?;
+            fs::create_dir_all(out).map_err(|e| {
+                let out = out.display();
+                BadInput::error(format!("'{out}' cannot be made: {e}; choose another --out"))
+            })?;
         }
         let quality = match self.only {
             Some(Part::Speed) => vec![],

@@ -67,13 +67,13 @@ pub(super) fn measure(methods: &[&'static Method], mut say: impl FnMut(&str)) ->
     say("hypervolumes");
     let mut volumes = vec![];
     for objectives in 2..=5 {
-        sizes(&mut volumes, objectives, &FRONTS, sphere, |points| {
+        sizes(&mut volumes, objectives, &FRONTS, ENOUGH_MS, sphere, |points| {
             hypervolume(points, &vec![1.1; objectives]);
         });
     }
     say("ranking");
     let mut ranking = vec![];
-    sizes(&mut ranking, 4, &CLOUDS, cloud, |points| {
+    sizes(&mut ranking, 4, &CLOUDS, ENOUGH_MS, cloud, |points| {
         front::sort(points);
     });
     Ok(Speed {
@@ -136,20 +136,21 @@ fn proposal(
     })
 }
 
-/// Times the work on ever larger sets, as long as they take less than [`ENOUGH_MS`].
+/// Times the work on ever larger sets, as long as they take less than `enough_ms`.
 fn sizes(
     rows: &mut Vec<PointsTime>,
     objectives: usize,
     sizes: &[usize],
+    enough_ms: f64,
     draw: fn(usize, usize) -> Vec<Vec<f64>>,
     work: impl Fn(&[Vec<f64>]),
 ) {
     let mut before: Option<Cost> = Some(Cost::default());
     for points in sizes {
-        let cost = before.filter(|c| c.wall_ms < ENOUGH_MS).map(|_| {
+        let cost = before.filter(|c| c.wall_ms < enough_ms).map(|_| {
             let drawn = draw(*points, objectives);
             let mut costs: Vec<Cost> = vec![];
-            while costs.len() < REPEATS && costs.iter().map(|c| c.wall_ms).sum::<f64>() < ENOUGH_MS {
+            while costs.len() < REPEATS && costs.iter().map(|c| c.wall_ms).sum::<f64>() < enough_ms {
                 costs.push(timed(|| work(std::hint::black_box(&drawn))).1);
             }
             middle(costs)
@@ -188,9 +189,9 @@ mod tests {
     #[test]
     fn larger_sets_are_left_out_once_one_took_too_long() {
         let mut rows = vec![];
-        sizes(&mut rows, 2, &[10, 20, 30], cloud, |points| {
+        sizes(&mut rows, 2, &[10, 20, 30], 100.0, cloud, |points| {
             if points.len() == 20 {
-                std::thread::sleep(std::time::Duration::from_millis(ENOUGH_MS as u64 + 1));
+                std::thread::sleep(std::time::Duration::from_millis(101));
             }
         });
         let measured: Vec<bool> = rows.iter().map(|r| r.cost.is_some()).collect();

@@ -1,5 +1,6 @@
 //! How far a study is, and how long it will still take.
 
+use search::fidelity::Ladder;
 use serde::Serialize;
 use spaces::protocol::TrialState;
 use store::{StudyState, Trial};
@@ -127,28 +128,18 @@ fn wanted(study: &Resolved) -> u32 {
 }
 
 /// The range of the time that training in parts still takes, by the time that training took so far.
-///
-/// Rules that promote one in eta need a known amount; those that stop what is behind need at least one step for each
-/// trial and at most every trial in full.
-fn in_parts(search: &spaces::study::SearchSpec, trained: f64, elapsed_s: f64) -> Option<Eta> {
-    let fidelity = search.fidelity.as_ref()?;
+fn in_parts(spec: &spaces::study::SearchSpec, trained: f64, elapsed_s: f64) -> Option<Eta> {
+    let fidelity = spec.fidelity.as_ref()?;
     if trained <= 0.0 {
         return None;
     }
-    let trials = f64::from(search.trials);
-    let (mut halving, mut before, mut share) = (0.0, 0.0, 1.0);
-    for step in &fidelity.steps {
-        halving += share * (step - before);
-        before = *step;
-        share /= f64::from(fidelity.eta);
-    }
-    let (low, high) = match fidelity.rule.as_str() {
-        "median" | "learning_curve" => (trials * fidelity.steps.first()?, trials),
-        // the bracket that trains everything in full is one of as many as there are steps
-        "hyperband" => (trials * halving, trials * halving * fidelity.steps.len() as f64),
-        _ => (trials * halving, trials * halving),
+    let ladder = Ladder {
+        steps: fidelity.steps.clone(),
+        eta: fidelity.eta,
     };
-    let most = search.full_trials.unwrap_or(f64::INFINITY);
+    let (least, most) = search::fidelity::rule(&fidelity.rule)?.share(&ladder);
+    let (low, high) = (f64::from(spec.trials) * least, f64::from(spec.trials) * most);
+    let most = spec.full_trials.unwrap_or(f64::INFINITY);
     let left = |total: f64| (total.min(most) - trained).max(0.0) * elapsed_s / trained;
     // a small part costs more than its share, since measuring takes as long as after a full training
     Some(Eta {

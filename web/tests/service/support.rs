@@ -81,12 +81,14 @@ pub(crate) fn catalog() -> Catalog {
             name: "auto".into(),
             doc: String::new(),
             paper: String::new(),
+            needs: None,
         }],
         rules: ["mo_asha", "asha"]
             .map(|name| MethodInfo {
                 name: name.into(),
                 doc: "halves".into(),
                 paper: String::new(),
+                needs: (name == "learning_curve").then(|| "validation_loss".into()),
             })
             .to_vec(),
     }
