@@ -10,14 +10,18 @@ use store::{Cluster, Finish, Store, TrialDetail};
 
 use crate::program;
 
-/// Small trainings of one language, with four things to trade off. `search` is what stands below `[search]`.
-fn study(name: &str, tokens: u64, search: &str) -> String {
+/// A text that every machine has.
+const SOURCES: &str = r#"corpus = "crate_sources""#;
+
+/// Small trainings of one text, with four things to trade off. `data` is what stands below `[data]`, `search` below
+/// `[search]`.
+fn study(name: &str, data: &str, tokens: u64, search: &str) -> String {
     format!(
         r#"
 name = "{name}"
 
 [data]
-corpus = "crate_sources"
+{data}
 tokenizer = "byte"
 
 [fixed]
@@ -82,7 +86,7 @@ fn listed(program: &Program, name: &str) -> Vec<Value> {
 fn one_in_three_is_trained_on_from_where_it_stopped_and_a_crash_loses_nothing() {
     let program = program();
     let search = "trials = 9\nfidelity = { steps = [0.1, 0.3, 1.0] }";
-    program.write("study.toml", &study("parts", 80_000, search));
+    program.write("study.toml", &study("parts", SOURCES, 80_000, search));
     let command = ["search", "study.toml", "--out", "results"];
     let running = program.start(&command);
     wait_for("a trial that was trained on", || {
@@ -171,10 +175,10 @@ const OBJECTIVES: [&str; 4] = [
 const BUDGET: f64 = 40.0;
 const TOKENS: u64 = 120_000;
 
-fn compare(program: &Program, method: &'static str, search: &str, seed: u64) -> Run {
+fn compare(program: &Program, data: &str, method: &'static str, search: &str, seed: u64) -> Run {
     let name = format!("{}-{seed}", method.replace(" ", "-"));
     let search = format!("{search}\ntrials = 1000\nfull_trials = {BUDGET}\nseed = {seed}");
-    program.write("study.toml", &study(&name, TOKENS, &search));
+    program.write("study.toml", &study(&name, data, TOKENS, &search));
     let begun = Instant::now();
     program.ok(&["search", "study.toml", "--out", &name]);
     let (history, _) = kept(program, &name);
@@ -210,42 +214,41 @@ fn compare(program: &Program, method: &'static str, search: &str, seed: u64) -> 
     }
 }
 
-/// The median of the hypervolumes at each of the points on the way, by method.
-fn medians(runs: &[Run]) -> BTreeMap<&'static str, Vec<(f64, f64)>> {
+/// The hypervolume of a run once so much training was spent, in the box from the best to the worst value of all runs.
+fn volume(run: &Run, runs: &[Run], spent: f64) -> f64 {
     let all = || {
         runs.iter()
             .flat_map(|r| r.results.iter().map(|(_, values)| values))
     };
-    let ends: Vec<(f64, f64)> = (0..OBJECTIVES.len())
-        .map(|i| {
-            all().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| {
-                (low.min(v[i]), high.max(v[i]))
-            })
-        })
-        .collect();
-    // of the box from the best to the worst value of all runs
+    let end = |i: usize, pick: fn(f64, f64) -> f64, from: f64| all().map(|v| v[i]).fold(from, pick);
     let scaled = |values: &Vec<f64>| -> Vec<f64> {
-        values
-            .iter()
-            .zip(&ends)
-            .map(|(v, (low, high))| (v - low) / (high - low).max(f64::MIN_POSITIVE))
-            .collect()
+        let scale = |(i, v): (usize, &f64)| {
+            let (low, high) = (
+                end(i, f64::min, f64::INFINITY),
+                end(i, f64::max, f64::NEG_INFINITY),
+            );
+            (v - low) / (high - low).max(f64::MIN_POSITIVE)
+        };
+        values.iter().enumerate().map(scale).collect()
     };
+    let by_then = run.results.iter().filter(|(at, _)| *at <= spent + 1e-9);
+    hypervolume(
+        &by_then.map(|(_, values)| scaled(values)).collect::<Vec<_>>(),
+        &[1.1; 4],
+    )
+}
+
+/// The median of the hypervolumes at each of the points on the way, by method.
+fn medians(runs: &[Run]) -> BTreeMap<&'static str, Vec<(f64, f64)>> {
     let mut medians: BTreeMap<&'static str, Vec<(f64, f64)>> = BTreeMap::new();
     for step in 1..=80 {
         let spent = BUDGET * f64::from(step) / 80.0;
         let mut volumes: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
         for run in runs {
-            let by_then: Vec<Vec<f64>> = run
-                .results
-                .iter()
-                .filter(|(at, _)| *at <= spent + 1e-9)
-                .map(|(_, values)| scaled(values))
-                .collect();
             volumes
                 .entry(run.method)
                 .or_default()
-                .push(hypervolume(&by_then, &[1.1; 4]));
+                .push(volume(run, runs, spent));
         }
         for (method, mut volumes) in volumes {
             volumes.sort_by(f64::total_cmp);
@@ -309,6 +312,16 @@ fn svg(medians: &BTreeMap<&'static str, Vec<(f64, f64)>>) -> String {
 #[ignore = "fifteen studies, about half an hour; writes docs/multi-fidelity.csv and .svg"]
 fn training_in_parts_against_training_in_full() {
     let program = program();
+    let text = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/tinyshakespeare.txt");
+    let data = if text.exists() {
+        format!("corpus = \"text\"\npath = '{}'", text.display())
+    } else {
+        println!(
+            "{} is not there: trained on the crates' sources instead",
+            text.display()
+        );
+        SOURCES.to_owned()
+    };
     let parts = "fidelity = { steps = [0.1, 0.3, 1.0] }";
     let auto = format!("method = \"auto\"\n{parts}");
     let mut runs = vec![];
@@ -318,10 +331,13 @@ fn training_in_parts_against_training_in_full() {
             ("nsga2", "method = \"nsga2\""),
             ("auto in parts", &auto),
         ] {
-            let run = compare(&program, method, search, seed);
+            let run = compare(&program, &data, method, search, seed);
             println!("{}", run.summary);
             runs.push(run);
         }
+    }
+    for run in &runs {
+        println!("{}: hypervolume {:.4}", run.summary, volume(run, &runs, BUDGET));
     }
     let medians = medians(&runs);
     let mut csv = String::from("method,full_lengths,tokens,median_hypervolume\n");
