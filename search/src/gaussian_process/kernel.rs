@@ -1,7 +1,9 @@
-//! The covariance: a Matérn-5/2 over all parameters together, plus a sum of Matérn-5/2 of each one alone.
+//! The covariance: a Matérn-5/2 over all parameters together, plus a sum over the parameters and a sum over pairs of
+//! them.
 //!
-//! The joint part has automatic relevance (one rate, an inverse length, for each parameter). The sum (Duvenaud et al.
-//! 2011) learns main effects from few trials, which is most of what a cost formula or a loss is made of.
+//! The joint part has automatic relevance (one rate, an inverse length, for each parameter). The sums (additive
+//! processes of the first and second order, Duvenaud et al. 2011) learn main effects and what two parameters do together
+//! from few trials, which is most of what a cost formula or a loss is made of.
 
 use std::collections::HashMap;
 
@@ -14,6 +16,9 @@ use super::{
 
 /// Square root of 5.
 pub(crate) const ROOT5: f64 = 2.236_067_977_499_79;
+
+/// Logarithms that stand before those of the rates.
+pub(super) const SCALARS: usize = 4;
 
 /// What a Matérn-5/2 has besides its `exp(-t)`, at `t` = root of 5 times the distance over the length.
 #[inline(always)]
@@ -28,61 +33,82 @@ pub(crate) struct Kernel {
     pub(crate) noise: f64,
     /// Variance of the joint part.
     pub(crate) joint: f64,
-    /// Variance of the sum.
+    /// Variance of the sum over parameters.
     pub(crate) sum: f64,
+    /// Variance of the sum over pairs of parameters.
+    pub(crate) pair: f64,
     /// Inverse lengths of the joint part.
     pub(crate) joint_rates: Vec<f64>,
-    /// Inverse lengths of the sum.
+    /// Inverse lengths of both sums.
     pub(crate) sum_rates: Vec<f64>,
 }
 
 impl Kernel {
-    /// From logarithms: noise, joint, sum, the joint rates, the rates of the sum.
+    /// From logarithms: noise, joint, sum, pair, the joint rates, the rates of the sums.
     pub(crate) fn from_logs(theta: &[f64]) -> Kernel {
-        let axes = (theta.len() - 3) / 2;
+        let axes = (theta.len() - SCALARS) / 2;
         let exp = |logs: &[f64]| logs.iter().map(|v| v.exp()).collect();
         Kernel {
             noise: theta[0].exp(),
             joint: theta[1].exp(),
             sum: theta[2].exp(),
-            joint_rates: exp(&theta[3..3 + axes]),
-            sum_rates: exp(&theta[3 + axes..]),
+            pair: theta[3].exp(),
+            joint_rates: exp(&theta[SCALARS..SCALARS + axes]),
+            sum_rates: exp(&theta[SCALARS + axes..]),
         }
+    }
+
+    /// What the sums are multiplied by, that over parameters and that over pairs of `axes` parameters.
+    pub(super) fn shares(&self, axes: usize) -> (f64, f64) {
+        let pairs = axes * axes.saturating_sub(1) / 2;
+        (self.sum / axes.max(1) as f64, self.pair / pairs.max(1) as f64)
     }
 
     /// The variance of the function itself at any point.
     pub(crate) fn variance(&self) -> f64 {
-        self.joint + self.sum
+        let pair = if self.sum_rates.len() > 1 { self.pair } else { 0.0 };
+        self.joint + self.sum + pair
     }
 
     /// The covariances of outcomes at points, noise on the diagonal.
     pub(super) fn matrix(&self, n: usize, pairs: &[Vec<f64>]) -> Lower {
         let mut matrix = Lower::zeros(n);
-        let share = self.sum / pairs.len().max(1) as f64;
-        let mut squares = vec![0.0; n];
+        let (share, pair) = self.shares(pairs.len());
+        let (mut squares, mut own) = (vec![0.0; n], vec![0.0; n]);
         for i in 0..n {
             let start = i * i.saturating_sub(1) / 2;
             let row = &mut matrix.values[i * n..][..=i];
             squares.fill(0.0);
+            own.fill(0.0);
             for (axis, distances) in pairs.iter().enumerate() {
                 let (joint, rate) = (self.joint_rates[axis].powi(2), ROOT5 * self.sum_rates[axis]);
-                for ((d, square), value) in distances[start..start + i]
+                for (((d, square), own), value) in distances[start..start + i]
                     .iter()
                     .zip(&mut squares)
+                    .zip(&mut own)
                     .zip(row.iter_mut())
                 {
                     *square += joint * d * d;
                     let t = rate * d;
-                    *value += share * polynomial(t) * exp_neg(-t);
+                    let k = polynomial(t) * exp_neg(-t);
+                    *value += k;
+                    *own += k * k;
                 }
             }
-            for (square, value) in squares[..i].iter().zip(row.iter_mut()) {
-                let t = ROOT5 * square.sqrt();
-                *value += self.joint * polynomial(t) * exp_neg(-t);
+            for ((square, own), value) in squares[..i].iter().zip(&own).zip(row.iter_mut()) {
+                *value = self.total(*square, *value, *own, share, pair);
             }
             row[i] = self.variance() + self.noise + JITTER;
         }
         matrix
+    }
+
+    /// A covariance, given the joint part's squared distance, the sum over the parameters and that of the squares.
+    #[inline(always)]
+    fn total(&self, square: f64, sum: f64, own: f64, share: f64, pair: f64) -> f64 {
+        let t = ROOT5 * square.sqrt();
+        // each pair once: half of the square of the sum less the squares (Newton and Girard)
+        self.joint * polynomial(t) * exp_neg(-t) + share * sum + pair * 0.5 * (sum * sum - own)
     }
 
     /// The covariances of one point with all of `points`, into `out`.
@@ -95,8 +121,10 @@ impl Kernel {
         out: &mut [f64],
     ) {
         let n = out.len();
-        memo.squares.clear();
-        memo.squares.resize(n, 0.0);
+        for scratch in [&mut memo.squares, &mut memo.own] {
+            scratch.clear();
+            scratch.resize(n, 0.0);
+        }
         out.fill(0.0);
         let mut column = 0;
         for axis in 0..layout.len() {
@@ -119,15 +147,18 @@ impl Kernel {
             };
             let (squares, sums) = terms.split_at(n);
             memo.squares.iter_mut().zip(squares).for_each(|(t, s)| *t += s);
-            out.iter_mut().zip(sums).for_each(|(t, s)| *t += s);
+            for ((total, own), k) in out.iter_mut().zip(&mut memo.own).zip(sums) {
+                *total += k;
+                *own += k * k;
+            }
         }
-        for (square, k) in memo.squares.iter().zip(out.iter_mut()) {
-            let t = ROOT5 * square.sqrt();
-            *k += self.joint * polynomial(t) * exp_neg(-t);
+        let (share, pair) = self.shares(layout.len());
+        for ((square, own), k) in memo.squares.iter().zip(&memo.own).zip(out.iter_mut()) {
+            *k = self.total(*square, *k, *own, share, pair);
         }
     }
 
-    /// One axis's part: of the squared distance in the first half of `terms`, of the sum in the second.
+    /// One axis's part: of the squared distance in the first half of `terms`, of the sums in the second.
     fn terms(
         &self,
         layout: &Layout,
@@ -139,13 +170,12 @@ impl Kernel {
     ) {
         let (squares, sums) = terms.split_at_mut(points.n);
         layout.distances(point, points, axis, from, squares);
-        let share = self.sum / layout.len() as f64;
         let (joint, rate) = (self.joint_rates[axis].powi(2), ROOT5 * self.sum_rates[axis]);
         for (square, sum) in squares.iter_mut().zip(sums) {
             let d = *square;
             *square = joint * d * d;
             let t = rate * d;
-            *sum = share * polynomial(t) * exp_neg(-t);
+            *sum = polynomial(t) * exp_neg(-t);
         }
     }
 }
@@ -157,6 +187,7 @@ pub(crate) struct Memo {
     terms: Vec<Vec<f64>>,
     fresh: Vec<f64>,
     squares: Vec<f64>,
+    own: Vec<f64>,
 }
 
 impl Memo {

@@ -3,7 +3,7 @@
 use super::{
     cholesky::{Lower, dot},
     exponential::exp_neg,
-    kernel::{Kernel, ROOT5, polynomial},
+    kernel::{Kernel, ROOT5, SCALARS, polynomial},
 };
 
 /// Added to the diagonal, so that repeated points do not make the matrix singular.
@@ -27,16 +27,16 @@ impl Evidence<'_> {
         match index {
             // little noise unless the data say otherwise
             0 => Prior(-7.0, 2.0),
-            1 | 2 => Prior(-0.7, 0.7),
+            1..SCALARS => Prior(-1.1, 0.7),
             // distances grow with the root of the number of parameters (Hvarfner et al. 2024)
-            i if i < 3 + axes => Prior(0.3 - 0.5 * (axes as f64).ln(), 1.2),
+            i if i < SCALARS + axes => Prior(0.3 - 0.5 * (axes as f64).ln(), 1.2),
             _ => Prior(0.0, 1.2),
         }
     }
 
     /// The middle of the priors, in logarithms.
     pub(crate) fn start(&self) -> Vec<f64> {
-        (0..3 + 2 * self.pairs.len()).map(|i| self.prior(i).0).collect()
+        (0..SCALARS + 2 * self.pairs.len()).map(|i| self.prior(i).0).collect()
     }
 
     /// Minus the log posterior density of the hyperparameters and its gradient; infinite where the matrix is singular.
@@ -46,19 +46,26 @@ impl Evidence<'_> {
         let count = n * n.saturating_sub(1) / 2;
         let mut squares = vec![0.0; count];
         let mut sums = vec![0.0; count];
-        let mut slopes = vec![0.0; axes * count];
-        let share = kernel.sum / axes.max(1) as f64;
+        let mut own = vec![0.0; count];
+        // of each axis: its part of the sums, and its derivative by the logarithm of the rate
+        let (mut parts, mut slopes) = (vec![0.0; axes * count], vec![0.0; axes * count]);
+        let (share, pair) = kernel.shares(axes);
         for (axis, distances) in self.pairs.iter().enumerate() {
             let (joint, rate) = (kernel.joint_rates[axis].powi(2), ROOT5 * kernel.sum_rates[axis]);
+            let part = &mut parts[axis * count..][..count];
             let slope = &mut slopes[axis * count..][..count];
-            for (((d, square), sum), slope) in distances.iter().zip(&mut squares).zip(&mut sums).zip(slope) {
+            let totals = squares.iter_mut().zip(&mut sums).zip(&mut own);
+            for (((d, ((square, sum), own)), part), slope) in distances.iter().zip(totals).zip(part).zip(slope) {
                 *square += joint * d * d;
                 let t = rate * d;
-                let e = share * exp_neg(-t);
-                *sum += polynomial(t) * e;
+                let e = exp_neg(-t);
+                *part = polynomial(t) * e;
+                *sum += *part;
+                *own += *part * *part;
                 *slope = -(t * t) * (1.0 / 3.0) * (1.0 + t) * e;
             }
         }
+        let couple = |sum: f64, own: f64| 0.5 * (sum * sum - own);
         let mut joints = vec![0.0; count];
         for (square, joint) in squares.iter_mut().zip(&mut joints) {
             let t = ROOT5 * square.sqrt();
@@ -72,7 +79,8 @@ impl Evidence<'_> {
             let start = i * i.saturating_sub(1) / 2;
             let row = &mut matrix.values[i * n..][..=i];
             for (j, value) in row[..i].iter_mut().enumerate() {
-                *value = joints[start + j] + sums[start + j];
+                let (sum, own) = (sums[start + j], own[start + j]);
+                *value = joints[start + j] + share * sum + pair * couple(sum, own);
             }
             row[i] = kernel.variance() + kernel.noise + JITTER;
         }
@@ -98,9 +106,20 @@ impl Evidence<'_> {
         }
         gradient[0] = -0.5 * trace * kernel.noise;
         gradient[1] = -0.5 * trace * kernel.joint - dot(&weights, &joints);
-        gradient[2] = -0.5 * trace * kernel.sum - dot(&weights, &sums);
+        gradient[2] = -0.5 * trace * kernel.sum - share * dot(&weights, &sums);
+        let mut couples = 0.0;
+        for ((w, sum), own) in weights.iter().zip(&sums).zip(&own) {
+            couples += w * couple(*sum, *own);
+        }
+        gradient[3] = -0.5 * trace * (kernel.variance() - kernel.joint - kernel.sum) - pair * couples;
         for axis in 0..axes {
-            gradient[3 + axes + axis] = -dot(&weights, &slopes[axis * count..][..count]);
+            let part = &parts[axis * count..][..count];
+            let slope = &slopes[axis * count..][..count];
+            let mut total = 0.0;
+            for (((w, sum), part), slope) in weights.iter().zip(&sums).zip(part).zip(slope) {
+                total += w * slope * (share + pair * (sum - part));
+            }
+            gradient[SCALARS + axes + axis] = -total;
         }
         weights.iter_mut().zip(&squares).for_each(|(w, s)| *w *= s);
         for (axis, distances) in self.pairs.iter().enumerate() {
@@ -108,7 +127,7 @@ impl Evidence<'_> {
             for (w, d) in weights.iter().zip(distances) {
                 total += w * d * d;
             }
-            gradient[3 + axis] = -total * kernel.joint_rates[axis].powi(2);
+            gradient[SCALARS + axis] = -total * kernel.joint_rates[axis].powi(2);
         }
         let mut cost = 0.5 * (fit + matrix.log_determinant());
         for (i, (theta, gradient)) in theta.iter().zip(gradient).enumerate() {

@@ -151,7 +151,7 @@ impl Fits {
                 let rough = middle
                     .iter()
                     .enumerate()
-                    .map(|(i, t)| if i < 3 { *t } else { t + 1.5 })
+                    .map(|(i, t)| if i < 4 { *t } else { t + 1.5 })
                     .collect();
                 vec![middle, rough]
             }
