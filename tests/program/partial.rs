@@ -322,7 +322,7 @@ fn training_in_parts_against_training_in_full() {
         );
         SOURCES.to_owned()
     };
-    let parts = "fidelity = { steps = [0.1, 0.3, 1.0] }";
+    let parts = "fidelity = { steps = [0.3, 1.0], eta = 2 }";
     let auto = format!("method = \"auto\"\n{parts}");
     let mut runs = vec![];
     for seed in 0..5 {

@@ -36,7 +36,15 @@ impl Evidence<'_> {
 
     /// The middle of the priors, in logarithms.
     pub(crate) fn start(&self) -> Vec<f64> {
-        (0..SCALARS + 2 * self.pairs.len()).map(|i| self.prior(i).0).collect()
+        (0..SCALARS + 2 * self.pairs.len())
+            .map(|i| self.prior(i).0)
+            .collect()
+    }
+
+    /// A start for functions that are rougher than expected.
+    pub(crate) fn rough_start(&self) -> Vec<f64> {
+        let rougher = |(i, t)| if i < SCALARS { t } else { t + 1.5 };
+        self.start().into_iter().enumerate().map(rougher).collect()
     }
 
     /// Minus the log posterior density of the hyperparameters and its gradient; infinite where the matrix is singular.
@@ -55,7 +63,9 @@ impl Evidence<'_> {
             let part = &mut parts[axis * count..][..count];
             let slope = &mut slopes[axis * count..][..count];
             let totals = squares.iter_mut().zip(&mut sums).zip(&mut own);
-            for (((d, ((square, sum), own)), part), slope) in distances.iter().zip(totals).zip(part).zip(slope) {
+            for (((d, ((square, sum), own)), part), slope) in
+                distances.iter().zip(totals).zip(part).zip(slope)
+            {
                 *square += joint * d * d;
                 let t = rate * d;
                 let e = exp_neg(-t);

@@ -2,7 +2,8 @@
 //!
 //! The volume is bounded by a reference point that a search has to guess: where the front will end is not known yet.
 //! The guess takes in the front so far, the front that the expected values promise and what the first trials were
-//! like, without which a front that has shrunk to one end would never look for the other. Each proposal draws for
+//! like, without which a front that has shrunk to one end would never look for the other, and with which one that has
+//! grown into what nobody wants looks no further there. Each proposal draws for
 //! each objective how far towards the worst of these it looks, so that some proposals round off the ends of the front
 //! and others fill its middle.
 
@@ -15,6 +16,9 @@ const NEAREST: f64 = 0.75;
 const FIRST: usize = 16;
 /// Share of the first trials that lies within, at the farthest.
 const USUAL: f64 = 0.75;
+/// Share of the first trials beyond which nothing counts: an end of the front where an objective is worse than nearly
+/// anywhere else is of no use to anyone, and there may be no end to it.
+const FARTHEST: f64 = 0.9;
 /// What is added beyond, as a share of the range.
 const MARGIN: f64 = 0.1;
 
@@ -30,11 +34,12 @@ pub(super) fn reference(
     (0..width)
         .map(|k| {
             let share = NEAREST + (1.0 - NEAREST) * rng.random::<f64>();
-            let ends = [(front, share), (foreseen, share), (first, share * USUAL)];
-            let worst = ends
-                .into_iter()
-                .filter_map(|(points, share)| quantile(points, k, share));
-            let worst = worst.fold(f64::NEG_INFINITY, f64::max);
+            let worst_of = |points, share| quantile(points, k, share).unwrap_or(f64::NEG_INFINITY);
+            let farthest = quantile(first, k, FARTHEST).unwrap_or(f64::INFINITY);
+            let worst = worst_of(front, share)
+                .max(worst_of(foreseen, share))
+                .min(farthest)
+                .max(worst_of(first, share * USUAL));
             let best = front.iter().map(|p| p[k]).fold(worst, f64::min);
             // a flat objective needs some room too
             worst + (MARGIN * (worst - best)).max(1e-6)

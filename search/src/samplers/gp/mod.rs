@@ -1,14 +1,16 @@
 //! Gaussian processes with log noisy expected hypervolume improvement (Daulton et al. 2021; Ament et al. 2023).
 //!
-//! Each unknown objective and limited metric has a process of its own. Known objectives enter the improvement as they
+//! Each unknown objective and limited metric has a process of its own, of outcomes bent to look normal. Known objectives enter the improvement as they
 //! are, limits by the probability that they are kept, and trials that failed by a process for success. Pending trials
 //! count as if they had come out as expected. What trials had come to at a part of their training counts too: the part
 //! is one more coordinate, and candidates are judged at the whole. Known objectives are coordinates as well.
 
 mod aim;
 mod data;
+mod fits;
 mod outlook;
 mod pool;
+mod scale;
 mod surrogate;
 
 use rand::RngExt;
@@ -17,8 +19,8 @@ use spaces::Space;
 
 use self::{
     data::Data,
+    fits::Fits,
     outlook::{Outlook, Prospect},
-    surrogate::Fits,
 };
 use super::{Method, Sampler, sobol::Sobol};
 use crate::{Ask, AskError, Proposal, ask::uniform, front, variation};
@@ -47,6 +49,11 @@ const STEPS: usize = 12;
 /// Lengths of the steps, round by round.
 const SCALES: [f64; 6] = [0.2, 0.08, 0.03, 0.01, 0.004, 0.0015];
 
+/// Where names or conditions are searched, one in so many proposals takes the processes to be less certain than they say.
+const DOUBTFUL: u32 = 4;
+/// How much less.
+const DOUBT: f64 = 2.0;
+
 /// The sampler; it remembers what it has fitted.
 #[derive(Default)]
 pub(super) struct Gp {
@@ -60,7 +67,7 @@ impl Sampler for Gp {
             return Sobol.ask(ask);
         }
         let data = Data::new(ask.problem, ask.history);
-        let mut outlook = Outlook::new(ask.problem, &data, &mut self.fits);
+        let mut outlook = Outlook::new(ask.problem, &data, &mut self.fits, doubt(ask));
         let mut prospects = evolve(ask, &data, &mut outlook)?;
         if prospects.is_empty() {
             // the space may be small and all but used up
@@ -77,6 +84,20 @@ impl Sampler for Gp {
             Some(prospect) => Ok(prospect.proposal),
             None => Sobol.ask(ask),
         }
+    }
+}
+
+/// How uncertain the processes are taken to be, in deviations.
+///
+/// Between numbers they know what they do not know. What hangs on a name has to be tried: after a few bad trials of one they
+/// are sure of it, though its own parameters were not yet right, and would stay with another for good.
+fn doubt(ask: &Ask<'_>) -> f64 {
+    let mut parameters = ask.problem.space.parameters().iter();
+    let forks = parameters.any(|p| !p.domain.is_ordered() || !p.condition.is_always());
+    if forks && ask.number % DOUBTFUL == DOUBTFUL - 1 {
+        DOUBT
+    } else {
+        1.0
     }
 }
 

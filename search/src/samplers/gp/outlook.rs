@@ -6,7 +6,9 @@ use spaces::Objective;
 use super::{
     aim,
     data::{Data, Extras},
-    surrogate::{Fits, Scale, Surrogate, Target},
+    fits::{Fits, Target},
+    scale::Scale,
+    surrogate::Surrogate,
 };
 use crate::{
     Ask, AskError, Outcome, Problem, Proposal, Trial, Verdict,
@@ -49,6 +51,8 @@ enum Goal {
 pub(super) struct Outlook<'p> {
     problem: &'p Problem,
     extras: Extras,
+    /// How uncertain the processes are taken to be, in deviations.
+    doubt: f64,
     layout: Layout,
     points: Points,
     goals: Vec<Goal>,
@@ -61,19 +65,23 @@ pub(super) struct Outlook<'p> {
 }
 
 impl<'p> Outlook<'p> {
-    pub(super) fn new(problem: &'p Problem, data: &Data<'_>, fits: &mut Fits) -> Outlook<'p> {
+    pub(super) fn new(problem: &'p Problem, data: &Data<'_>, fits: &mut Fits, doubt: f64) -> Outlook<'p> {
         let layout = Layout::new(&problem.space, data.extras.len());
         let points = layout.points(data.units.iter().chain(&data.pending_units).map(|u| &u[..]));
         let pairs = layout.pairs(&points);
         let mut model = |id: usize, outcomes: Vec<f64>| {
-            let target = Target { id, outcomes };
-            let kernel = fits.kernel(&layout, &data.units, &target);
-            Surrogate::new(&layout, &points, &pairs, &target.outcomes, kernel)
+            let target = Target {
+                id,
+                bends: true,
+                outcomes,
+            };
+            let fitted = fits.fit(&layout, &data.units, &target);
+            Surrogate::new(&layout, &points, &pairs, &target.outcomes, fitted)
         };
         let mut goal = |(k, objective): (usize, &Objective)| {
             let outcomes: Vec<f64> = data.readings.iter().map(|r| r.values[k]).collect();
             if objective.known_before_training {
-                Goal::Known(Scale::new(&outcomes))
+                Goal::Known(Scale::new(&outcomes, 1.0))
             } else {
                 Goal::Modelled(Box::new(model(k, outcomes)))
             }
@@ -92,6 +100,7 @@ impl<'p> Outlook<'p> {
         let mut outlook = Outlook {
             problem,
             extras: data.extras.clone(),
+            doubt,
             success: success(problem, data, fits),
             layout,
             points,
@@ -173,7 +182,9 @@ impl<'p> Outlook<'p> {
             let mut beliefs = Vec::with_capacity(self.goals.len());
             for k in 0..self.goals.len() {
                 beliefs.push(match &mut self.goals[k] {
-                    Goal::Modelled(surrogate) => surrogate.belief(&self.layout, &self.points, &point),
+                    Goal::Modelled(surrogate) => {
+                        surrogate.outcome(&self.layout, &self.points, &point, self.doubt)
+                    }
                     Goal::Known(scale) => match value(&self.problem.objectives[k], &proposal.known) {
                         Some(known) => Belief {
                             mean: scale.apply(known),
@@ -234,10 +245,11 @@ fn success(problem: &Problem, data: &Data<'_>, fits: &mut Fits) -> Option<(Surro
     let pairs = layout.pairs(&points);
     let target = Target {
         id: usize::MAX,
+        bends: false,
         outcomes,
     };
-    let kernel = fits.kernel(&layout, &units, &target);
-    let surrogate = Surrogate::new(&layout, &points, &pairs, &target.outcomes, kernel);
+    let fitted = fits.fit(&layout, &units, &target);
+    let surrogate = Surrogate::new(&layout, &points, &pairs, &target.outcomes, fitted);
     Some((surrogate, layout, points))
 }
 
