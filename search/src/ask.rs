@@ -13,8 +13,8 @@ use crate::{
     text::{exact, limit_text},
 };
 
-/// Batches drawn from the sampler itself; most proposals come out of the first.
-const OWN_ROUNDS: [usize; 3] = [16, 64, 256];
+/// Batches drawn from the sampler itself; without limits nearly every proposal is the first draw.
+const OWN_ROUNDS: [usize; 4] = [1, 15, 64, 256];
 /// Further batches, half fresh and half repaired from what came closest to the limits.
 const WIDE_ROUNDS: usize = 16;
 /// Most candidates in one question to the oracle.

@@ -1,6 +1,9 @@
 //! What has been tried and what is being tried, as samplers see it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 use serde::{Deserialize, Serialize};
 use spaces::{Candidate, Space};
@@ -86,6 +89,9 @@ pub struct History {
     /// How often each point, by its hash, is finished or pending.
     #[serde(skip)]
     seen: HashMap<String, u32>,
+    /// For each finished trial, a digest of all results up to it.
+    #[serde(skip)]
+    digests: Vec<u64>,
 }
 
 /// [`History`] as it is read back, before its index is built.
@@ -102,6 +108,7 @@ impl From<Record> for History {
         for candidate in candidates.chain(pending.iter().map(|p| &p.proposal.candidate)) {
             history.see(candidate);
         }
+        trials.iter().for_each(|trial| history.digest(trial));
         History {
             trials,
             pending,
@@ -211,14 +218,32 @@ impl History {
             Outcome::Failed | Outcome::Infeasible | Outcome::Pruned => None,
         };
         let (values, violation) = judged.map_or((None, 0.0), |(values, v)| (Some(values), v));
-        self.trials.push(Trial {
+        let trial = Trial {
             number,
             candidate,
             outcome,
             values,
             violation,
             rungs,
-        });
+        };
+        self.digest(&trial);
+        self.trials.push(trial);
+    }
+
+    /// Tells apart what came out of the first `count` trials: samplers that go on from there know by it that they may.
+    pub(crate) fn digest_of_first(&self, count: usize) -> Option<u64> {
+        match count.checked_sub(1) {
+            Some(last) => self.digests.get(last).copied(),
+            None => Some(0),
+        }
+    }
+
+    fn digest(&mut self, trial: &Trial) {
+        let mut hasher = DefaultHasher::new();
+        (self.digests.last(), trial.number, trial.violation.to_bits()).hash(&mut hasher);
+        let values = trial.values.as_deref().unwrap_or_default();
+        values.iter().for_each(|v| v.to_bits().hash(&mut hasher));
+        self.digests.push(hasher.finish());
     }
 
     /// Minimised objective values of the trials that have a result, in finish order.
