@@ -27,7 +27,9 @@ impl Evidence<'_> {
         match index {
             // little noise unless the data say otherwise
             0 => Prior(-7.0, 2.0),
-            1..SCALARS => Prior(-1.1, 0.7),
+            // the joint part takes what the sums leave
+            1 => Prior(-2.0, 0.7),
+            2..SCALARS => Prior(-1.1, 0.7),
             // distances grow with the root of the number of parameters (Hvarfner et al. 2024)
             i if i < SCALARS + axes => Prior(0.3 - 0.5 * (axes as f64).ln(), 1.2),
             _ => Prior(0.0, 1.2),
