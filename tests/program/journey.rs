@@ -1,8 +1,9 @@
-use std::{fs, path::Path};
+use std::fs;
 
 use parsimony_tests::{
     browser::{Browser, Screen},
     program::{Program, Running, wait_for},
+    repository,
 };
 use serde_json::{Value, json};
 
@@ -173,7 +174,7 @@ async fn the_picture_of_the_readme() {
     browser
         .until("document.querySelector('#recommended-body .lead a')")
         .await;
-    let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/images/study.png");
+    let picture = repository().join("docs/images/study.png");
     fs::create_dir_all(picture.parent().unwrap()).unwrap();
     browser.picture(&picture).await;
     assert_eq!(browser.complaints().await, Vec::<String>::new());

@@ -1,10 +1,9 @@
 use std::{
     io::{BufRead, BufReader, Write},
-    path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
-use parsimony_tests::program::Program;
+use parsimony_tests::{program::Program, repository};
 use serde_json::{Value, json};
 
 use crate::program;
@@ -189,7 +188,7 @@ fn the_end_of_input_in_a_question_is_no_failure() {
 
 #[test]
 fn the_example_runs() {
-    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/optimize.py");
+    let example = repository().join("examples/optimize.py");
     let run = Command::new("python3")
         .arg(example)
         .arg(env!("CARGO_BIN_EXE_parsimony"))

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, time::Instant};
 
-use parsimony_tests::program::{Program, wait_for};
+use parsimony_tests::{
+    program::{Program, wait_for},
+    repository,
+};
 use search::hypervolume;
 use serde_json::Value;
 use spaces::protocol::TrialState;
@@ -312,7 +315,7 @@ fn svg(medians: &BTreeMap<&'static str, Vec<(f64, f64)>>) -> String {
 #[ignore = "fifteen studies, about half an hour; writes docs/multi-fidelity.csv and .svg"]
 fn training_in_parts_against_training_in_full() {
     let program = program();
-    let text = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/tinyshakespeare.txt");
+    let text = repository().join("../shared/data/tinyshakespeare.txt");
     let data = if text.exists() {
         format!("corpus = \"text\"\npath = '{}'", text.display())
     } else {
@@ -347,7 +350,7 @@ fn training_in_parts_against_training_in_full() {
         }
         println!("{method}: {:.4} in the end", curve[curve.len() - 1].1);
     }
-    let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let docs = repository().join("docs");
     std::fs::write(docs.join("multi-fidelity.csv"), csv).unwrap();
     std::fs::write(docs.join("multi-fidelity.svg"), svg(&medians)).unwrap();
 }

@@ -370,12 +370,12 @@ async fn start_driver() -> (Child, u16) {
 
 /// axe-core as the lock file of the page's package names it.
 async fn axe_source() -> String {
-    let ui = concat!(env!("CARGO_MANIFEST_DIR"), "/../web/ui");
-    let file = format!("{ui}/node_modules/axe-core/axe.min.js");
-    if !Path::new(&file).exists() {
+    let ui = crate::repository().join("web/ui");
+    let file = ui.join("node_modules/axe-core/axe.min.js");
+    if !file.exists() {
         let status = Command::new("npm")
             .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
-            .current_dir(ui)
+            .current_dir(&ui)
             .status()
             .await;
         assert!(
