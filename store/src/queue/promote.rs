@@ -25,18 +25,10 @@ impl Store {
             .ok_or_else(|| StoreError::no_trial(trial))?;
         let (state, reached): (_, f64) = (row::state(&row)?, row.try_get("reached")?);
         let mut lock = StudyLock::take(&mut transaction, row.try_get("study_id")?).await?;
-        if state != TrialState::Paused || lock.state.is_over() {
-            return Err(StoreError::WrongState {
-                what: format!("trial {trial}"),
-                state: state.label(),
-                action: "trained on",
-                remedy: "only a paused trial of a running study can be",
-            });
-        }
-        if !(target > reached && target <= 1.0) {
-            return Err(StoreError::Invalid(format!(
-                "trial {trial} has reached {reached} of its training and cannot be sent to {target}; give more, up to 1"
-            )));
+        if let Err(refusal) = promotable(trial, state, lock.state.is_over(), reached, target) {
+            // now, not when the connection is next used: until then a worker that asks would pass the trial by
+            transaction.rollback().await?;
+            return Err(refusal);
         }
         // a finish that is sent again must not be taken for one of the next attempt: the token goes
         sqlx::query(
@@ -104,4 +96,22 @@ impl Store {
         .fetch_all(&self.pool)
         .await?)
     }
+}
+
+/// Whether a trial that has reached a part of its training can be sent on to a larger one.
+fn promotable(trial: i64, state: TrialState, is_over: bool, reached: f64, target: f64) -> Result<()> {
+    if state != TrialState::Paused || is_over {
+        return Err(StoreError::WrongState {
+            what: format!("trial {trial}"),
+            state: state.label(),
+            action: "trained on",
+            remedy: "only a paused trial of a running study can be",
+        });
+    }
+    if !(target > reached && target <= 1.0) {
+        return Err(StoreError::Invalid(format!(
+            "trial {trial} has reached {reached} of its training and cannot be sent to {target}; give more, up to 1"
+        )));
+    }
+    Ok(())
 }

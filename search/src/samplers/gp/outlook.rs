@@ -18,7 +18,8 @@ use crate::{
     problem::value,
 };
 
-/// Most members of a front that enter the improvement; boxes multiply with the number of objectives.
+/// Most members of a front that enter the improvement, with up to five objectives and with more: boxes multiply with their
+/// number.
 const MEMBERS: [usize; 2] = [100, 40];
 
 /// A candidate under consideration.
@@ -151,8 +152,8 @@ impl<'p> Outlook<'p> {
         let mut foreseen: Vec<Vec<f64>> = prospects.iter().map(Prospect::means).collect();
         foreseen.extend(front.iter().cloned());
         let reference = aim::reference(&front, &members(&foreseen), &self.believed, rng);
-        let most = MEMBERS[usize::from(reference.len() > 3)];
-        self.improvement = Improvement::new(&thinned(front, most), &reference);
+        let most = MEMBERS[usize::from(reference.len() > 5)];
+        self.improvement = Improvement::new(&thinned(front, &reference, most), &reference);
     }
 
     /// How much a prospect promises.
@@ -253,15 +254,54 @@ fn success(problem: &Problem, data: &Data<'_>, fits: &mut Fits) -> Option<(Surro
     Some((surrogate, layout, points))
 }
 
-/// At most so many members of a front, those with the most room around them.
-fn thinned(front: Vec<Vec<f64>>, most: usize) -> Vec<Vec<f64>> {
-    if front.len() <= most {
-        return front;
+/// Members of a front that lie below the reference, at most so many: each next one is that which stands out farthest
+/// from those before it.
+///
+/// A cluster keeps one member, without which the front would look open where it has been searched most.
+fn thinned(front: Vec<Vec<f64>>, reference: &[f64], most: usize) -> Vec<Vec<f64>> {
+    let below = |point: &Vec<f64>| point.iter().zip(reference).all(|(p, r)| p < r);
+    let mut rest: Vec<Vec<f64>> = front.into_iter().filter(below).collect();
+    if rest.len() <= most {
+        return rest;
     }
-    let roomiest = front::roomiest(&front, (0..front.len()).collect());
-    roomiest
-        .into_iter()
-        .take(most)
-        .map(|(i, _)| front[i].clone())
-        .collect()
+    let best = |k: usize| rest.iter().map(|p| p[k]).fold(reference[k], f64::min);
+    let ranges: Vec<f64> = (0..reference.len()).map(|k| reference[k] - best(k)).collect();
+    // by how much a point is better than another where it is most so
+    let lead = |point: &[f64], other: &[f64]| {
+        let leads = point.iter().zip(other).zip(&ranges);
+        leads.map(|((p, o), range)| (o - p) / range).fold(0.0, f64::max)
+    };
+    let mut leads: Vec<f64> = rest.iter().map(|p| lead(p, reference)).collect();
+    let mut kept = Vec::with_capacity(most);
+    while kept.len() < most {
+        let leader = leads.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+        let Some((leader, _)) = leader else { break };
+        leads.swap_remove(leader);
+        let member = rest.swap_remove(leader);
+        for (point, own) in rest.iter().zip(&mut leads) {
+            *own = own.min(lead(point, &member));
+        }
+        kept.push(member);
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_keeps_a_member() {
+        // a line of four and forty points that are all but the same, of which none has room
+        let mut front: Vec<Vec<f64>> = (0..4)
+            .map(|i| vec![1.0 + f64::from(i), 4.0 - f64::from(i)])
+            .collect();
+        front.extend((0..40).map(|i| vec![0.01 * f64::from(i), 10.0 - 0.01 * f64::from(i)]));
+        // and one that does not count
+        front.push(vec![20.0, -1.0]);
+        let kept = thinned(front, &[11.0, 11.0], 10);
+        assert_eq!(kept.len(), 10);
+        assert!(kept.iter().filter(|p| p[0] < 0.4).count() >= 1);
+        assert!(kept.iter().filter(|p| p[0] >= 1.0).count() == 4, "{kept:?}");
+    }
 }
