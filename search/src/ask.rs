@@ -172,7 +172,8 @@ impl<'a> Ask<'a> {
         let mut verdicts = vec![Verdict::Duplicate; candidates.len()];
         let (mut places, mut fresh, mut met) = (Vec::new(), Vec::new(), HashSet::new());
         for (i, candidate) in candidates.into_iter().enumerate() {
-            if !self.history.contains(&candidate) && met.insert(candidate.hash()) {
+            let key = candidate.key();
+            if !self.history.contains_key(key) && met.insert(key) {
                 places.push(i);
                 fresh.push(candidate);
             }

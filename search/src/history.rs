@@ -10,6 +10,9 @@ use spaces::{Candidate, Space};
 
 use crate::{Problem, Proposal};
 
+/// Trials that say how long one takes: enough for a middle, few enough to follow a change.
+const LATEST: usize = 25;
+
 /// How a trial ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -54,6 +57,9 @@ pub struct Trial {
     /// Its results on the way, by ascending fidelity; `values` has those of the full training.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rungs: Vec<Rung>,
+    /// How long it ran, in seconds, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
 }
 
 /// A trial that waits or runs, or rests at a part of its training.
@@ -86,9 +92,9 @@ fn full() -> Option<f64> {
 pub struct History {
     trials: Vec<Trial>,
     pending: Vec<Pending>,
-    /// How often each point, by its hash, is finished or pending.
+    /// How often each point, by its key, is finished or pending.
     #[serde(skip)]
-    seen: HashMap<String, u32>,
+    seen: HashMap<u128, u32>,
     /// For each finished trial, a digest of all results up to it.
     #[serde(skip)]
     digests: Vec<u64>,
@@ -140,7 +146,12 @@ impl History {
 
     /// Whether the candidate is finished or pending.
     pub fn contains(&self, candidate: &Candidate) -> bool {
-        self.seen.contains_key(&candidate.hash())
+        self.contains_key(candidate.key())
+    }
+
+    /// Whether the candidate of this key is.
+    pub(crate) fn contains_key(&self, key: u128) -> bool {
+        self.seen.contains_key(&key)
     }
 
     /// Notes that a proposal became trial `number`.
@@ -199,13 +210,18 @@ impl History {
 
     /// Adds a finished trial; if it was pending, it no longer is, and what was known about it fills its gaps.
     pub fn push(&mut self, problem: &Problem, number: u32, candidate: Candidate, outcome: Outcome) {
-        let (mut known, mut rungs) = (BTreeMap::new(), Vec::new());
-        if let Some(pending) = self.take_pending(number) {
-            self.unsee(&pending.proposal.candidate);
-            (known, rungs) = (pending.proposal.known, pending.rungs);
-        }
         let candidate = canonical(&problem.space, candidate);
-        self.see(&candidate);
+        let (mut known, mut rungs) = (BTreeMap::new(), Vec::new());
+        let mut proposed = None;
+        if let Some(pending) = self.take_pending(number) {
+            (known, rungs) = (pending.proposal.known, pending.rungs);
+            proposed = Some(pending.proposal.candidate);
+        }
+        // nearly always it is what was proposed, and seen already
+        if proposed.as_ref() != Some(&candidate) {
+            proposed.iter().for_each(|other| self.unsee(other));
+            self.see(&candidate);
+        }
         let outcome = match outcome {
             Outcome::Measured(metrics) => {
                 known.extend(metrics.into_iter().filter(|(_, v)| v.is_finite()));
@@ -225,9 +241,25 @@ impl History {
             values,
             violation,
             rungs,
+            seconds: None,
         };
         self.digest(&trial);
         self.trials.push(trial);
+    }
+
+    /// Notes how long the trial that was pushed last ran, in seconds.
+    pub fn ran_for(&mut self, seconds: f64) {
+        if let Some(trial) = self.trials.last_mut() {
+            trial.seconds = Some(seconds);
+        }
+    }
+
+    /// Middle of how long the latest trials ran, in seconds; `None` where it is not known of any.
+    pub fn trial_seconds(&self) -> Option<f64> {
+        let known = self.trials.iter().rev().filter_map(|t| t.seconds);
+        let mut latest: Vec<f64> = known.take(LATEST).collect();
+        latest.sort_unstable_by(f64::total_cmp);
+        latest.get(latest.len() / 2).copied()
     }
 
     /// Tells apart what came out of the first `count` trials: samplers that go on from there know by it that they may.
@@ -273,15 +305,15 @@ impl History {
     }
 
     fn see(&mut self, candidate: &Candidate) {
-        *self.seen.entry(candidate.hash()).or_default() += 1;
+        *self.seen.entry(candidate.key()).or_default() += 1;
     }
 
     fn unsee(&mut self, candidate: &Candidate) {
-        let hash = candidate.hash();
-        if let Some(count) = self.seen.get_mut(&hash) {
+        let key = candidate.key();
+        if let Some(count) = self.seen.get_mut(&key) {
             *count -= 1;
             if *count == 0 {
-                self.seen.remove(&hash);
+                self.seen.remove(&key);
             }
         }
     }

@@ -40,8 +40,10 @@ pub(crate) fn values<'a>(trials: &[&'a Trial]) -> Vec<&'a [f64]> {
 pub(crate) struct Parent<'a> {
     /// The trial.
     pub(crate) trial: &'a Trial,
-    rank: usize,
-    crowding: f64,
+    /// 0 for the front.
+    pub(crate) rank: usize,
+    /// How much room its neighbours leave it.
+    pub(crate) crowding: f64,
 }
 
 /// The best `most` trials, best first: by rank, then by the room that their neighbours leave them.

@@ -22,19 +22,30 @@ impl Candidate {
         self.values.get(name)
     }
 
-    /// Hex of the first 128 bits of SHA-256 over the canonical JSON: the identity of the point.
+    /// The first 128 bits of SHA-256 over the canonical JSON: the identity of the point.
+    pub fn key(&self) -> u128 {
+        key(&serde_json::to_vec(self).expect("scalars always serialise"))
+    }
+
+    /// [`Candidate::key`] in hex.
     pub fn hash(&self) -> String {
-        fingerprint(&serde_json::to_vec(self).expect("scalars always serialise"))
+        hex(self.key())
     }
 }
 
 /// Hex of the first 128 bits of SHA-256.
 pub fn fingerprint(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .take(16)
-        .map(|b| format!("{b:02x}"))
-        .collect()
+    hex(key(bytes))
+}
+
+fn key(bytes: &[u8]) -> u128 {
+    let digest: [u8; 32] = Sha256::digest(bytes).into();
+    let (first, _) = digest.split_first_chunk().expect("32 bytes begin with 16");
+    u128::from_be_bytes(*first)
+}
+
+fn hex(key: u128) -> String {
+    format!("{key:032x}")
 }
 
 impl FromIterator<(String, Value)> for Candidate {

@@ -155,6 +155,9 @@ impl Running {
         };
         self.history
             .push(&self.problem, finish.number, finish.candidate, outcome);
+        if let Some(seconds) = finish.wall_s {
+            self.history.ran_for(seconds);
+        }
     }
 
     /// What to do next, where `number` trials were begun.

@@ -43,7 +43,7 @@ impl Oracle for CheapOracle<'_> {
         if self.names.is_empty() {
             return vec![Known::Values(Default::default()); candidates.len()];
         }
-        let keys: Vec<u128> = candidates.iter().map(key).collect();
+        let keys: Vec<u128> = candidates.iter().map(Candidate::key).collect();
         if self.fault.is_none() {
             self.fault = self.learn(candidates, &keys).err();
         }
@@ -148,8 +148,4 @@ impl CheapOracle<'_> {
         }
         Ok(answer.values)
     }
-}
-
-fn key(candidate: &Candidate) -> u128 {
-    u128::from_str_radix(&candidate.hash(), 16).expect("a hash is 32 hexadecimal digits")
 }

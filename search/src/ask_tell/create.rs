@@ -61,7 +61,7 @@ pub(super) fn starting_points(create: &Create, space: &Space) -> Result<Vec<Cand
     let points = create.starting_points.iter().enumerate().map(|(i, point)| {
         let place = format!("starting_points[{i}].params");
         let candidate = candidate(&point.params, space, &place)?;
-        if !met.insert(candidate.hash()) {
+        if !met.insert(candidate.key()) {
             return Err(Refusal::part(
                 place,
                 "the same configuration stands there before; remove one",

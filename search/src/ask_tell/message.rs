@@ -198,6 +198,9 @@ pub struct TrialResult {
     /// The objectives, in their order and direction; only where it ended well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<Vec<f64>>,
+    /// How long it ran, in seconds: where trials are quick, less thought goes into choosing them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
     /// Why it did not end well, for those who read the messages; the search looks at the status alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,

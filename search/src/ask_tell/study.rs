@@ -122,7 +122,7 @@ impl Study {
     /// Takes the results, all or none.
     pub(super) fn tell(&mut self, results: &[TrialResult]) -> Result<(), Refusal> {
         let mut met = HashSet::new();
-        let mut outcomes: Vec<(u32, Outcome)> = Vec::with_capacity(results.len());
+        let mut outcomes: Vec<(u32, Outcome, Option<f64>)> = Vec::with_capacity(results.len());
         for (i, result) in results.iter().enumerate() {
             let (id, place) = (result.id, format!("results[{i}]"));
             if id >= self.next {
@@ -132,16 +132,21 @@ impl Study {
             if !self.waiting.contains_key(&id) || !met.insert(id) {
                 return Err(Refusal::ToldTwice { place, id });
             }
+            if let Some(seconds) = result.seconds.filter(|s| *s < 0.0) {
+                let problem = format!("a trial cannot run for {seconds} s; give at least 0, or leave it out");
+                return Err(Refusal::part(format!("{place}.seconds"), problem));
+            }
             let values = result.values.as_deref();
-            outcomes.push((
-                id,
-                create::outcome(&self.objectives, result.status, values, &place)?,
-            ));
+            let outcome = create::outcome(&self.objectives, result.status, values, &place)?;
+            outcomes.push((id, outcome, result.seconds));
         }
-        for (id, outcome) in outcomes {
+        for (id, outcome, seconds) in outcomes {
             let candidate = self.waiting.remove(&id).expect("every id was looked up above");
             self.history
                 .push(&self.problem, self.earlier + id, candidate, outcome);
+            if let Some(seconds) = seconds {
+                self.history.ran_for(seconds);
+            }
         }
         Ok(())
     }

@@ -32,8 +32,11 @@ struct Nsga2 {
 
 impl Sampler for Nsga2 {
     fn ask(&mut self, ask: &mut Ask<'_>) -> Result<Proposal, AskError> {
+        if ask.history.len() < POPULATION {
+            return Sobol.ask(ask);
+        }
         let parents = self.survivors.parents(ask.history);
-        if ask.history.len() < POPULATION || parents.len() < 2 {
+        if parents.len() < 2 {
             return Sobol.ask(ask);
         }
         let space = &ask.problem.space;
@@ -52,11 +55,19 @@ impl Sampler for Nsga2 {
 /// Who is left of the trials so far.
 #[derive(Default)]
 struct Survivors {
-    /// Indices into the finished trials.
-    indices: Vec<usize>,
+    /// Best first.
+    population: Vec<Survivor>,
     /// Finished trials that have been seen, and what they came to.
     seen: usize,
     digest: u64,
+}
+
+/// One that is left, with its standing among them and who left last, as the paper has it.
+struct Survivor {
+    /// Index into the finished trials.
+    index: usize,
+    rank: usize,
+    crowding: f64,
 }
 
 impl Survivors {
@@ -69,20 +80,28 @@ impl Survivors {
         while self.seen < trials.len() {
             // the first ones fill the population, then each replaces one
             let next = (self.seen + 1).max(POPULATION).min(trials.len());
-            self.indices.extend(self.seen..next);
-            self.seen = next;
-            if self.indices.len() > POPULATION {
-                self.shrink(trials);
-            }
+            self.take(trials, next);
         }
         self.digest = history.digest_of_first(self.seen).unwrap_or_default();
-        ranking::parents(self.indices.iter().map(|i| &trials[*i]), POPULATION)
+        let parent = |s: &Survivor| Parent {
+            trial: &trials[s.index],
+            rank: s.rank,
+            crowding: s.crowding,
+        };
+        self.population.iter().map(parent).collect()
     }
 
-    fn shrink(&mut self, trials: &[Trial]) {
-        let left = ranking::parents(self.indices.iter().map(|i| &trials[*i]), POPULATION);
-        let stays = |i: &usize| left.iter().any(|p| std::ptr::eq(p.trial, &raw const trials[*i]));
-        self.indices.retain(stays);
+    /// Lets the finished trials up to `next` join.
+    fn take(&mut self, trials: &[Trial], next: usize) {
+        let survivors = self.population.iter().map(|s| &trials[s.index]);
+        let left = ranking::parents(survivors.chain(&trials[self.seen..next]), POPULATION);
+        let survivor = |p: &Parent<'_>| Survivor {
+            index: trials.element_offset(p.trial).expect("it was taken from them"),
+            rank: p.rank,
+            crowding: p.crowding,
+        };
+        self.population = left.iter().map(survivor).collect();
+        self.seen = next;
     }
 }
 

@@ -184,6 +184,7 @@ mod tests {
             values: Some(vec![f64::from(number.abs_diff(1234))]),
             violation: 0.0,
             rungs: vec![],
+            seconds: None,
         };
         let trials: Vec<Trial> = (0..5000).map(trial).collect();
         let some = learnt_from(&trials);

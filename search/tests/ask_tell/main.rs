@@ -175,22 +175,24 @@ fn a_study_is_asked_told_and_read() {
 
 #[test]
 fn the_same_messages_get_the_same_answers() {
-    let play = |seed| {
+    let play = |seed, seconds: f64| {
         let mut conversation = Conversation::new(json!({"seed": seed}));
         let rounds = (0..8).flat_map(|_| {
             let trials = conversation.ask(4);
             for trial in &trials {
                 let width = trial["params"]["width"].as_f64().unwrap();
-                conversation.tell(
-                    json!([{"id": trial["id"], "status": "ok", "values": [1.0 / width, width, width]}]),
-                );
+                conversation.tell(json!([{
+                    "id": trial["id"], "status": "ok", "values": [1.0 / width, width, width], "seconds": seconds
+                }]));
             }
             trials
         });
         rounds.collect::<Vec<Value>>()
     };
-    assert_eq!(play(1), play(1));
-    assert_ne!(play(1), play(2));
+    assert_eq!(play(1, 60.0), play(1, 60.0));
+    assert_eq!(play(1, 60.0), play(1, 90.0), "both are worth the same thought");
+    assert_ne!(play(1, 60.0), play(1, 1e-3), "quick trials get less of it");
+    assert_ne!(play(1, 60.0), play(2, 60.0));
 }
 
 #[test]

@@ -48,6 +48,14 @@ fn a_tell_that_is_wrong_changes_nothing() {
             ["results[1].status", "'done'"],
         ),
         (json!({"id": -2, "status": "failed"}), ["results[1].id", "-2"]),
+        (
+            json!({"id": 2, "status": "failed", "seconds": -0.5}),
+            ["results[1].seconds", "cannot run for -0.5 s"],
+        ),
+        (
+            json!({"id": 2, "status": "failed", "seconds": "1 min"}),
+            ["results[1].seconds", "1 min"],
+        ),
         (json!({"id": 2}), ["results[1]", "'status' is missing"]),
     ] {
         let sentence = conversation.refused(json!({"type": "tell", "study": "s", "results": [good, bad]}));

@@ -111,6 +111,7 @@ mod tests {
             values,
             violation,
             rungs: vec![],
+            seconds: None,
         }
     }
 
