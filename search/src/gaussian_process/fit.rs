@@ -6,7 +6,7 @@ use argmin::{
 };
 use std::cell::RefCell;
 
-use super::likelihood::Evidence;
+use super::likelihood::{Evidence, Workspace};
 
 /// Steps of each start.
 const STEPS: u64 = 30;
@@ -21,6 +21,7 @@ struct Fit<'a> {
     evidence: &'a Evidence<'a>,
     /// The gradient of the last point asked about, since cost and gradient come out of one computation.
     last: RefCell<(Vec<f64>, f64, Vec<f64>)>,
+    work: &'a RefCell<Workspace>,
 }
 
 impl Fit<'_> {
@@ -30,7 +31,7 @@ impl Fit<'_> {
             let mut gradient = vec![0.0; theta.len()];
             // logarithms beyond this are no hyperparameters, and their exponentials overflow
             let cost = if theta.iter().all(|t| t.abs() < 40.0) {
-                self.evidence.cost(theta, &mut gradient)
+                self.evidence.cost(theta, &mut gradient, &mut self.work.borrow_mut())
             } else {
                 f64::INFINITY
             };
@@ -62,11 +63,12 @@ impl Gradient for &Fit<'_> {
 
 /// The most likely hyperparameters, in logarithms, that L-BFGS finds from the starts, and minus their log density.
 pub(crate) fn fit(evidence: &Evidence<'_>, starts: &[Vec<f64>]) -> (f64, Vec<f64>) {
-    let mut best: Option<(f64, Vec<f64>)> = None;
+    let (mut best, work): (Option<(f64, Vec<f64>)>, _) = (None, RefCell::default());
     for start in starts {
         let problem = Fit {
             evidence,
             last: RefCell::default(),
+            work: &work,
         };
         let solver = LBFGS::new(MoreThuenteLineSearch::new(), MEMORY)
             .with_tolerance_grad(FLAT)

@@ -21,6 +21,35 @@ pub(crate) struct Evidence<'a> {
     pub(crate) pairs: &'a [Vec<f64>],
 }
 
+/// What a cost is computed in, kept from one to the next: as new memory each time it would be a tenth of the work.
+#[derive(Default)]
+pub(super) struct Workspace {
+    squares: Vec<f64>,
+    sums: Vec<f64>,
+    own: Vec<f64>,
+    /// Of each axis: its part of the sums, and its derivative by the logarithm of the rate.
+    parts: Vec<f64>,
+    slopes: Vec<f64>,
+    joints: Vec<f64>,
+    weights: Vec<f64>,
+}
+
+impl Workspace {
+    fn sized(&mut self, pairs: usize, axes: usize) {
+        for totals in [&mut self.squares, &mut self.sums, &mut self.own] {
+            totals.clear();
+            totals.resize(pairs, 0.0);
+        }
+        // these are written before they are read
+        for each in [&mut self.parts, &mut self.slopes] {
+            each.resize(axes * pairs, 0.0);
+        }
+        for each in [&mut self.joints, &mut self.weights] {
+            each.resize(pairs, 0.0);
+        }
+    }
+}
+
 impl Evidence<'_> {
     fn prior(&self, index: usize) -> Prior {
         let axes = self.pairs.len();
@@ -50,21 +79,26 @@ impl Evidence<'_> {
     }
 
     /// Minus the log posterior density of the hyperparameters and its gradient; infinite where the matrix is singular.
-    pub(crate) fn cost(&self, theta: &[f64], gradient: &mut [f64]) -> f64 {
+    pub(super) fn cost(&self, theta: &[f64], gradient: &mut [f64], work: &mut Workspace) -> f64 {
         let (n, axes) = (self.outcomes.len(), self.pairs.len());
         let kernel = Kernel::from_logs(theta);
         let count = n * n.saturating_sub(1) / 2;
-        let mut squares = vec![0.0; count];
-        let mut sums = vec![0.0; count];
-        let mut own = vec![0.0; count];
-        // of each axis: its part of the sums, and its derivative by the logarithm of the rate
-        let (mut parts, mut slopes) = (vec![0.0; axes * count], vec![0.0; axes * count]);
+        work.sized(count, axes);
+        let Workspace {
+            squares,
+            sums,
+            own,
+            parts,
+            slopes,
+            joints,
+            weights,
+        } = work;
         let (share, pair) = kernel.shares(axes);
         for (axis, distances) in self.pairs.iter().enumerate() {
             let (joint, rate) = (kernel.joint_rates[axis].powi(2), ROOT5 * kernel.sum_rates[axis]);
             let part = &mut parts[axis * count..][..count];
             let slope = &mut slopes[axis * count..][..count];
-            let totals = squares.iter_mut().zip(&mut sums).zip(&mut own);
+            let totals = squares.iter_mut().zip(&mut *sums).zip(&mut *own);
             for (((d, ((square, sum), own)), part), slope) in
                 distances.iter().zip(totals).zip(part).zip(slope)
             {
@@ -78,8 +112,7 @@ impl Evidence<'_> {
             }
         }
         let couple = |sum: f64, own: f64| 0.5 * (sum * sum - own);
-        let mut joints = vec![0.0; count];
-        for (square, joint) in squares.iter_mut().zip(&mut joints) {
+        for (square, joint) in squares.iter_mut().zip(&mut *joints) {
             let t = ROOT5 * square.sqrt();
             let e = kernel.joint * exp_neg(-t);
             *joint = polynomial(t) * e;
@@ -106,7 +139,6 @@ impl Evidence<'_> {
         matrix.solve_transposed(&mut alpha);
         let inverse = matrix.inverse().transposed_times_self();
         // weights[p]: twice the derivative of the log likelihood by that covariance
-        let mut weights = vec![0.0; count];
         let mut trace = 0.0;
         for i in 0..n {
             let start = i * i.saturating_sub(1) / 2;
@@ -117,10 +149,10 @@ impl Evidence<'_> {
             trace += alpha[i] * alpha[i] - row[i];
         }
         gradient[0] = -0.5 * trace * kernel.noise;
-        gradient[1] = -0.5 * trace * kernel.joint - dot(&weights, &joints);
-        gradient[2] = -0.5 * trace * kernel.sum - share * dot(&weights, &sums);
+        gradient[1] = -0.5 * trace * kernel.joint - dot(weights, joints);
+        gradient[2] = -0.5 * trace * kernel.sum - share * dot(weights, sums);
         let mut couples = 0.0;
-        for ((w, sum), own) in weights.iter().zip(&sums).zip(&own) {
+        for ((w, sum), own) in weights.iter().zip(&*sums).zip(&*own) {
             couples += w * couple(*sum, *own);
         }
         gradient[3] = -0.5 * trace * (kernel.variance() - kernel.joint - kernel.sum) - pair * couples;
@@ -128,12 +160,12 @@ impl Evidence<'_> {
             let part = &parts[axis * count..][..count];
             let slope = &slopes[axis * count..][..count];
             let mut total = 0.0;
-            for (((w, sum), part), slope) in weights.iter().zip(&sums).zip(part).zip(slope) {
+            for (((w, sum), part), slope) in weights.iter().zip(&*sums).zip(part).zip(slope) {
                 total += w * slope * (share + pair * (sum - part));
             }
             gradient[SCALARS + axes + axis] = -total;
         }
-        weights.iter_mut().zip(&squares).for_each(|(w, s)| *w *= s);
+        weights.iter_mut().zip(&*squares).for_each(|(w, s)| *w *= s);
         for (axis, distances) in self.pairs.iter().enumerate() {
             let mut total = 0.0;
             for (w, d) in weights.iter().zip(distances) {
@@ -178,15 +210,15 @@ mod tests {
             .enumerate()
             .for_each(|(i, t)| *t += 0.1 * (i as f64 - 3.0));
         let mut gradient = vec![0.0; theta.len()];
-        let mut scratch = gradient.clone();
-        evidence.cost(&theta, &mut gradient);
+        let (mut scratch, mut work) = (gradient.clone(), Workspace::default());
+        evidence.cost(&theta, &mut gradient, &mut work);
         for i in 0..theta.len() {
             let step = 1e-5;
             let mut moved = theta.clone();
             moved[i] += step;
-            let up = evidence.cost(&moved, &mut scratch);
+            let up = evidence.cost(&moved, &mut scratch, &mut work);
             moved[i] -= 2.0 * step;
-            let down = evidence.cost(&moved, &mut scratch);
+            let down = evidence.cost(&moved, &mut scratch, &mut work);
             let slope = (up - down) / (2.0 * step);
             assert!(
                 (slope - gradient[i]).abs() < 1e-5 * slope.abs().max(1.0),

@@ -6,6 +6,8 @@ use crate::{History, Outcome, Pending, Problem, Rung, Trial, problem::value, ran
 
 /// Most results that a process learns from: what it costs grows with their cube.
 const MOST: usize = 160;
+/// Trials for which what they are learnt with stays the same, where there are more of them than that.
+const STRETCH: usize = 32;
 /// Trials that the process for success learns from.
 const ATTEMPTS: usize = 120;
 /// The first readings, which settle where known objectives lie.
@@ -172,16 +174,21 @@ impl<'h> Data<'h> {
 }
 
 /// The trials with a result that are learnt from, in finish order.
+///
+/// Of many, what was known at the start of the present stretch is chosen from, and all that came since is added: what is
+/// fitted to the chosen ones stays of use until the next stretch.
 fn chosen(history: &History) -> Vec<&Trial> {
     let usable: Vec<&Trial> = history.trials().iter().filter(|t| t.values.is_some()).collect();
     if usable.len() <= MOST {
         return usable;
     }
-    let (n, quarter) = (usable.len(), MOST / 4);
-    let best = ranking::parents(history.trials(), MOST / 2);
+    let recent = (usable.len() - MOST) % STRETCH;
+    let (n, room) = (usable.len() - recent, MOST - STRETCH);
+    let best = ranking::parents(usable[..n].iter().copied(), room / 2);
     let mut chosen: Vec<u32> = best.iter().map(|p| p.trial.number).collect();
-    chosen.extend(usable[n - quarter..].iter().map(|t| t.number));
-    chosen.extend((0..quarter).map(|i| usable[i * n / quarter].number));
+    // the latest then, and all since
+    chosen.extend(usable[n - room / 4..].iter().map(|t| t.number));
+    chosen.extend((0..room / 4).map(|i| usable[i * 4 * n / room].number));
     chosen.sort_unstable();
     usable
         .into_iter()
