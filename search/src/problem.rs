@@ -15,6 +15,8 @@ pub struct Problem {
     pub limits: Vec<Limit>,
     /// Seed of every proposal.
     pub seed: u64,
+    /// Up to where values count, less being better; `None` where nobody has said so.
+    pub reference: Option<Vec<f64>>,
 }
 
 /// Why a problem cannot be searched.
@@ -87,7 +89,14 @@ impl Problem {
             objectives,
             limits,
             seed,
+            reference: None,
         })
+    }
+
+    /// Values at or beyond the reference, one for each objective with less being better, are of no use.
+    #[must_use]
+    pub fn up_to(self, reference: Option<Vec<f64>>) -> Problem {
+        Problem { reference, ..self }
     }
 
     /// The objectives' values turned so that less is better; `None` if one is missing or not finite.

@@ -19,8 +19,6 @@ pub(super) struct Study {
     objectives: Vec<ObjectiveEntry>,
     /// Names of the objectives that the driver knows beforehand.
     cheap: Vec<String>,
-    /// Given by the driver, turned so that less is better.
-    reference: Option<Vec<f64>>,
     sampler: Box<dyn Sampler + Send>,
     history: History,
     memory: Memory,
@@ -38,11 +36,10 @@ impl Study {
     /// Opens a study.
     pub(super) fn new(create: Create) -> Result<Study, Refusal> {
         create::check_budget(&create)?;
-        let problem = create::problem(&create)?;
+        let problem = create::problem(&create)?.up_to(create::reference(&create)?);
         let earlier = create::earlier(&create, &problem.space)?;
         let cheap = create.objectives.iter().filter(|o| o.cheap);
         let mut study = Study {
-            reference: create::reference(&create)?,
             sampler: create::method(&create)?,
             starting_points: create::starting_points(&create, &problem.space)?,
             cheap: cheap.map(|o| o.name.clone()).collect(),
@@ -161,7 +158,11 @@ impl Study {
             .collect();
         let values: Vec<&[f64]> = told.iter().map(|(_, values)| *values).collect();
         let best = front::front(&values);
-        let reference = self.reference.clone().or_else(|| reference_point(&values));
+        let reference = self
+            .problem
+            .reference
+            .clone()
+            .or_else(|| reference_point(&values));
         let volume = reference.filter(|_| !best.is_empty()).map(|reference| {
             let best: Vec<&[f64]> = best.iter().map(|i| values[*i]).collect();
             hypervolume(&best, &reference)

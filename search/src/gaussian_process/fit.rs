@@ -31,7 +31,8 @@ impl Fit<'_> {
             let mut gradient = vec![0.0; theta.len()];
             // logarithms beyond this are no hyperparameters, and their exponentials overflow
             let cost = if theta.iter().all(|t| t.abs() < 40.0) {
-                self.evidence.cost(theta, &mut gradient, &mut self.work.borrow_mut())
+                self.evidence
+                    .cost(theta, &mut gradient, &mut self.work.borrow_mut())
             } else {
                 f64::INFINITY
             };

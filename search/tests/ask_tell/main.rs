@@ -225,6 +225,27 @@ fn volume_and_front_follow_directions_and_reference() {
 }
 
 #[test]
+fn trials_go_where_the_reference_lets_them_count() {
+    let useless = |reference: Value| {
+        let mut conversation = Conversation::new(json!({
+            "space": [{"name": "x", "type": "float", "low": 0, "high": 1}],
+            "objectives": [{"name": "a", "direction": "minimize"}, {"name": "b", "direction": "maximize"}],
+            "ref_point": reference,
+        }));
+        let values = (0..30).map(|_| {
+            let trial = conversation.ask(1).remove(0);
+            let x = trial["params"]["x"].as_f64().unwrap();
+            conversation.tell(json!([{"id": trial["id"], "status": "ok", "values": [x, x.sqrt()]}]));
+            x
+        });
+        values.skip(10).filter(|x| *x > 0.2).count()
+    };
+    // a line of which each point is on the front, and a fifth is wanted
+    assert_eq!(useless(json!([0.2, 0.0])), 0);
+    assert!(useless(Value::Null) >= 10);
+}
+
+#[test]
 fn an_ask_whose_question_is_not_answered_leaves_no_trace() {
     let (mut conversation, mut other) = (Conversation::new(json!({})), Conversation::new(json!({})));
     for (instead, part) in [

@@ -1,6 +1,6 @@
-//! Up to where an improvement counts.
+//! Up to where an improvement counts, where nobody has said so.
 //!
-//! The volume is bounded by a reference point that a search has to guess: where the front will end is not known yet.
+//! The volume is bounded by a reference point that a search then has to guess: where the front will end is not known yet.
 //! The guess takes in the front so far, the front that the expected values promise and what the first trials were
 //! like, without which a front that has shrunk to one end would never look for the other, and with which one that has
 //! grown into what nobody wants looks no further there. Each proposal draws for

@@ -48,6 +48,9 @@ enum Goal {
     Modelled(Box<Surrogate>),
 }
 
+/// Farthest that a reference lies, in deviations.
+const LONGEST: f64 = 1e30;
+
 /// The processes of one proposal.
 pub(super) struct Outlook<'p> {
     problem: &'p Problem,
@@ -149,11 +152,28 @@ impl<'p> Outlook<'p> {
             front::front(rows).into_iter().map(|i| rows[i].clone()).collect()
         };
         let front = members(&self.believed);
-        let mut foreseen: Vec<Vec<f64>> = prospects.iter().map(Prospect::means).collect();
-        foreseen.extend(front.iter().cloned());
-        let reference = aim::reference(&front, &members(&foreseen), &self.believed, rng);
+        let reference = match &self.problem.reference {
+            Some(reference) => self.standard(reference),
+            None => {
+                let mut foreseen: Vec<Vec<f64>> = prospects.iter().map(Prospect::means).collect();
+                foreseen.extend(front.iter().cloned());
+                aim::reference(&front, &members(&foreseen), &self.believed, rng)
+            }
+        };
         let most = MEMBERS[usize::from(reference.len() > 5)];
         self.improvement = Improvement::new(&thinned(front, &reference, most), &reference);
+    }
+
+    /// Objectives' values in the units of beliefs.
+    fn standard(&self, values: &[f64]) -> Vec<f64> {
+        let standard = |(goal, value): (&Goal, &f64)| match goal {
+            Goal::Known(scale) => scale.limit(*value),
+            Goal::Modelled(surrogate) => surrogate.scale.standard(*value),
+        };
+        // volumes of sides longer than this are no numbers any more
+        let bounded = |value: f64| value.clamp(-LONGEST, LONGEST);
+        let values = self.goals.iter().zip(values);
+        values.map(|each| bounded(standard(each))).collect()
     }
 
     /// How much a prospect promises.

@@ -65,6 +65,11 @@ impl Scale {
         self.limit(outcome.min(self.most))
     }
 
+    /// An outcome in the units of [`Scale::straighten`], not drawn in.
+    pub(super) fn standard(&self, outcome: f64) -> f64 {
+        self.straight.apply(outcome)
+    }
+
     /// A limit in bent units, not drawn in.
     pub(super) fn limit(&self, limit: f64) -> f64 {
         self.bent.apply(bend(self.straight.apply(limit), self.power))
