@@ -160,6 +160,18 @@ impl<'a> Ask<'a> {
         Err(refused.into_error(self.history.len(), false))
     }
 
+    /// The proposal of exactly this point; `None` where it is finished or pending, cannot be built or breaks a limit on
+    /// known metrics.
+    ///
+    /// # Errors
+    /// [`AskError::Oracle`] if the oracle does not answer once.
+    pub fn exactly(&mut self, candidate: Candidate) -> Result<Option<Proposal>, AskError> {
+        Ok(match self.screen(vec![candidate])?.pop() {
+            Some(Verdict::Admissible(proposal)) => Some(proposal),
+            _ => None,
+        })
+    }
+
     /// Judges each candidate: new, buildable, within the limits on known metrics. One question to the oracle.
     ///
     /// # Errors

@@ -200,6 +200,61 @@ fn parts_of_a_training_and_the_budget_convert_both_ways() {
     assert_eq!(read_study(&json).unwrap(), study.spec);
 }
 
+#[test]
+fn a_study_begins_with_what_is_given_and_with_what_others_found() {
+    let start = "[[search.start]]\nlayers = 3\n[[search.start]]\nlayers = 2\nattention = 'sliding_window'\nwindow = 8";
+    let text = format!("{GOOD}\n{start}");
+    let catalog = catalog();
+    let study = study_from_toml(&text, &catalog).unwrap();
+    let [first, second] = study.start.as_slice() else {
+        panic!("{:?}", study.start);
+    };
+    study.space.check(first).unwrap();
+    study.space.check(second).unwrap();
+    assert_eq!(first.get("layers"), Some(&Value::Int(3)));
+    assert_eq!(
+        first.get("attention"),
+        Some(&"full".into()),
+        "what is left out has its usual value"
+    );
+    assert_eq!(second.get("window"), Some(&Value::Int(8)));
+    let again = study_from_toml(&study_to_toml(&study.spec), &catalog).unwrap();
+    assert_eq!(
+        (again.spec, again.start),
+        (study.spec.clone(), study.start.clone())
+    );
+
+    // of another space: what fits is kept
+    let other = BTreeMap::from([
+        ("layers".into(), Value::Int(4)),
+        ("window".into(), Value::Int(9)),
+        ("attention".into(), "none of ours".into()),
+        ("heads".into(), Value::Int(4)),
+    ]);
+    let adopted = study.adopt(&catalog, &other);
+    study.space.check(&adopted).unwrap();
+    assert_eq!(adopted.get("layers"), Some(&Value::Int(4)));
+    assert_eq!(adopted.get("attention"), Some(&"full".into()));
+
+    for (wrong, expected) in [
+        ("layers = 77", "77 "),
+        ("layer = 2", "did you mean 'layers'?"),
+        ("window = 8", "'window' has a meaning only when"),
+        (
+            "layers = 3",
+            "search.start[2]: the same configuration stands there before; remove one",
+        ),
+    ] {
+        let text = format!("{text}\n[[search.start]]\n{wrong}");
+        let errors = study_from_toml(&text, &catalog).unwrap_err();
+        let line = text.lines().count() - usize::from(wrong == "layers = 3");
+        assert!(
+            errors.len() == 1 && errors[0].to_string().contains(expected) && errors[0].line == Some(line),
+            "{errors:?}, line {line}"
+        );
+    }
+}
+
 /// Replaces `from` by `to` in the good file and gives the errors as one text.
 fn broken(from: &str, to: &str) -> String {
     assert!(GOOD.contains(from), "{from}");

@@ -10,6 +10,7 @@ use std::{
 
 use clap::Args;
 use spaces::study::{Study, study_from_toml};
+use web::views::{FrontRequest, starts};
 
 use super::{block_on, up::Local};
 use crate::{
@@ -27,7 +28,7 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(
     name = "search",
-    after_help = "Example:\n  parsimony search study.toml --out results\n\nInterrupted, the same command goes on where it was. While it runs, its page is open in a browser."
+    after_help = "Example:\n  parsimony search study.toml --out results\n\nparsimony search wider.toml --start-from my-text   # begins with what that study found\n\nInterrupted, the same command goes on where it was. While it runs, its page is open in a browser."
 )]
 pub(crate) struct Search {
     /// Study file
@@ -38,6 +39,9 @@ pub(crate) struct Search {
     /// Print JSON: the last line is the front, the recommended trial and the folder
     #[arg(long)]
     json: bool,
+    /// Begin with the configurations on the front of this earlier study, by name or id
+    #[arg(long, value_name = "STUDY")]
+    start_from: Option<String>,
     /// Address of the page; port 0 for any free one
     #[arg(
         long,
@@ -78,7 +82,7 @@ impl Search {
                 lease: Duration::from_secs(20),
             };
             let mut server = Server::start(global, settings).await?;
-            let result = self.search(&mut server, &study, &name, &out, global).await;
+            let result = self.search(&mut server, study, &name, &out, global).await;
             server.stop().await;
             result
         })
@@ -87,13 +91,19 @@ impl Search {
     async fn search(
         &self,
         server: &mut Server,
-        study: &Study,
+        mut study: Study,
         file: &str,
         out: &Path,
         global: &Global,
     ) -> anyhow::Result<()> {
         let store = server.database.store.clone();
-        let id = submit(server, study, file).await?;
+        if let Some(earlier) = &self.start_from {
+            let earlier = store.find_study(earlier).await?;
+            let earlier = results_of(&store, earlier, &server.catalog).await?;
+            let found = starts(&earlier.front(&FrontRequest::default()), &study, &server.catalog);
+            study.spec.search.start.extend(found);
+        }
+        let id = submit(server, &study, file).await?;
         if !store.study(id).await?.state.is_over() {
             if !self.json {
                 say(format!("The page: {}", server.login_link().await?));

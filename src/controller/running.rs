@@ -197,8 +197,17 @@ impl Running {
             catalog,
             facts,
         };
-        self.sampler
-            .ask(&mut Ask::new(&self.problem, &self.history, &mut oracle, number))
+        let mut ask = Ask::new(&self.problem, &self.history, &mut oracle, number);
+        if let Some(start) = self.study.start.get(number as usize) {
+            if let Some(proposal) = ask.exactly(start.clone())? {
+                return Ok(proposal);
+            }
+            tracing::warn!(
+                start = number,
+                "this start cannot be built or breaks a limit; the search chooses instead"
+            );
+        }
+        self.sampler.ask(&mut ask)
     }
 
     pub(super) fn out_of_time(&self, row: &store::Study) -> bool {

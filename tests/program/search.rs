@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nix::sys::signal::Signal;
 use parsimony_tests::program::{Program, children, signal, wait_for};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::program;
 
@@ -38,6 +38,11 @@ metric = "model_bytes"
 
 [search]
 trials = 12
+
+[[search.start]]
+layers = 2
+width = 48
+bits = 8
 "#;
 
 fn trials(program: &Program) -> Vec<Value> {
@@ -92,6 +97,13 @@ fn a_study_survives_the_death_of_its_worker_and_of_its_server() {
     assert!(trials.iter().all(|t| t["state"] == "done"));
     let configs: BTreeSet<String> = trials.iter().map(|t| t["config"].to_string()).collect();
     assert_eq!(configs.len(), 12, "no configuration is paid for twice");
+    let first = trials.iter().find(|t| t["number"] == 0).unwrap();
+    let given = |name: &str| first["config"][name].clone();
+    assert_eq!(
+        ["layers", "width", "bits", "attention"].map(given),
+        [json!(2), json!(48), json!(8), json!("full")],
+        "the study begins with what is given, and otherwise with what is usual"
+    );
     let after = done(&program);
     for (number, metrics) in &kept {
         assert_eq!(&after[number], metrics, "a finished trial is not touched");
@@ -138,6 +150,32 @@ fn a_study_survives_the_death_of_its_worker_and_of_its_server() {
         );
     }
     export_measure_and_write(&program);
+    go_on_in_another_space(&program);
+}
+
+/// A study of fewer parameters begins with the front of the one before.
+fn go_on_in_another_space(program: &Program) {
+    let text = STUDY.split("[[search.start]]").next().unwrap();
+    let text = text
+        .replace("\"crash\"", "\"next\"")
+        .replace("trials = 12", "trials = 1");
+    program.write("next.toml", &text.replace("bits = [32, 8, 4]\n", ""));
+    program.ok(&["search", "next.toml", "--start-from", "crash", "--out", "next"]);
+    let tried = program.json(&["trials", "next", "--format", "json"])["trials"][0]["config"].clone();
+    let front = program.json(&["front", "crash", "--format", "json"]);
+    let best = front["trials"].as_array().unwrap().iter().map(|t| &t["config"]);
+    let alike = |c: &Value| {
+        ["attention", "layers", "width"]
+            .iter()
+            .all(|name| c[name] == tried[name])
+    };
+    assert!(best.clone().any(alike), "{tried}");
+    let refused = program.run(&["search", "next.toml", "--start-from", "nothing"]);
+    assert!(
+        refused.code == Some(2) && refused.stderr.contains("nothing"),
+        "{}",
+        refused.stderr
+    );
 }
 
 /// The exported model gives the same numbers and writes text.

@@ -6,6 +6,7 @@ mod error;
 mod fidelity;
 mod read;
 mod resolve;
+mod start;
 mod toml;
 
 use std::collections::BTreeMap;
@@ -184,6 +185,9 @@ pub struct SearchSpec {
     /// How trials are trained in parts, the promising ones further; without it each is trained in full.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fidelity: Option<FidelitySpec>,
+    /// Configurations that are tried first; what they leave out has its usual value.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub start: Vec<BTreeMap<String, Value>>,
 }
 
 impl Default for SearchSpec {
@@ -196,6 +200,7 @@ impl Default for SearchSpec {
             parallel: 1,
             seed: 0,
             fidelity: None,
+            start: vec![],
         }
     }
 }

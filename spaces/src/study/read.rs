@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json};
 
 use super::{
     BaseSpec, ConfigSpec, ConstraintSpec, DataSpec, FidelitySpec, ObjectiveSpec, ParameterSpec, RangeSpec,
-    SearchSpec, SpaceSpec, SpecError, StudySpec, suggest,
+    SearchSpec, SpaceSpec, SpecError, StudySpec, start, suggest,
 };
 use crate::Value;
 
@@ -32,6 +32,7 @@ const SEARCH_KEYS: &[&str] = &[
     "parallel",
     "seed",
     "fidelity",
+    "start",
 ];
 
 /// Reads a study from the JSON form of its file. Names are checked later, by [`super::resolve_study`].
@@ -110,7 +111,7 @@ fn is_plain_name(name: &str) -> bool {
 }
 
 #[derive(Default)]
-struct Reader {
+pub(super) struct Reader {
     errors: Vec<SpecError>,
 }
 
@@ -187,7 +188,7 @@ impl Reader {
         value
     }
 
-    fn scalars(&mut self, json: Option<&Json>, path: &str) -> BTreeMap<String, Value> {
+    pub(super) fn scalars(&mut self, json: Option<&Json>, path: &str) -> BTreeMap<String, Value> {
         let Some(table) = json.and_then(|j| self.table(j, path)) else {
             return BTreeMap::new();
         };
@@ -344,7 +345,12 @@ impl Reader {
     }
 
     fn tables(&mut self, root: &Map<String, Json>, key: &str) -> Vec<(String, Map<String, Json>)> {
-        match root.get(key) {
+        self.tables_at(root.get(key), key)
+    }
+
+    /// The tables of a list, each with its path.
+    pub(super) fn tables_at(&mut self, json: Option<&Json>, key: &str) -> Vec<(String, Map<String, Json>)> {
+        match json {
             None => vec![],
             Some(Json::Array(items)) => {
                 let mut tables = vec![];
@@ -430,6 +436,7 @@ impl Reader {
             .get("full_trials")
             .and_then(|j| self.number(j, "search.full_trials"));
         search.fidelity = table.get("fidelity").and_then(|j| self.fidelity(j));
+        search.start = start::read(self, &table);
         search
     }
 

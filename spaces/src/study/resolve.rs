@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     BaseSpec, ConfigSpec, DataSpec, ParameterSpec, RangeSpec, SpecError, StudySpec, fidelity,
-    read::read_parameter, suggest,
+    read::read_parameter, start, suggest,
 };
 use crate::{
     Candidate, Catalog, Condition, Domain, DomainError, Limit, Objective, Parameter, ParameterInfo, Space,
@@ -28,6 +28,8 @@ pub struct Study {
     pub fixed: BTreeMap<String, Value>,
     /// Wall time after which no further trial is proposed, in seconds.
     pub wall_s: Option<f64>,
+    /// Points that are tried first.
+    pub start: Vec<Candidate>,
 }
 
 /// One full configuration: everything an evaluation depends on but the seed and the device.
@@ -44,6 +46,25 @@ pub struct Config {
 }
 
 impl Study {
+    /// The point of this space that a configuration of another study comes to: what is not searched there or here, or
+    /// lies beyond, has its usual value, or one from the middle.
+    pub fn adopt(&self, catalog: &Catalog, values: &BTreeMap<String, Value>) -> Candidate {
+        let mut point = Candidate::default();
+        // parents stand before their children
+        for parameter in self.space.parameters() {
+            if !parameter.condition.holds(|parent| point.get(parent)) {
+                continue;
+            }
+            let usual = catalog.parameter(&parameter.name).map(|info| &info.default);
+            let fits = |value: &Value| parameter.domain.canonical(value);
+            let value = values.get(&parameter.name).and_then(fits);
+            let value = value.or_else(|| usual.and_then(fits));
+            let value = value.unwrap_or_else(|| parameter.domain.from_unit(0.5));
+            point.values.insert(parameter.name.clone(), value);
+        }
+        point
+    }
+
     /// The full configuration of a candidate.
     pub fn config(&self, catalog: &Catalog, candidate: &Candidate) -> Config {
         let mut chosen = self.fixed.clone();
@@ -141,6 +162,7 @@ pub fn resolve_study(spec: &StudySpec, catalog: &Catalog) -> Result<Study, Vec<S
         ));
     }
     fidelity::check(spec, catalog, &mut errors);
+    let start = start::candidates(spec, &space, catalog, &mut errors);
     let wall_s = spec
         .search
         .wall
@@ -167,6 +189,7 @@ pub fn resolve_study(spec: &StudySpec, catalog: &Catalog) -> Result<Study, Vec<S
             limits,
             fixed,
             wall_s,
+            start,
         })
     } else {
         Err(errors)

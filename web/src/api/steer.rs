@@ -3,16 +3,17 @@
 use std::collections::BTreeSet;
 
 use axum::{Json, extract::State};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use spaces::{StudySpec, study::study_to_toml};
+use store::TrialFilter;
 use time::OffsetDateTime;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     AppState, Problem,
     auth::{Submitter, Viewer},
-    extract::Path,
-    views::StudyRow,
+    extract::{Path, Query},
+    views::{FrontRequest, Resolved, StudyRow, front, starts},
 };
 
 /// Longest name of a study.
@@ -23,6 +24,16 @@ const NAME_LENGTH: usize = 80;
 pub(crate) struct Retried {
     /// The number.
     retried: usize,
+}
+
+/// What a clone takes along.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CloneQuery {
+    /// Whether it begins with the configurations of the study's front.
+    #[serde(default)]
+    front: bool,
 }
 
 /// A study to start from.
@@ -99,13 +110,23 @@ pub(super) async fn retry_failed(
 ///
 /// Creates nothing: the answer is the study under a free name, to be changed and submitted.
 #[utoipa::path(post, path = "/studies/{study}/clone", tag = "studies", security(("token" = ["view"])),
-    params(("study" = String, Path, description = "name or id")), responses((status = 200, body = ClonedStudy)))]
+    params(("study" = String, Path, description = "name or id"), CloneQuery),
+    responses((status = 200, body = ClonedStudy)))]
 pub(super) async fn clone(
     _: Viewer,
     State(state): State<AppState>,
     Path(study): Path<String>,
+    Query(query): Query<CloneQuery>,
 ) -> Result<Json<ClonedStudy>, Problem> {
-    let found = state.store.find_study(&study).await?;
+    let mut found = state.store.find_study(&study).await?;
+    if query.front {
+        let trials = state.store.trials(found.id, &TrialFilter::default()).await?;
+        let earlier = Resolved::new(found.clone(), &state.catalog);
+        if let Some(study) = earlier.study() {
+            let best = front(&earlier, &trials, &FrontRequest::default(), &state.catalog);
+            found.spec.search.start = starts(&best, study, &state.catalog);
+        }
+    }
     let studies = state.store.studies().await?;
     let taken: BTreeSet<&str> = studies.iter().map(|s| s.study.name.as_str()).collect();
     let spec = StudySpec {

@@ -64,6 +64,7 @@ fn actions(name: &str, may_steer: bool) -> Markup {
                     button type="button" data-steer=(action) hidden { (label) }
                 }
                 a #clone .button href="/new" { "Clone" }
+                a #clone-front .button href="/new" title="a clone that begins with the configurations on this study's front" { "Clone with front" }
             }
             details.menu {
                 summary { "Download" }

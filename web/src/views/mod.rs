@@ -10,6 +10,7 @@ mod metrics;
 mod progress;
 mod recommendation;
 mod resolved;
+mod starts;
 mod study;
 mod table;
 mod trial;
@@ -22,6 +23,7 @@ pub use self::{
     progress::{Eta, Progress, progress},
     recommendation::{GivenUp, Recommendation, Relax, recommendation},
     resolved::Resolved,
+    starts::starts,
     study::{
         Best, Counts, FixedParameter, HypervolumeView, LimitView, ObjectiveView, SearchedParameter, StudyRow,
         StudyView, best, counts, limit_view, study_row, study_view,

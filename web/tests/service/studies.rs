@@ -251,6 +251,29 @@ async fn a_clone_is_the_same_study_under_a_free_name() {
 }
 
 #[tokio::test]
+async fn a_clone_may_begin_with_the_front() {
+    let server = Server::new().await;
+    server
+        .studied("found", &[(1.0, 2.0), (3.0, 3.0), (2.0, 1.0)])
+        .await;
+    let clone = server
+        .post("/studies/found/clone?front=true", json!({}))
+        .await
+        .ok();
+    assert_eq!(
+        clone["spec"]["search"]["start"],
+        json!([{ "width": 1 }, { "width": 3 }])
+    );
+    let submitted = server.post("/studies", json!({ "toml": clone["toml"] })).await;
+    assert_eq!(submitted.status, 201, "{}", submitted.text());
+    let detail = server
+        .post("/studies/found/clone?best=true", json!({}))
+        .await
+        .problem(400);
+    assert!(detail.contains("best"), "{detail}");
+}
+
+#[tokio::test]
 async fn a_deleted_study_is_gone_with_its_trials() {
     let server = Server::new().await;
     let id = server.studied("gone", &[(1.0, 2.0)]).await;

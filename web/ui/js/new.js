@@ -179,5 +179,5 @@ draw();
 await show(tab);
 const from = query.get("from");
 if (query.has("demo")) demo();
-if (from) await take(`/studies/${encodeURIComponent(from)}/clone`);
+if (from) await take(`/studies/${encodeURIComponent(from)}/clone${query.has("front") ? "?front=true" : ""}`);
 ready();

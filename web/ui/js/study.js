@@ -285,6 +285,7 @@ listen(
 );
 
 document.getElementById("clone")?.setAttribute("href", `/new?from=${encodeURIComponent(name)}`);
+document.getElementById("clone-front")?.setAttribute("href", `/new?from=${encodeURIComponent(name)}&front=true`);
 await askRecommendation();
 show();
 setInterval(show, 30_000); // what says how long ago grows old

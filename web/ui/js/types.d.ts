@@ -172,5 +172,6 @@ export interface Spec {
     parallel?: number;
     seed?: number;
     fidelity?: { steps: number[]; rule?: string; eta?: number };
+    start?: Record<string, Value>[];
   };
 }

@@ -31,6 +31,7 @@
  * @property {Record<string, ParameterDraft>} parameters
  * @property {{ method: string, trials: string, wall: string, full_trials: string, parallel: string, seed: string }} search
  * @property {{ steps: string, rule: string, eta: string }} fidelity trained in full where no steps are given
+ * @property {string} start configurations to begin with, one a line
  */
 
 /** @returns {Draft} */
@@ -46,6 +47,7 @@ export function emptyDraft() {
     parameters: {},
     search: { method: "auto", trials: "64", wall: "", full_trials: "", parallel: "1", seed: "0" },
     fidelity: { steps: "", rule: "mo_asha", eta: "3" },
+    start: "",
   };
 }
 
@@ -96,9 +98,19 @@ export function toSpec(draft) {
       ...(full_trials.trim() ? { full_trials: /** @type {number} */ (scalar(full_trials)) } : {}),
       parallel: /** @type {number} */ (scalar(parallel)),
       seed: /** @type {number} */ (scalar(seed)),
+      ...(draft.start.trim() ? { start: configurations(draft.start) } : {}),
       ...(steps.trim() ? { fidelity: { steps: /** @type {number[]} */ (values(steps)), rule, eta: /** @type {number} */ (scalar(eta)) } } : {}),
     },
   };
+}
+
+/** Configurations, one a line: `layers = 2, width = 128`. @param {string} text @returns {Record<string, Value>[]} */
+function configurations(text) {
+  const lines = text.split("\n").map((line) => line.trim()).filter((line) => line !== "");
+  return lines.map((line) => Object.fromEntries(line.split(",").map((part) => {
+    const [name = "", ...value] = part.split("=");
+    return [name.trim(), scalar(value.join("="))];
+  })));
 }
 
 /** Scalars with commas between. @param {string} list @returns {Value[]} */
@@ -147,6 +159,8 @@ export function fromSpec(spec) {
   for (const key of /** @type {const} */ (["method", "trials", "wall", "full_trials", "parallel", "seed"])) {
     if (search[key] !== undefined) draft.search[key] = String(search[key]);
   }
+  const written = (/** @type {Record<string, Value>} */ start) => Object.entries(start).map(([k, v]) => `${k} = ${v}`).join(", ");
+  draft.start = (search.start ?? []).map(written).join("\n");
   if (search.fidelity) {
     const { steps, rule, eta } = search.fidelity;
     draft.fidelity = { steps: steps.join(", "), rule: rule ?? draft.fidelity.rule, eta: String(eta ?? draft.fidelity.eta) };

@@ -44,6 +44,17 @@ export function text(value, keep, attributes = {}) {
 }
 
 /**
+ * A text of some lines bound to a draft.
+ * @param {string} value @param {(value: string) => void} keep @param {Record<string, unknown>} [attributes]
+ */
+export function lines(value, keep, attributes = {}) {
+  const input = h("textarea", { rows: 3, spellcheck: "false", ...attributes });
+  input.value = value;
+  input.addEventListener("input", () => keep(input.value));
+  return input;
+}
+
+/**
  * A choice bound to a draft.
  * @param {string} value @param {[string, string][]} options value and words @param {(value: string) => void} keep
  */

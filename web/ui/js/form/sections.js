@@ -1,7 +1,7 @@
 // The form's other sections: name and data, objectives, hard limits, search.
 import { fill, h } from "../dom.js";
 import { heading } from "../format.js";
-import { errorPlace, field, idOf, select, text } from "./field.js";
+import { errorPlace, field, idOf, lines, select, text } from "./field.js";
 import { words } from "./parameters.js";
 
 /** @typedef {import("./draft.js").Draft} Draft */
@@ -148,5 +148,6 @@ export function search(place, catalog, draft, changed) {
     field("search.fidelity.steps", "Train in parts", text(fidelity.steps, keepPart("steps"), { placeholder: "in full" }), { doc: "such as 0.1, 0.3, 1: trials are measured there, and the promising ones trained on" }),
     field("search.fidelity.rule", "Who is trained on", select(fidelity.rule, catalog.rules.map((r) => [r.name, r.name]), keepPart("rule")), { doc: rule?.doc ?? "" }),
     field("search.fidelity.eta", "One in", text(fidelity.eta, keepPart("eta"), number), { doc: "so many trials is trained on from each part" }),
+    field("search.start", "Start with", lines(draft.start, (v) => { draft.start = v; changed(); }, { placeholder: "layers = 2, width = 128" }), { doc: "configurations that are tried first, one a line; what they leave out has its usual value" }),
   );
 }
