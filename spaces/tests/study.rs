@@ -237,7 +237,11 @@ fn a_study_begins_with_what_is_given_and_with_what_others_found() {
     assert_eq!(adopted.get("attention"), Some(&"full".into()));
 
     for (wrong, expected) in [
-        ("layers = 77", "77 "),
+        ("layers = 77", "77 does not fit 'layers'"),
+        (
+            "layers = 7",
+            "'layers' is 7, which is not searched; use whole numbers 1 to 4",
+        ),
         ("layer = 2", "did you mean 'layers'?"),
         ("window = 8", "'window' has a meaning only when"),
         (

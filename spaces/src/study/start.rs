@@ -85,7 +85,12 @@ fn candidate(
         };
         match parameter.domain.canonical(&value) {
             Some(value) => point.values.insert(name.clone(), value),
-            None => return wrong(format!("{value} is not searched; use {}", parameter.domain)),
+            None => {
+                return wrong(format!(
+                    "'{name}' is {value}, which is not searched; use {}",
+                    parameter.domain
+                ));
+            }
         };
     }
     match given.keys().find(|name| space.get(name).is_none()) {
