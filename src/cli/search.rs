@@ -28,7 +28,7 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(
     name = "search",
-    after_help = "Example:\n  parsimony search study.toml --out results\n\nparsimony search wider.toml --start-from my-text   # begins with what that study found\n\nInterrupted, the same command goes on where it was. While it runs, its page is open in a browser."
+    after_help = "Example:\n  parsimony search study.toml --out results\n  parsimony search wider.toml --start-from my-text   # begins with what that study found\n\nInterrupted, the same command goes on where it was. While it runs, its page is open in a browser."
 )]
 pub(crate) struct Search {
     /// Study file

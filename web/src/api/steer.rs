@@ -124,7 +124,11 @@ pub(super) async fn clone(
         let earlier = Resolved::new(found.clone(), &state.catalog);
         if let Some(study) = earlier.study() {
             let best = front(&earlier, &trials, &FrontRequest::default(), &state.catalog);
-            found.spec.search.start = starts(&best, study, &state.catalog);
+            found
+                .spec
+                .search
+                .start
+                .extend(starts(&best, study, &state.catalog));
         }
     }
     let studies = state.store.studies().await?;

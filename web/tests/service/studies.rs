@@ -266,6 +266,11 @@ async fn a_clone_may_begin_with_the_front() {
     );
     let submitted = server.post("/studies", json!({ "toml": clone["toml"] })).await;
     assert_eq!(submitted.status, 201, "{}", submitted.text());
+    let again = server
+        .post("/studies/found-2/clone?front=true", json!({}))
+        .await
+        .ok();
+    assert_eq!(again["spec"]["search"]["start"], clone["spec"]["search"]["start"]);
     let detail = server
         .post("/studies/found/clone?best=true", json!({}))
         .await
