@@ -4,8 +4,11 @@
 
 mod error;
 mod fidelity;
+mod parameter;
 mod read;
+mod reader;
 mod resolve;
+mod space;
 mod start;
 mod toml;
 

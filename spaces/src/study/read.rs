@@ -2,16 +2,14 @@
 //!
 //! Hand-written rather than derived, because a derived reader stops at the first error and cannot name the remedy.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value as Json};
 
 use super::{
-    BaseSpec, ConfigSpec, ConstraintSpec, DataSpec, FidelitySpec, ObjectiveSpec, ParameterSpec, RangeSpec,
-    SearchSpec, SpaceSpec, SpecError, StudySpec, start, suggest,
+    BaseSpec, ConfigSpec, ConstraintSpec, DataSpec, FidelitySpec, ObjectiveSpec, SearchSpec, SpaceSpec,
+    SpecError, StudySpec,
+    reader::{Reader, join},
+    start,
 };
-use crate::Value;
-
 const STUDY_KEYS: &[&str] = &[
     "name",
     "data",
@@ -23,7 +21,6 @@ const STUDY_KEYS: &[&str] = &[
     "search",
 ];
 const CONFIG_KEYS: &[&str] = &["name", "data", "base", "fixed"];
-const RANGE_KEYS: &[&str] = &["int", "float", "choices", "step", "log", "when"];
 const SEARCH_KEYS: &[&str] = &[
     "method",
     "trials",
@@ -92,16 +89,6 @@ pub fn read_config(json: &Json) -> Result<ConfigSpec, Vec<SpecError>> {
     reader.finish(spec)
 }
 
-/// Reads one entry of `[space]`.
-///
-/// # Errors
-/// Every [`SpecError`] found, with paths below `path`.
-pub(super) fn read_parameter(json: &Json, path: &str) -> Result<ParameterSpec, Vec<SpecError>> {
-    let mut reader = Reader::default();
-    let spec = reader.parameter(json, path);
-    reader.finish(spec)
-}
-
 fn is_plain_name(name: &str) -> bool {
     name.len() <= 80
         && !name.starts_with('.')
@@ -110,107 +97,7 @@ fn is_plain_name(name: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
-#[derive(Default)]
-pub(super) struct Reader {
-    errors: Vec<SpecError>,
-}
-
 impl Reader {
-    fn finish<T>(self, value: T) -> Result<T, Vec<SpecError>> {
-        if self.errors.is_empty() {
-            Ok(value)
-        } else {
-            Err(self.errors)
-        }
-    }
-
-    fn error(&mut self, path: &str, message: impl Into<String>) {
-        self.errors.push(SpecError::new(path, message));
-    }
-
-    fn wrong_type(&mut self, path: &str, json: &Json, expected: &str) {
-        self.error(
-            path,
-            format!("{} is {}, but {expected} is needed", shorten(json), kind(json)),
-        );
-    }
-
-    fn unknown_keys(&mut self, table: &Map<String, Json>, path: &str, known: &[&str]) {
-        for key in table.keys().filter(|k| !known.contains(&k.as_str())) {
-            self.error(&join(path, key), suggest("key", key, known.iter().copied()));
-        }
-    }
-
-    fn table(&mut self, json: &Json, path: &str) -> Option<Map<String, Json>> {
-        match json {
-            Json::Object(map) => Some(map.clone()),
-            other => {
-                self.wrong_type(path, other, "a table");
-                None
-            }
-        }
-    }
-
-    fn text(&mut self, json: &Json, path: &str) -> Option<String> {
-        match json {
-            Json::String(s) => Some(s.clone()),
-            other => {
-                self.wrong_type(path, other, "text in quotes");
-                None
-            }
-        }
-    }
-
-    fn required_text(&mut self, table: &Map<String, Json>, path: &str, key: &str) -> Option<String> {
-        match table.get(key) {
-            Some(json) => self.text(json, &join(path, key)).filter(|s| {
-                let filled = !s.trim().is_empty();
-                if !filled {
-                    self.error(&join(path, key), format!("'{key}' is empty; give a value"));
-                }
-                filled
-            }),
-            None => {
-                self.error(
-                    &join(path, key),
-                    format!("'{key}' is missing; add {key} = \"...\""),
-                );
-                None
-            }
-        }
-    }
-
-    fn scalar(&mut self, json: &Json, path: &str) -> Option<Value> {
-        let value = Value::from_json(json);
-        if value.is_none() {
-            self.wrong_type(path, json, "a single value");
-        }
-        value
-    }
-
-    pub(super) fn scalars(&mut self, json: Option<&Json>, path: &str) -> BTreeMap<String, Value> {
-        let Some(table) = json.and_then(|j| self.table(j, path)) else {
-            return BTreeMap::new();
-        };
-        table
-            .iter()
-            .filter_map(|(k, v)| Some((k.clone(), self.scalar(v, &join(path, k))?)))
-            .collect()
-    }
-
-    fn unsigned(&mut self, json: &Json, path: &str, least: u64) -> Option<u64> {
-        match json.as_u64() {
-            Some(n) if n >= least => Some(n),
-            _ => {
-                self.error(
-                    path,
-                    format!("{} is not a whole number of at least {least}", shorten(json)),
-                );
-                None
-            }
-        }
-    }
-
     fn data(&mut self, root: &Map<String, Json>) -> DataSpec {
         let Some(json) = root.get("data") else {
             self.error(
@@ -251,125 +138,6 @@ impl Reader {
         SpaceSpec {
             preset,
             parameters: table,
-        }
-    }
-
-    fn parameter(&mut self, json: &Json, path: &str) -> ParameterSpec {
-        match json {
-            Json::Array(items) => ParameterSpec::List(self.list(items, path)),
-            Json::Object(table) => ParameterSpec::Table(self.range(table, path)),
-            other => {
-                let hint = "a list such as [1, 2] or a range such as { int = [1, 4] } (a constant belongs to [fixed])";
-                self.wrong_type(path, other, hint);
-                ParameterSpec::List(vec![])
-            }
-        }
-    }
-
-    fn list(&mut self, items: &[Json], path: &str) -> Vec<Value> {
-        items
-            .iter()
-            .enumerate()
-            .filter_map(|(i, j)| self.scalar(j, &format!("{path}[{i}]")))
-            .collect()
-    }
-
-    fn range(&mut self, table: &Map<String, Json>, path: &str) -> RangeSpec {
-        self.unknown_keys(table, path, RANGE_KEYS);
-        let kinds = ["int", "float", "choices"]
-            .iter()
-            .filter(|k| table.contains_key(**k))
-            .count();
-        if kinds != 1 {
-            self.error(
-                path,
-                "exactly one of int = [low, high], float = [low, high] and choices = [...] is needed",
-            );
-        }
-        let mut range = RangeSpec::default();
-        if let Some(json) = table.get("int") {
-            range.int = self.pair(
-                json,
-                &join(path, "int"),
-                "two whole numbers [low, high]",
-                Json::as_i64,
-            );
-        }
-        if let Some(json) = table.get("float") {
-            range.float = self.pair(
-                json,
-                &join(path, "float"),
-                "two numbers [low, high]",
-                Json::as_f64,
-            );
-        }
-        if let Some(json) = table.get("choices") {
-            match json {
-                Json::Array(items) => range.choices = Some(self.list(items, &join(path, "choices"))),
-                other => self.wrong_type(&join(path, "choices"), other, "a list"),
-            }
-        }
-        if let Some(json) = table.get("step") {
-            range.step = json.as_f64();
-            if range.step.is_none() {
-                self.wrong_type(&join(path, "step"), json, "a number");
-            }
-        }
-        if let Some(json) = table.get("log") {
-            match json.as_bool() {
-                Some(log) => range.log = log,
-                None => self.wrong_type(&join(path, "log"), json, "true or false"),
-            }
-        }
-        if let Some(json) = table.get("when") {
-            range.when = self.text(json, &join(path, "when"));
-        }
-        range
-    }
-
-    fn pair<T: Copy>(
-        &mut self,
-        json: &Json,
-        path: &str,
-        expected: &str,
-        read: impl Fn(&Json) -> Option<T>,
-    ) -> Option<[T; 2]> {
-        let pair = match json.as_array().map(Vec::as_slice) {
-            Some([low, high]) => read(low).zip(read(high)).map(|(low, high)| [low, high]),
-            _ => None,
-        };
-        if pair.is_none() {
-            self.wrong_type(path, json, expected);
-        }
-        pair
-    }
-
-    fn tables(&mut self, root: &Map<String, Json>, key: &str) -> Vec<(String, Map<String, Json>)> {
-        self.tables_at(root.get(key), key)
-    }
-
-    /// The tables of a list, each with its path.
-    pub(super) fn tables_at(&mut self, json: Option<&Json>, key: &str) -> Vec<(String, Map<String, Json>)> {
-        match json {
-            None => vec![],
-            Some(Json::Array(items)) => {
-                let mut tables = vec![];
-                for (i, item) in items.iter().enumerate() {
-                    let path = format!("{key}[{i}]");
-                    if let Some(table) = self.table(item, &path) {
-                        tables.push((path, table));
-                    }
-                }
-                tables
-            }
-            Some(other) => {
-                self.wrong_type(
-                    key,
-                    other,
-                    &format!("a list of tables, each opened by [[{key}]],"),
-                );
-                vec![]
-            }
         }
     }
 
@@ -440,14 +208,6 @@ impl Reader {
         search
     }
 
-    fn number(&mut self, json: &Json, path: &str) -> Option<f64> {
-        let number = json.as_f64();
-        if number.is_none() {
-            self.wrong_type(path, json, "a number");
-        }
-        number
-    }
-
     fn fidelity(&mut self, json: &Json) -> Option<FidelitySpec> {
         let path = "search.fidelity";
         let table = self.table(json, path)?;
@@ -476,32 +236,5 @@ impl Reader {
             rule: rule.unwrap_or_else(FidelitySpec::default_rule),
             eta: eta.unwrap_or_else(FidelitySpec::default_eta),
         })
-    }
-}
-
-fn join(path: &str, key: &str) -> String {
-    if path.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{path}.{key}")
-    }
-}
-
-fn kind(json: &Json) -> &'static str {
-    match json {
-        Json::Null => "nothing",
-        Json::Bool(_) => "true/false",
-        Json::Number(_) => "a number",
-        Json::String(_) => "text",
-        Json::Array(_) => "a list",
-        Json::Object(_) => "a table",
-    }
-}
-
-fn shorten(json: &Json) -> String {
-    let text = json.to_string();
-    match text.char_indices().nth(60) {
-        Some((at, _)) => format!("{}...", &text[..at]),
-        None => text,
     }
 }

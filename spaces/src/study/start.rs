@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json};
 
-use super::{SpecError, StudySpec, read::Reader, suggest};
+use super::{SpecError, StudySpec, reader::Reader, suggest};
 use crate::{Candidate, Catalog, Space, Value};
 
 /// Reads the tables of `search`.
