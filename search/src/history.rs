@@ -36,6 +36,9 @@ pub struct Rung {
     pub values: Vec<f64>,
     /// How far the limits are broken.
     pub violation: f64,
+    /// The limited metrics, in the order of the limits; empty in records from before they were kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limited: Vec<f64>,
     /// Validation loss on the way here from the start, by part of the full training.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub curve: Vec<(f64, f64)>,
@@ -190,12 +193,14 @@ impl History {
         // what is known is known of the whole training, what was counted is of its part
         metrics.extend(proposal.known.clone());
         let judged = problem.minimised(&metrics).zip(problem.violation(&metrics));
+        let limited = problem.limited(&metrics);
         if let Some(pending) = self.pending_mut(number) {
             pending.target = None;
             pending.rungs.extend(judged.map(|(values, violation)| Rung {
                 fidelity,
                 values,
                 violation,
+                limited,
                 curve,
             }));
         }

@@ -113,6 +113,12 @@ impl Problem {
             .collect()
     }
 
+    /// The limited metrics that have a value, in the order of the limits.
+    pub(crate) fn limited(&self, metrics: &BTreeMap<String, f64>) -> Vec<f64> {
+        let value = |limit: &Limit| metrics.get(&limit.metric).copied();
+        self.limits.iter().filter_map(value).collect()
+    }
+
     /// How far all limits together are broken, 0 where they are kept; `None` if a limited metric has no value.
     pub fn violation(&self, metrics: &BTreeMap<String, f64>) -> Option<f64> {
         violation(&self.limits, metrics)

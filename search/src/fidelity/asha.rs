@@ -21,6 +21,7 @@ impl Rule for Asha {
     fn decide(&self, standing: &Standing<'_>) -> Decision {
         promote(standing, |rung| Rung {
             values: rung.values[..1].to_vec(),
+            limited: Vec::new(),
             curve: Vec::new(),
             ..*rung
         })

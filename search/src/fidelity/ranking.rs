@@ -121,6 +121,7 @@ mod tests {
             fidelity: 0.5,
             values: values.to_vec(),
             violation: 0.0,
+            limited: vec![],
             curve: vec![],
         };
         values.iter().map(rung).collect()

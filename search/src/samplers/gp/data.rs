@@ -19,6 +19,8 @@ const PARENTS: usize = 12;
 pub(super) struct Reading<'h> {
     /// Less being better.
     pub(super) values: &'h [f64],
+    /// The limited metrics, in the order of the limits.
+    pub(super) limited: Vec<f64>,
     /// The trial, if this is its end.
     pub(super) trial: Option<&'h Trial>,
 }
@@ -96,17 +98,16 @@ pub(super) fn readings(problem: &Problem, history: &History) -> usize {
 }
 
 /// What trainings had come to at their last part, with that part.
-///
-/// Parts tell nothing of limited metrics, so where something is limited only whole trainings are learnt from.
 fn parts<'h>(problem: &Problem, history: &'h History) -> impl Iterator<Item = (&'h Candidate, &'h Rung)> {
     let done = history.trials().iter().map(|t| (&t.candidate, &t.rungs));
     let pending = history
         .pending()
         .iter()
         .map(|p| (&p.proposal.candidate, &p.rungs));
-    let wanted = problem.limits.is_empty();
+    let limits = problem.limits.len();
     let last = |(candidate, rungs): (&'h Candidate, &'h Vec<Rung>)| Some((candidate, rungs.last()?));
-    done.chain(pending).filter_map(last).filter(move |_| wanted)
+    let is_whole = move |(_, rung): &(&Candidate, &Rung)| rung.limited.len() == limits;
+    done.chain(pending).filter_map(last).filter(is_whole)
 }
 
 impl<'h> Data<'h> {
@@ -116,14 +117,18 @@ impl<'h> Data<'h> {
         let mut parts: Vec<(&Candidate, &Rung)> = parts(problem, history).collect();
         parts.drain(..parts.len().saturating_sub(MOST / 2));
         let whole = |trial: &'h Trial| {
-            let values = trial.values.as_deref()?;
+            let Outcome::Measured(metrics) = &trial.outcome else {
+                return None;
+            };
             Some(Reading {
-                values,
+                values: trial.values.as_deref()?,
+                limited: problem.limited(metrics),
                 trial: Some(trial),
             })
         };
         let part = |(_, rung): &(&Candidate, &'h Rung)| Reading {
             values: &rung.values,
+            limited: rung.limited.clone(),
             trial: None,
         };
         let mut readings: Vec<Reading<'h>> = trials.iter().copied().filter_map(whole).collect();

@@ -199,7 +199,7 @@ fn keep_best(prospects: &mut Vec<Prospect>) {
 mod tests {
     use std::collections::BTreeMap;
 
-    use spaces::{Direction, Domain, Objective, Parameter, Value};
+    use spaces::{Direction, Domain, Limit, Objective, Parameter, Value};
 
     use super::*;
     use crate::{History, NoOracle, Outcome, Problem};
@@ -243,6 +243,43 @@ mod tests {
             .filter(|number| (x(&ask(&mut gp, &history, *number)) - 0.7).abs() < 0.1)
             .count();
         assert!(near >= 4, "{near} of 5");
+    }
+
+    #[test]
+    fn parts_of_trainings_show_where_limits_are_kept() {
+        let heat = Limit {
+            metric: "heat".into(),
+            min: None,
+            max: Some(1.0),
+        };
+        let problem = Problem {
+            limits: vec![heat],
+            ..problem()
+        };
+        let (mut history, mut gp) = (History::default(), Gp::default());
+        let mut kept = 0;
+        for number in 0..30 {
+            let proposal = gp
+                .ask(&mut Ask::new(&problem, &history, &mut NoOracle, number))
+                .unwrap();
+            // the best are too hot, those just below are not
+            let at = x(&proposal);
+            kept += u32::from(number >= 15 && at < 0.5 && at > 0.3);
+            let metrics = BTreeMap::from([
+                ("loss".into(), (at - 0.7).powi(2) + 0.3),
+                ("heat".into(), 2.0 * at),
+            ]);
+            history.start(&problem, number, proposal.clone());
+            history.reach(&problem, number, &proposal, 0.1, metrics.clone(), vec![]);
+            // few are trained in full
+            let outcome = if number % 6 == 5 {
+                Outcome::Measured(metrics)
+            } else {
+                Outcome::Pruned
+            };
+            history.push(&problem, number, proposal.candidate, outcome);
+        }
+        assert!(kept >= 10, "{kept} of 15");
     }
 
     #[test]

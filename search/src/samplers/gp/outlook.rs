@@ -1,7 +1,7 @@
 //! What the trials let expect of candidates, and how good that would be.
 
 use rand_chacha::ChaCha8Rng;
-use spaces::Objective;
+use spaces::{Limit, Objective, metric};
 
 use super::{
     aim,
@@ -11,7 +11,7 @@ use super::{
     surrogate::Surrogate,
 };
 use crate::{
-    Ask, AskError, Outcome, Problem, Proposal, Trial, Verdict,
+    Ask, AskError, Problem, Proposal, Verdict,
     expected_improvement::{Belief, Improvement},
     front,
     gaussian_process::{Layout, Points},
@@ -60,7 +60,8 @@ pub(super) struct Outlook<'p> {
     layout: Layout,
     points: Points,
     goals: Vec<Goal>,
-    limits: Vec<Surrogate>,
+    /// Limits on metrics that have to be measured.
+    limits: Vec<(&'p Limit, Surrogate)>,
     /// Where trials succeed, with the points it was learnt from; `None` while none failed.
     success: Option<(Surrogate, Layout, Points)>,
     /// What is believed of every trial that keeps the limits, done or pending.
@@ -91,14 +92,16 @@ impl<'p> Outlook<'p> {
             }
         };
         let goals: Vec<Goal> = problem.objectives.iter().enumerate().map(&mut goal).collect();
-        let measured = |trial: &Trial, metric: &str| match &trial.outcome {
-            Outcome::Measured(metrics) => metrics.get(metric).copied(),
-            Outcome::Failed | Outcome::Infeasible | Outcome::Pruned => None,
-        };
-        let limits = problem.limits.iter().enumerate().map(|(k, limit)| {
-            let trials = data.readings.iter().filter_map(|r| r.trial);
-            let values = trials.filter_map(|t| measured(t, &limit.metric)).collect();
-            model(problem.objectives.len() + k, values)
+        // what is known beforehand keeps its limits exactly: candidates that do not are not looked at
+        let is_known = |limit: &Limit| metric(&limit.metric).is_some_and(|m| m.known_before_training);
+        let unknown = problem
+            .limits
+            .iter()
+            .enumerate()
+            .filter(|(_, limit)| !is_known(limit));
+        let limits = unknown.map(|(k, limit)| {
+            let values = data.readings.iter().map(|r| r.limited[k]).collect();
+            (limit, model(problem.objectives.len() + k, values))
         });
         let limits = limits.collect();
         let mut outlook = Outlook {
@@ -233,7 +236,7 @@ impl<'p> Outlook<'p> {
 
     fn log_chance(&mut self, point: &[f64]) -> f64 {
         let mut log = 0.0;
-        for (surrogate, limit) in self.limits.iter_mut().zip(&self.problem.limits) {
+        for (limit, surrogate) in &mut self.limits {
             let belief = surrogate.belief(&self.layout, &self.points, point);
             let below = |limit: f64| belief.probability_below(surrogate.scale.limit(limit));
             let chance = limit.max.map_or(1.0, below) - limit.min.map_or(0.0, below);
