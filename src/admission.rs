@@ -125,6 +125,10 @@ impl web::Admission for Inspector {
             catalog: &self.catalog,
             facts: &facts,
         };
+        let wrong = wrong_starts(study, &mut oracle);
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
         let history = History::default();
         let mut sampler = search::sampler("random").expect("the registry has it");
         match sampler.ask(&mut Ask::new(&problem, &history, &mut oracle, 0)) {
@@ -135,6 +139,25 @@ impl web::Admission for Inspector {
             Err(e) => Err(vec![SpecError::new("space", e.to_string())]),
         }
     }
+}
+
+/// Configurations to begin with that cannot be tried.
+fn wrong_starts(study: &Study, oracle: &mut dyn Oracle) -> Vec<SpecError> {
+    let wrong = |(i, known): (usize, Known)| {
+        let message = match known {
+            Known::Invalid(reason) => format!("it cannot be built: {reason}; change or remove it"),
+            Known::Values(values) => study.limits.iter().find_map(|limit| {
+                let value = *values.get(&limit.metric)?;
+                let metric = &limit.metric;
+                (limit.violation(value) > 0.0).then(|| {
+                    format!("its {metric} is {value}, beyond what [[constraint]] allows; change or remove it")
+                })
+            })?,
+        };
+        Some(SpecError::new(format!("search.start[{i}]"), message))
+    };
+    let known = oracle.known(&study.start);
+    known.into_iter().enumerate().filter_map(wrong).collect()
 }
 
 /// Where in a study file the error stands.

@@ -77,6 +77,16 @@ fn study_files_are_refused_with_place_value_and_remedy() {
             "heads = 3",
             ["heads 3", "width 32", "use one of 1, 2, 4"],
         ),
+        (
+            "trials = 2",
+            "trials = 2\nstart = [{ ffn_ratio = 3.0 }]",
+            ["study.toml:", "'ffn_ratio' is 3", "use"],
+        ),
+        (
+            "trials = 2",
+            "trials = 2\nstart = [{ ffn_ratio = 1.0 }]\n[[constraint]]\nmetric = \"model_bytes\"\nmax = 10",
+            ["study.toml:", "its model_bytes is", "change or remove it"],
+        ),
     ] {
         study(&program, from, to);
         let ran = program.run(&["search", "study.toml", "--out", "out"]);
