@@ -264,47 +264,52 @@ fn medians(runs: &[Run]) -> BTreeMap<&'static str, Vec<(f64, f64)>> {
     medians
 }
 
+/// The medians as a picture, from an eighth of the budget on: before that a curve says when the first full training ended.
 fn svg(medians: &BTreeMap<&'static str, Vec<(f64, f64)>>) -> String {
-    let highest = medians.values().flatten().map(|(_, v)| *v).fold(0.0, f64::max);
+    let curves: Vec<(&str, Vec<(f64, f64)>)> = medians
+        .iter()
+        .map(|(method, curve)| {
+            let shown = curve.iter().filter(|(x, _)| *x >= BUDGET / 8.0);
+            (*method, shown.copied().collect())
+        })
+        .collect();
+    let values = || curves.iter().flat_map(|(_, curve)| curve).map(|(_, v)| *v);
+    let (lowest, highest) = (
+        values().fold(f64::INFINITY, f64::min),
+        values().fold(0.0, f64::max),
+    );
+    let across = |x: f64| 60.0 + 600.0 * x / BUDGET;
     let place = |(x, y): &(f64, f64)| {
-        format!(
-            "{:.1},{:.1}",
-            60.0 + 600.0 * x / BUDGET,
-            380.0 - 340.0 * y / highest
-        )
+        let up = 340.0 * (y - lowest) / (highest - lowest).max(f64::MIN_POSITIVE);
+        format!("{:.1},{:.1}", across(*x), 380.0 - up)
     };
-    let mut svg = String::from(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 800 430\" font-family=\"sans-serif\" font-size=\"14\">\n\
-         <rect width=\"800\" height=\"430\" fill=\"white\"/>\n\
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 700 430\" font-family=\"sans-serif\" font-size=\"14\">\n\
+         <rect width=\"700\" height=\"430\" fill=\"white\"/>\n\
          <path d=\"M60 40V380H660\" fill=\"none\" stroke=\"#555\"/>\n\
          <text x=\"360\" y=\"418\" text-anchor=\"middle\">training, in full lengths</text>\n\
-         <text x=\"60\" y=\"28\">median hypervolume</text>\n",
+         <text x=\"60\" y=\"28\">median hypervolume</text>\n\
+         <text x=\"54\" y=\"45\" text-anchor=\"end\">{highest:.2}</text>\n\
+         <text x=\"54\" y=\"384\" text-anchor=\"end\">{lowest:.2}</text>\n"
     );
     for x in [10.0, 20.0, 30.0, 40.0] {
+        let at = across(x);
         writeln!(
             svg,
-            "<text x=\"{}\" y=\"398\" text-anchor=\"middle\">{x}</text>",
-            60.0 + 600.0 * x / BUDGET
+            "<text x=\"{at}\" y=\"398\" text-anchor=\"middle\">{x}</text>"
         )
         .unwrap();
     }
-    writeln!(
-        svg,
-        "<text x=\"54\" y=\"45\" text-anchor=\"end\">{highest:.2}</text>"
-    )
-    .unwrap();
-    for ((method, curve), (color, dash)) in
-        medians
-            .iter()
-            .zip([("#0072b2", ""), ("#d55e00", "6 3"), ("#009e73", "2 3")])
-    {
+    let pens = [("#0072b2", ""), ("#d55e00", "6 3"), ("#009e73", "2 3")];
+    for (row, ((method, curve), (color, dash))) in (0..).zip(curves.iter().zip(pens)) {
         let points: Vec<String> = curve.iter().map(place).collect();
-        let (_, y) = points[points.len() - 1].split_once(',').unwrap();
+        let y = 300 + 22 * row;
+        let pen = format!("fill=\"none\" stroke=\"{color}\" stroke-width=\"2\" stroke-dasharray=\"{dash}\"");
         writeln!(
             svg,
-            "<polyline points=\"{}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"2\" stroke-dasharray=\"{dash}\"/>\n\
-             <text x=\"668\" y=\"{y}\" fill=\"{color}\">{method}</text>",
-            points.join(" ")
+            "<polyline points=\"{}\" {pen}/>\n<path d=\"M480 {}h40\" {pen}/>\n<text x=\"530\" y=\"{y}\" fill=\"{color}\">{method}</text>",
+            points.join(" "),
+            y - 5
         )
         .unwrap();
     }
