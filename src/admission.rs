@@ -149,7 +149,7 @@ fn wrong_starts(study: &Study, oracle: &mut dyn Oracle) -> Vec<SpecError> {
             Known::Values(values) => study.limits.iter().find_map(|limit| {
                 let value = *values.get(&limit.metric)?;
                 let metric = &limit.metric;
-                (limit.violation(value) > 0.0).then(|| {
+                (!limit.holds(value)).then(|| {
                     format!("its {metric} is {value}, beyond what [[constraint]] allows; change or remove it")
                 })
             })?,

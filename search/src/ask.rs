@@ -185,7 +185,7 @@ impl<'a> Ask<'a> {
         let (mut places, mut fresh, mut met) = (Vec::new(), Vec::new(), HashSet::new());
         for (i, candidate) in candidates.into_iter().enumerate() {
             let key = candidate.key();
-            if !self.history.contains_key(key) && met.insert(key) {
+            if !self.history.contains(key) && met.insert(key) {
                 places.push(i);
                 fresh.push(candidate);
             }

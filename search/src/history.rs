@@ -147,13 +147,8 @@ impl History {
         self.len() == 0
     }
 
-    /// Whether the candidate is finished or pending.
-    pub fn contains(&self, candidate: &Candidate) -> bool {
-        self.contains_key(candidate.key())
-    }
-
-    /// Whether the candidate of this key is.
-    pub(crate) fn contains_key(&self, key: u128) -> bool {
+    /// Whether the candidate of this key is finished or pending.
+    pub fn contains(&self, key: u128) -> bool {
         self.seen.contains_key(&key)
     }
 
@@ -252,15 +247,15 @@ impl History {
         self.trials.push(trial);
     }
 
-    /// Notes how long the trial that was pushed last ran, in seconds.
-    pub fn ran_for(&mut self, seconds: f64) {
+    /// Notes how long the trial that was pushed last ran, in seconds, where that is known.
+    pub fn ran_for(&mut self, seconds: Option<f64>) {
         if let Some(trial) = self.trials.last_mut() {
-            trial.seconds = Some(seconds);
+            trial.seconds = seconds;
         }
     }
 
     /// Middle of how long the latest trials ran, in seconds; `None` where it is not known of any.
-    pub fn trial_seconds(&self) -> Option<f64> {
+    pub(crate) fn trial_seconds(&self) -> Option<f64> {
         let known = self.trials.iter().rev().filter_map(|t| t.seconds);
         let mut latest: Vec<f64> = known.take(LATEST).collect();
         latest.sort_unstable_by(f64::total_cmp);

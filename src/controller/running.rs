@@ -155,9 +155,7 @@ impl Running {
         };
         self.history
             .push(&self.problem, finish.number, finish.candidate, outcome);
-        if let Some(seconds) = finish.wall_s {
-            self.history.ran_for(seconds);
-        }
+        self.history.ran_for(finish.wall_s);
     }
 
     /// What to do next, where `number` trials were begun.

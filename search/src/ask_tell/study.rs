@@ -141,9 +141,7 @@ impl Study {
             let candidate = self.waiting.remove(&id).expect("every id was looked up above");
             self.history
                 .push(&self.problem, self.earlier + id, candidate, outcome);
-            if let Some(seconds) = seconds {
-                self.history.ran_for(seconds);
-            }
+            self.history.ran_for(seconds);
         }
         Ok(())
     }

@@ -64,7 +64,8 @@ impl Gradient for &Fit<'_> {
 
 /// The most likely hyperparameters, in logarithms, that L-BFGS finds from the starts, and minus their log density.
 pub(crate) fn fit(evidence: &Evidence<'_>, starts: &[Vec<f64>]) -> (f64, Vec<f64>) {
-    let (mut best, work): (Option<(f64, Vec<f64>)>, _) = (None, RefCell::default());
+    let mut best: Option<(f64, Vec<f64>)> = None;
+    let work = RefCell::default();
     for start in starts {
         let problem = Fit {
             evidence,

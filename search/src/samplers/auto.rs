@@ -79,9 +79,7 @@ mod tests {
         let mut history = History::default();
         for number in 0..trials {
             history.push(&problem, number, Candidate::default(), Outcome::Failed);
-            if let Some(seconds) = seconds {
-                history.ran_for(seconds);
-            }
+            history.ran_for(seconds);
         }
         every(&history)
     }

@@ -167,7 +167,7 @@ fn a_finite_space_is_used_up_point_by_point_and_then_reported() {
             let (mut history, mut sampler) = (History::default(), method.sampler());
             for number in 0..points as u32 {
                 let proposal = ask(&mut *sampler, &problem, &history, &mut NoOracle, number).unwrap();
-                assert!(!history.contains(&proposal.candidate));
+                assert!(!history.contains(proposal.candidate.key()));
                 history.start(&problem, number, proposal.clone());
                 if number % 2 == 0 {
                     let end = outcome(&proposal.candidate, number);

@@ -147,7 +147,7 @@ fn rungs_stay_with_a_trial_when_it_is_over() {
     );
     assert_eq!(trial.values.as_deref(), Some(&[2.0, 3.0][..]));
     assert!(study.history.pending().is_empty());
-    assert!(study.history.contains(&proposal.candidate));
+    assert!(study.history.contains(proposal.candidate.key()));
 }
 
 #[test]

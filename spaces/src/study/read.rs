@@ -143,13 +143,13 @@ impl Reader {
 
     fn objectives(&mut self, root: &Map<String, Json>) -> Vec<ObjectiveSpec> {
         let mut objectives = vec![];
-        for (path, table) in self.tables(root, "objective") {
+        for (path, table) in self.tables(root.get("objective"), "objective") {
             self.unknown_keys(&table, &path, &["metric"]);
             if let Some(metric) = self.required_text(&table, &path, "metric") {
                 objectives.push(ObjectiveSpec { metric });
             }
         }
-        if objectives.is_empty() && self.errors.is_empty() {
+        if objectives.is_empty() && self.is_content() {
             self.error(
                 "objective",
                 "no objective is given; add [[objective]] with metric = \"validation_loss\"",
@@ -160,7 +160,7 @@ impl Reader {
 
     fn constraints(&mut self, root: &Map<String, Json>) -> Vec<ConstraintSpec> {
         let mut constraints = vec![];
-        for (path, table) in self.tables(root, "constraint") {
+        for (path, table) in self.tables(root.get("constraint"), "constraint") {
             self.unknown_keys(&table, &path, &["metric", "min", "max"]);
             let metric = self.required_text(&table, &path, "metric");
             let mut limit = |key: &str| table.get(key).and_then(|j| self.scalar(j, &join(&path, key)));

@@ -10,7 +10,7 @@ use crate::Value;
 /// Reads on after a mistake, so that all are found.
 #[derive(Default)]
 pub(super) struct Reader {
-    pub(super) errors: Vec<SpecError>,
+    errors: Vec<SpecError>,
 }
 
 impl Reader {
@@ -20,6 +20,11 @@ impl Reader {
         } else {
             Err(self.errors)
         }
+    }
+
+    /// Whether nothing was wrong so far.
+    pub(super) fn is_content(&self) -> bool {
+        self.errors.is_empty()
     }
 
     pub(super) fn error(&mut self, path: &str, message: impl Into<String>) {
@@ -130,12 +135,8 @@ impl Reader {
         number
     }
 
-    pub(super) fn tables(&mut self, root: &Map<String, Json>, key: &str) -> Vec<(String, Map<String, Json>)> {
-        self.tables_at(root.get(key), key)
-    }
-
     /// The tables of a list, each with its path.
-    pub(super) fn tables_at(&mut self, json: Option<&Json>, key: &str) -> Vec<(String, Map<String, Json>)> {
+    pub(super) fn tables(&mut self, json: Option<&Json>, key: &str) -> Vec<(String, Map<String, Json>)> {
         match json {
             None => vec![],
             Some(Json::Array(items)) => {

@@ -43,25 +43,6 @@ pub struct Config {
 }
 
 impl Study {
-    /// The point of this space that a configuration of another study comes to: what is not searched there or here, or
-    /// lies beyond, has its usual value, or one from the middle.
-    pub fn adopt(&self, catalog: &Catalog, values: &BTreeMap<String, Value>) -> Candidate {
-        let mut point = Candidate::default();
-        // parents stand before their children
-        for parameter in self.space.parameters() {
-            if !parameter.condition.holds(|parent| point.get(parent)) {
-                continue;
-            }
-            let usual = catalog.parameter(&parameter.name).map(|info| &info.default);
-            let fits = |value: &Value| parameter.domain.canonical(value);
-            let value = values.get(&parameter.name).and_then(fits);
-            let value = value.or_else(|| usual.and_then(fits));
-            let value = value.unwrap_or_else(|| parameter.domain.from_unit(0.5));
-            point.values.insert(parameter.name.clone(), value);
-        }
-        point
-    }
-
     /// The full configuration of a candidate.
     pub fn config(&self, catalog: &Catalog, candidate: &Candidate) -> Config {
         let mut chosen = self.fixed.clone();

@@ -106,8 +106,8 @@ fn parts<'h>(problem: &Problem, history: &'h History) -> impl Iterator<Item = (&
         .map(|p| (&p.proposal.candidate, &p.rungs));
     let limits = problem.limits.len();
     let last = |(candidate, rungs): (&'h Candidate, &'h Vec<Rung>)| Some((candidate, rungs.last()?));
-    let is_whole = move |(_, rung): &(&Candidate, &Rung)| rung.limited.len() == limits;
-    done.chain(pending).filter_map(last).filter(is_whole)
+    let has_limited = move |(_, rung): &(&Candidate, &Rung)| rung.limited.len() == limits;
+    done.chain(pending).filter_map(last).filter(has_limited)
 }
 
 impl<'h> Data<'h> {

@@ -223,15 +223,16 @@ mod tests {
         proposal.candidate.get("x").and_then(Value::as_f64).unwrap()
     }
 
+    fn ask(gp: &mut Gp, problem: &Problem, history: &History, number: u32) -> Proposal {
+        gp.ask(&mut Ask::new(problem, history, &mut NoOracle, number))
+            .unwrap()
+    }
+
     #[test]
     fn trainings_that_stopped_early_show_where_to_go() {
         let (problem, mut history, mut gp) = (problem(), History::default(), Gp::default());
-        let ask = |gp: &mut Gp, history: &History, number| {
-            gp.ask(&mut Ask::new(&problem, history, &mut NoOracle, number))
-                .unwrap()
-        };
         for number in 0..14 {
-            let proposal = ask(&mut gp, &history, number);
+            let proposal = ask(&mut gp, &problem, &history, number);
             let loss = (x(&proposal) - 0.7).powi(2) + 0.3;
             history.start(&problem, number, proposal.clone());
             let metrics = BTreeMap::from([("loss".into(), loss)]);
@@ -240,7 +241,7 @@ mod tests {
         }
         assert_eq!(history.values().count(), 0, "none was trained in full");
         let near = (14..19)
-            .filter(|number| (x(&ask(&mut gp, &history, *number)) - 0.7).abs() < 0.1)
+            .filter(|number| (x(&ask(&mut gp, &problem, &history, *number)) - 0.7).abs() < 0.1)
             .count();
         assert!(near >= 4, "{near} of 5");
     }
@@ -259,9 +260,7 @@ mod tests {
         let (mut history, mut gp) = (History::default(), Gp::default());
         let mut kept = 0;
         for number in 0..30 {
-            let proposal = gp
-                .ask(&mut Ask::new(&problem, &history, &mut NoOracle, number))
-                .unwrap();
+            let proposal = ask(&mut gp, &problem, &history, number);
             // the best are too hot, those just below are not
             let at = x(&proposal);
             kept += u32::from(number >= 15 && at < 0.5 && at > 0.3);
@@ -287,9 +286,7 @@ mod tests {
         let (problem, mut history, mut gp) = (problem(), History::default(), Gp::default());
         let mut lost = 0;
         for number in 0..40 {
-            let proposal = gp
-                .ask(&mut Ask::new(&problem, &history, &mut NoOracle, number))
-                .unwrap();
+            let proposal = ask(&mut gp, &problem, &history, number);
             // two valleys alike, of which one cannot be had
             let at = x(&proposal);
             let outcome = if at > 0.5 {
