@@ -3,6 +3,7 @@
 
 mod form;
 mod home;
+mod invented;
 mod looks;
 mod site;
 mod speed;
