@@ -1,6 +1,6 @@
 //! A server of its own with a study whose trials were never trained: values come from a formula.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use object_store::memory::InMemory;
 use spaces::{
@@ -11,7 +11,7 @@ use store::{NewToken, NewTrial, Role, testing::TestDb};
 use tokio::{net::TcpListener, sync::oneshot};
 use web::{Admission, AppState, Settings};
 
-use crate::invented::{candidate, catalog, done, loss, measured, number};
+use crate::invented::{candidate, catalog, done, loss, measured};
 
 const LONG: Duration = Duration::from_secs(600);
 
