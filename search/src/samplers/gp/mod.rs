@@ -68,12 +68,17 @@ impl Sampler for Gp {
         }
         let data = Data::new(ask.problem, ask.history);
         let mut outlook = Outlook::new(ask.problem, &data, &mut self.fits, doubt(ask));
-        let mut prospects = evolve(ask, &data, &mut outlook)?;
+        let anywhere = (0..ANYWHERE)
+            .map(|_| uniform(ask.problem.space.len(), &mut ask.rng))
+            .collect();
+        let anywhere = outlook.foresee(ask, anywhere)?;
+        let usual = outlook.usual(&anywhere);
+        let mut prospects = evolve(ask, &data, &mut outlook, anywhere)?;
         if prospects.is_empty() {
             // the space may be small and all but used up
             return Sobol.ask(ask);
         }
-        outlook.aim(&prospects, &mut ask.rng);
+        outlook.aim(&prospects, &usual, &mut ask.rng);
         let children = (0..CHILDREN)
             .map(|_| child(&ask.problem.space, &data.parents, &mut ask.rng))
             .collect();
@@ -101,14 +106,19 @@ fn doubt(ask: &Ask<'_>) -> f64 {
     }
 }
 
-/// A population that approaches the front of the expected values (Deb et al. 2002).
-fn evolve(ask: &mut Ask<'_>, data: &Data, outlook: &mut Outlook<'_>) -> Result<Vec<Prospect>, AskError> {
+/// A population that approaches the front of the expected values (Deb et al. 2002), from candidates and relatives of the front.
+fn evolve(
+    ask: &mut Ask<'_>,
+    data: &Data<'_>,
+    outlook: &mut Outlook<'_>,
+    anywhere: Vec<Prospect>,
+) -> Result<Vec<Prospect>, AskError> {
     let space = &ask.problem.space;
-    let mut units: Vec<Vec<f64>> = (0..ANYWHERE)
-        .map(|_| uniform(space.len(), &mut ask.rng))
+    let mut population = anywhere;
+    let relatives = (0..POPULATION)
+        .map(|_| child(space, &data.parents, &mut ask.rng))
         .collect();
-    units.extend((0..POPULATION).map(|_| child(space, &data.parents, &mut ask.rng)));
-    let mut population = outlook.foresee(ask, units)?;
+    population.extend(outlook.foresee(ask, relatives)?);
     for _ in 0..GENERATIONS {
         if population.is_empty() {
             break;

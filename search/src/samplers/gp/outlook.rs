@@ -21,6 +21,8 @@ use crate::{
 /// Most members of a front that enter the improvement, with up to five objectives and with more: boxes multiply with their
 /// number.
 const MEMBERS: [usize; 2] = [100, 40];
+/// The first trials, before the search has moved anywhere.
+const FIRST: usize = 16;
 
 /// A candidate under consideration.
 pub(super) struct Prospect {
@@ -149,8 +151,19 @@ impl<'p> Outlook<'p> {
         value(&self.problem.objectives[k], &proposal.known)
     }
 
-    /// Decides what counts as an improvement, given candidates near the front that is expected.
-    pub(super) fn aim(&mut self, prospects: &[Prospect], rng: &mut ChaCha8Rng) {
+    /// What values are usual, given candidates from anywhere.
+    ///
+    /// Those say more than the first trials where they are known, or expected from something known; what is expected
+    /// from parameters alone lies too close to the middle.
+    pub(super) fn usual(&self, anywhere: &[Prospect]) -> Vec<Vec<f64>> {
+        let first = self.believed.iter().take(FIRST).cloned();
+        let knows = self.goals.iter().any(|g| matches!(g, Goal::Known(_)));
+        let candidates = anywhere.iter().filter(|_| knows).map(Prospect::means);
+        first.chain(candidates).collect()
+    }
+
+    /// Decides what counts as an improvement, given candidates near the front that is expected and values that are usual.
+    pub(super) fn aim(&mut self, prospects: &[Prospect], usual: &[Vec<f64>], rng: &mut ChaCha8Rng) {
         let members = |rows: &[Vec<f64>]| -> Vec<Vec<f64>> {
             front::front(rows).into_iter().map(|i| rows[i].clone()).collect()
         };
@@ -160,7 +173,7 @@ impl<'p> Outlook<'p> {
             None => {
                 let mut foreseen: Vec<Vec<f64>> = prospects.iter().map(Prospect::means).collect();
                 foreseen.extend(front.iter().cloned());
-                aim::reference(&front, &members(&foreseen), &self.believed, rng)
+                aim::reference(&front, &members(&foreseen), usual, rng)
             }
         };
         let most = MEMBERS[usize::from(reference.len() > 5)];
