@@ -5,7 +5,7 @@
 
 use std::borrow::Borrow;
 
-use super::{Decision, Rule, RuleInfo, Standing, State, ranking};
+use super::{Decision, Rule, RuleInfo, Standing, ranking};
 use crate::Rung;
 
 pub(super) const RULE: RuleInfo = RuleInfo {
@@ -41,7 +41,7 @@ where
             continue;
         }
         let judged: Vec<R> = results.into_iter().map(&seen).collect();
-        let is_free = |i: usize| entrants[i].state == State::Resting && entrants[i].reached == Some(rung);
+        let is_free = |i: usize| entrants[i].rests_at(rung);
         if let Some(best) = ranking::best_where(&judged, is_free) {
             return Decision::Promote {
                 number: entrants[best].number,

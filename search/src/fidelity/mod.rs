@@ -116,8 +116,9 @@ pub struct Allowance {
 
 /// The next thing to do in a study, within what it may spend.
 ///
-/// Where a rule is done and no trial was trained in full, the best resting trial is trained on: a study of few trials
-/// still ends with a result.
+/// What could no longer be trained in full is neither begun nor trained on; what then is left goes to the best resting
+/// trials. Where a rule is done and no trial was trained in full, the best resting one is trained on: a study of few
+/// trials still ends with a result.
 pub fn next(
     rule: &dyn Rule,
     ladder: &Ladder,
@@ -125,26 +126,20 @@ pub fn next(
     history: &History,
     allowance: Allowance,
 ) -> Decision {
-    let mut standing = Standing::new(problem, history, ladder, allowance.room);
+    let standing = Standing::new(problem, history, ladder, allowance.room);
     // a hair more than the exact sum, which rounding may miss
     let left = allowance.full_trials - standing.committed() + 1e-9;
     let affordable = |decision: &Decision| match *decision {
-        Decision::Start { rung } => ladder.steps[rung] <= left,
-        Decision::Promote { rung, .. } => ladder.cost(rung) <= left,
+        Decision::Start { .. } => 1.0 <= left,
+        Decision::Promote { rung, .. } => ladder.rest(rung - 1) <= left,
         Decision::Stop(_) | Decision::Wait => true,
     };
-    let mut decision = rule.decide(&standing);
+    let decision = rule.decide(&standing);
     if !affordable(&decision) {
-        // what is left may do to train on one that rests
-        standing.room = false;
-        decision = rule.decide(&standing);
+        return standing.best_resting(left);
     }
-    if decision == Decision::Wait && !standing.room {
-        decision = standing.last_resort();
-    }
-    if affordable(&decision) {
-        decision
-    } else {
-        Decision::Wait
+    match decision {
+        Decision::Wait if !standing.room => standing.last_resort(left),
+        decision => decision,
     }
 }

@@ -32,6 +32,11 @@ impl Ladder {
         self.steps[rung] - before
     }
 
+    /// Training from that step to the end, in trainings of full length.
+    pub(super) fn rest(&self, rung: usize) -> f64 {
+        1.0 - self.steps[rung]
+    }
+
     /// What rules spend for each configuration that stop those behind: at least the first step, at most all.
     pub(super) fn first_or_all(&self) -> (f64, f64) {
         (self.steps[0], 1.0)
@@ -85,6 +90,11 @@ impl Entrant<'_> {
             Some(reached) => reached > rung,
             None => false,
         }
+    }
+
+    /// Whether it waits at that step.
+    pub(super) fn rests_at(&self, rung: usize) -> bool {
+        self.state == State::Resting && self.reached == Some(rung)
     }
 }
 
@@ -198,25 +208,30 @@ impl<'a> Standing<'a> {
         }
     }
 
-    /// Promotes the best of those that came furthest, if nothing was or is being trained in full.
-    pub(super) fn last_resort(&self) -> Decision {
+    /// [`Standing::best_resting`], if nothing was or is being trained in full.
+    pub(super) fn last_resort(&self, training: f64) -> Decision {
         let busy = |e: &Entrant<'_>| e.state == State::Running || e.full.is_some();
         if self.entrants.iter().any(busy) {
             return Decision::Wait;
         }
-        let Some(rung) = self.resting().first().and_then(|e| e.reached) else {
-            return Decision::Wait;
-        };
-        let (resting, results): (Vec<_>, Vec<_>) = self
-            .results(rung)
-            .filter(|(e, _)| e.state == State::Resting && e.reached == Some(rung))
-            .unzip();
-        match ranking::best(&results, 1).first() {
-            Some(best) => Decision::Promote {
-                number: resting[*best].number,
-                rung: rung + 1,
-            },
-            None => Decision::Wait,
+        self.best_resting(training)
+    }
+
+    /// Promotes the best of those that came furthest among the ones that so much training brings to the end.
+    pub(super) fn best_resting(&self, training: f64) -> Decision {
+        let reachable = (0..self.ladder.top())
+            .rev()
+            .filter(|rung| self.ladder.rest(*rung) <= training);
+        for rung in reachable {
+            let (entrants, results): (Vec<_>, Vec<_>) = self.results(rung).unzip();
+            let is_free = |i: usize| entrants[i].rests_at(rung);
+            if let Some(best) = ranking::best_where(&results, is_free) {
+                return Decision::Promote {
+                    number: entrants[best].number,
+                    rung: rung + 1,
+                };
+            }
         }
+        Decision::Wait
     }
 }

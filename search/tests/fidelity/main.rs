@@ -90,6 +90,21 @@ fn a_budget_is_never_overspent_and_nearly_spent() {
 }
 
 #[test]
+fn what_could_not_be_trained_in_full_is_not_begun_and_the_rest_goes_to_the_best() {
+    let mut study = Study::new(
+        search::fidelity::rule("mo_asha").unwrap(),
+        ladder(&[0.25, 1.0], 4),
+        1000,
+    );
+    study.full_trials = 3.4;
+    study.run(1, |number, _| Some(vec![noise(number, 0), noise(number, 0)]));
+    // halving alone would begin three more with the 0.9 that are left, and finish none
+    let full = study.history.values().count();
+    let spent = 0.25 * f64::from(study.started) + 0.75 * full as f64;
+    assert_eq!((study.started, full), (7, 2), "{spent}");
+}
+
+#[test]
 fn a_study_too_small_for_a_promotion_still_ends_with_a_result() {
     for rule in REGISTRY {
         let mut study = Study::new(rule.rule, ladder(&[0.1, 0.3, 1.0], 3), 2);
