@@ -1,7 +1,9 @@
 //! Triangular factors of small positive definite matrices, row by row.
 
-/// The dot product, in four running sums so that it is vectorised; the same on every run.
-#[inline]
+use multiversion::multiversion;
+
+/// The dot product, in eight running sums so that it is vectorised: the same bits with vectors of any width.
+#[inline(always)]
 pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
     let mut sums = [0.0; 8];
     let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));
@@ -46,29 +48,12 @@ impl Lower {
 
     /// Replaces `A` by `L` with `A = L L'`; `false` if `A` is not positive definite.
     pub(crate) fn factor(&mut self) -> bool {
-        let n = self.n;
-        for i in 0..n {
-            let (above, rest) = self.values.split_at_mut(i * n);
-            let row = &mut rest[..=i];
-            for j in 0..i {
-                let other = &above[j * n..][..=j];
-                row[j] = (row[j] - dot(&row[..j], &other[..j])) / other[j];
-            }
-            let pivot = row[i] - dot(&row[..i], &row[..i]);
-            if !(pivot > 0.0 && pivot.is_finite()) {
-                return false;
-            }
-            row[i] = pivot.sqrt();
-        }
-        true
+        factor(self.n, &mut self.values)
     }
 
     /// Solves `L x = b` in place.
     pub(crate) fn solve(&self, b: &mut [f64]) {
-        for i in 0..self.n {
-            let row = self.row(i);
-            b[i] = (b[i] - dot(&row[..i], &b[..i])) / row[i];
-        }
+        solve(self.n, &self.values, b);
     }
 
     /// Solves `L' x = b` in place.
@@ -83,40 +68,74 @@ impl Lower {
 
     /// `L` inverted.
     pub(crate) fn inverse(&self) -> Lower {
-        let n = self.n;
-        let mut inverse = Lower::zeros(n);
-        for i in 0..n {
-            let row = self.row(i);
-            let (above, rest) = inverse.values.split_at_mut(i * n);
-            let target = &mut rest[..=i];
-            for (j, factor) in row[..i].iter().enumerate() {
-                let source = &above[j * n..][..=j];
-                target.iter_mut().zip(source).for_each(|(t, s)| *t -= factor * s);
-            }
-            let scale = 1.0 / row[i];
-            target[..i].iter_mut().for_each(|t| *t *= scale);
-            target[i] = scale;
-        }
+        let mut inverse = Lower::zeros(self.n);
+        invert(self.n, &self.values, &mut inverse.values);
         inverse
     }
 
     /// The lower triangle of `M' M`, where `self` is `M`: with `M` the inverse of `L`, the inverse of `L L'`.
     pub(crate) fn transposed_times_self(&self) -> Lower {
-        let n = self.n;
-        let mut product = Lower::zeros(n);
-        for m in 0..n {
-            let row = self.row(m);
-            for (i, factor) in row.iter().enumerate() {
-                let target = &mut product.values[i * n..][..=i];
-                target.iter_mut().zip(row).for_each(|(t, s)| *t += factor * s);
-            }
-        }
+        let mut product = Lower::zeros(self.n);
+        square(self.n, &self.values, &mut product.values);
         product
     }
 
     /// The logarithm of the determinant of `L L'`.
     pub(crate) fn log_determinant(&self) -> f64 {
         2.0 * (0..self.n).map(|i| self.values[i * self.n + i].ln()).sum::<f64>()
+    }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma"))]
+fn factor(n: usize, values: &mut [f64]) -> bool {
+    for i in 0..n {
+        let (above, rest) = values.split_at_mut(i * n);
+        let row = &mut rest[..=i];
+        for j in 0..i {
+            let other = &above[j * n..][..=j];
+            row[j] = (row[j] - dot(&row[..j], &other[..j])) / other[j];
+        }
+        let pivot = row[i] - dot(&row[..i], &row[..i]);
+        if !(pivot > 0.0 && pivot.is_finite()) {
+            return false;
+        }
+        row[i] = pivot.sqrt();
+    }
+    true
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma"))]
+fn solve(n: usize, values: &[f64], b: &mut [f64]) {
+    for i in 0..n {
+        let row = &values[i * n..][..=i];
+        b[i] = (b[i] - dot(&row[..i], &b[..i])) / row[i];
+    }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma"))]
+fn invert(n: usize, values: &[f64], inverse: &mut [f64]) {
+    for i in 0..n {
+        let row = &values[i * n..][..=i];
+        let (above, rest) = inverse.split_at_mut(i * n);
+        let target = &mut rest[..=i];
+        for (j, factor) in row[..i].iter().enumerate() {
+            let source = &above[j * n..][..=j];
+            target.iter_mut().zip(source).for_each(|(t, s)| *t -= factor * s);
+        }
+        let scale = 1.0 / row[i];
+        target[..i].iter_mut().for_each(|t| *t *= scale);
+        target[i] = scale;
+    }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma"))]
+fn square(n: usize, values: &[f64], product: &mut [f64]) {
+    for m in 0..n {
+        let row = &values[m * n..][..=m];
+        for (i, factor) in row.iter().enumerate() {
+            let target = &mut product[i * n..][..=i];
+            target.iter_mut().zip(row).for_each(|(t, s)| *t += factor * s);
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! How well a covariance explains the data: the log marginal likelihood with priors, and its gradient.
 
+use multiversion::multiversion;
+
 use super::{
     cholesky::{Lower, dot},
     exponential::exp_neg,
@@ -98,27 +100,10 @@ impl Evidence<'_> {
             let (joint, rate) = (kernel.joint_rates[axis].powi(2), ROOT5 * kernel.sum_rates[axis]);
             let part = &mut parts[axis * count..][..count];
             let slope = &mut slopes[axis * count..][..count];
-            let totals = squares.iter_mut().zip(&mut *sums).zip(&mut *own);
-            for (((d, ((square, sum), own)), part), slope) in
-                distances.iter().zip(totals).zip(part).zip(slope)
-            {
-                *square += joint * d * d;
-                let t = rate * d;
-                let e = exp_neg(-t);
-                *part = polynomial(t) * e;
-                *sum += *part;
-                *own += *part * *part;
-                *slope = -(t * t) * (1.0 / 3.0) * (1.0 + t) * e;
-            }
+            add_axis(distances, joint, rate, [squares, sums, own], [part, slope]);
         }
         let couple = |sum: f64, own: f64| 0.5 * (sum * sum - own);
-        for (square, joint) in squares.iter_mut().zip(&mut *joints) {
-            let t = ROOT5 * square.sqrt();
-            let e = kernel.joint * exp_neg(-t);
-            *joint = polynomial(t) * e;
-            // from here on: the derivative by the logarithm of a rate, but for that rate's share of the square
-            *square = -(5.0 / 3.0) * (1.0 + t) * e;
-        }
+        joint_part(kernel.joint, squares, joints);
         let mut matrix = Lower::zeros(n);
         for i in 0..n {
             let start = i * i.saturating_sub(1) / 2;
@@ -181,6 +166,36 @@ impl Evidence<'_> {
             *gradient += z / deviation;
         }
         cost
+    }
+}
+
+/// Adds one axis to the squared distances, the sums and the sums of squares; writes its terms and their derivatives by
+/// the logarithm of the rate.
+#[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma"))]
+fn add_axis(distances: &[f64], joint: f64, rate: f64, totals: [&mut [f64]; 3], own: [&mut [f64]; 2]) {
+    let ([squares, sums, squared], [terms, slopes]) = (totals, own);
+    let totals = squares.iter_mut().zip(sums).zip(squared);
+    for (((d, ((square, sum), squared)), term), slope) in distances.iter().zip(totals).zip(terms).zip(slopes)
+    {
+        *square += joint * d * d;
+        let t = rate * d;
+        let e = exp_neg(-t);
+        *term = polynomial(t) * e;
+        *sum += *term;
+        *squared += *term * *term;
+        *slope = -(t * t) * (1.0 / 3.0) * (1.0 + t) * e;
+    }
+}
+
+/// The joint part's covariances, of squared distances; those become the derivatives by the logarithm of a rate, but for
+/// that rate's share of the square.
+#[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma"))]
+fn joint_part(variance: f64, squares: &mut [f64], joints: &mut [f64]) {
+    for (square, joint) in squares.iter_mut().zip(joints) {
+        let t = ROOT5 * square.sqrt();
+        let e = variance * exp_neg(-t);
+        *joint = polynomial(t) * e;
+        *square = -(5.0 / 3.0) * (1.0 + t) * e;
     }
 }
 
