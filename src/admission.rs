@@ -58,6 +58,11 @@ impl Inspector {
         }
     }
 
+    /// The catalogue that studies are read by.
+    pub(crate) fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
     /// The facts of a study's data and base. Reads files.
     pub(crate) fn facts(&self, study: &Study) -> Result<Arc<Facts>, EvaluationError> {
         let context = largest_context(study, &self.catalog);

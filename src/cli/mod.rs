@@ -8,6 +8,7 @@ mod front;
 mod generate;
 mod measure;
 mod optimize;
+mod replay;
 mod run_trial;
 mod search;
 mod serve;
@@ -45,6 +46,7 @@ commands! {
     studies::Studies,
     trials::Trials,
     front::Front,
+    replay::Replay,
     export::Export,
     evaluate::Evaluate,
     generate::Generate,

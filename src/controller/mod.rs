@@ -3,6 +3,7 @@
 //! One server of a database leads and proposes; the others only serve. A proposal is drawn from the study's seed, the
 //! trial's number and the history at that moment, all of which are stored with it, so it can be drawn again.
 
+pub(crate) mod replay;
 mod running;
 
 use std::{

@@ -7,7 +7,7 @@ use search::{
     Ask, AskError, History, Outcome, Problem, Proposal, REFERENCE_TRIALS, Sampler,
     fidelity::{self, Allowance, Decision, Ladder, Rule},
 };
-use spaces::{Catalog, Measurement, Study, protocol::TrialState, study::resolve_study};
+use spaces::{Catalog, Study, protocol::TrialState, study::resolve_study};
 use store::{Finish, Snapshot, Store, TrialFilter};
 
 use crate::admission::{Inspector, StudyOracle};
@@ -34,23 +34,13 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Reads a study from the store; a sentence where this version cannot run it.
-    pub(super) async fn open(
-        store: &Store,
-        catalog: &Catalog,
-        row: &store::Study,
-    ) -> anyhow::Result<Result<Running, String>> {
-        let study = match resolve_study(&row.spec, catalog) {
-            Ok(study) => study,
-            Err(errors) => {
-                let first = errors.first().map(ToString::to_string).unwrap_or_default();
-                return Ok(Err(format!("this version cannot run the study: {first}")));
-            }
-        };
-        let problem = match Inspector::problem(&study) {
-            Ok(problem) => problem,
-            Err(reason) => return Ok(Err(reason)),
-        };
+    /// A study of the store before its first trial; a sentence where this version cannot run it.
+    pub(super) fn new(catalog: &Catalog, row: &store::Study) -> Result<Running, String> {
+        let study = resolve_study(&row.spec, catalog).map_err(|errors| {
+            let first = errors.first().map(ToString::to_string).unwrap_or_default();
+            format!("this version cannot run the study: {first}")
+        })?;
+        let problem = Inspector::problem(&study)?;
         let (ladder, rule) = match &study.spec.search.fidelity {
             Some(spec) => {
                 let ladder = Ladder {
@@ -62,7 +52,7 @@ impl Running {
             None => (Ladder::full(), fidelity::rule("asha")),
         };
         let sampler = search::sampler(&study.spec.search.method).expect("checked against the catalogue");
-        let mut running = Running {
+        Ok(Running {
             study,
             problem,
             history: History::default(),
@@ -74,6 +64,18 @@ impl Running {
             reference_fixed: row.reference.is_some(),
             counted: Instant::now(),
             exhausted: None,
+        })
+    }
+
+    /// Reads a study from the store, as far as it has come; a sentence where this version cannot run it.
+    pub(super) async fn open(
+        store: &Store,
+        catalog: &Catalog,
+        row: &store::Study,
+    ) -> anyhow::Result<Result<Running, String>> {
+        let mut running = match Running::new(catalog, row) {
+            Ok(running) => running,
+            Err(reason) => return Ok(Err(reason)),
         };
         // the finishes first: a trial that ends or rests after they were read is met again as a later finish
         running.catch_up(store, row.id).await?;
@@ -104,18 +106,19 @@ impl Running {
     /// Takes in the finishes that came since the last time.
     pub(super) async fn catch_up(&mut self, store: &Store, study: i64) -> anyhow::Result<()> {
         for finish in store.history(study, self.finishes).await? {
-            let curve = match self.rule.curve() {
-                Some(metric) if finish.state == TrialState::Paused => {
-                    store.curve(finish.trial, &[metric]).await?
-                }
-                _ => vec![],
-            };
-            self.take(finish, &curve);
+            self.take(store, finish).await?;
         }
         Ok(())
     }
 
-    fn take(&mut self, finish: Finish, curve: &[Measurement]) {
+    /// Takes in the next finish.
+    pub(super) async fn take(&mut self, store: &Store, finish: Finish) -> anyhow::Result<()> {
+        let curve = match self.rule.curve() {
+            Some(metric) if finish.state == TrialState::Paused => {
+                store.curve(finish.trial, &[metric]).await?
+            }
+            _ => vec![],
+        };
         self.finishes = finish.order + 1;
         let measured: BTreeMap<String, f64> = finish
             .measurements
@@ -140,7 +143,7 @@ impl Running {
                 points.map(|m| (part(m.step), m.value)).collect(),
             );
             self.resting.insert(finish.number, finish.trial);
-            return;
+            return Ok(());
         }
         self.resting.remove(&finish.number);
         let outcome = match finish.state {
@@ -156,6 +159,7 @@ impl Running {
         self.history
             .push(&self.problem, finish.number, finish.candidate, outcome);
         self.history.ran_for(finish.wall_s);
+        Ok(())
     }
 
     /// What to do next, where `number` trials were begun.

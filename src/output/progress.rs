@@ -29,6 +29,11 @@ pub(crate) fn study_bar() -> Bar {
     Bar::new("{bar:30} {pos}/{len} trials  {msg}")
 }
 
+/// The progress of proposals that are drawn again.
+pub(crate) fn replay_bar() -> Bar {
+    Bar::new("{bar:30} {pos}/{len} proposals  {msg}")
+}
+
 /// The progress of studies of benchmarks.
 pub(crate) fn bench_bar() -> Bar {
     Bar::new("{bar:30} {pos}/{len} studies  {msg}")

@@ -6,7 +6,7 @@ use serde::Serialize;
 use spaces::{Candidate, Evidence, Measurement, protocol::TrialState};
 use sqlx::{FromRow, Row, postgres::PgRow};
 
-use crate::{Result, Store, StoreError, row};
+use crate::{Result, Snapshot, Store, StoreError, row};
 
 /// A trial's end, or its rest at a part of its training. One that was tried again after it failed has several ends; the
 /// last counts.
@@ -122,6 +122,19 @@ impl Store {
         .bind(i64::from(from))
         .fetch_all(&self.pool)
         .await?)
+    }
+
+    /// What each proposal of a study was drawn from, by number.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`]; an unknown study has none.
+    pub async fn snapshots(&self, study: i64) -> Result<Vec<Snapshot>> {
+        let rows = sqlx::query("select snapshot from trials where study_id = $1 order by number")
+            .bind(study)
+            .fetch_all(&self.pool)
+            .await?;
+        let snapshots: sqlx::Result<_> = rows.iter().map(|r| row::json(r, "snapshot")).collect();
+        Ok(snapshots?)
     }
 
     /// The curves of a trial's last attempt, and of those at whose end it rested, by metric and step; no metric named means

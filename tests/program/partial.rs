@@ -11,7 +11,7 @@ use serde_json::Value;
 use spaces::protocol::TrialState;
 use store::{Cluster, Finish, Store, TrialDetail};
 
-use crate::program;
+use crate::{program, search::drawn_again};
 
 /// A text that every machine has.
 const SOURCES: &str = r#"corpus = "crate_sources""#;
@@ -112,6 +112,7 @@ fn one_in_three_is_trained_on_from_where_it_stopped_and_a_crash_loses_nothing() 
         "only what is fully trained"
     );
 
+    drawn_again(&program, "parts", 9);
     let (history, details) = kept(&program, "parts");
     let reached = |part: f64| {
         let rests = history.iter().filter(|f| f.state == TrialState::Paused);

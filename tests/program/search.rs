@@ -149,8 +149,42 @@ fn a_study_survives_the_death_of_its_worker_and_of_its_server() {
             "{file}"
         );
     }
+    drawn_again(&program, "crash", 12);
     export_measure_and_write(&program);
     go_on_in_another_space(&program);
+}
+
+/// Draws a study's proposals again; how many trials were pending at most.
+pub(crate) fn drawn_again(program: &Program, study: &str, proposals: u64) -> u64 {
+    let replay = program.json(&["replay", study, "--json"]);
+    assert_eq!(
+        (&replay["drawn"], &replay["differing"]),
+        (&json!(proposals), &json!([])),
+        "{replay}"
+    );
+    replay["most_pending"].as_u64().unwrap()
+}
+
+#[test]
+fn the_proposals_of_a_parallel_study_are_drawn_again_from_its_snapshots() {
+    let program = program();
+    let parallel = STUDY
+        .replace("trials = 12", "trials = 20\nparallel = 4")
+        .replace("60_000", "6_000");
+    program.write("study.toml", &parallel);
+    program.ok(&["search", "study.toml", "--workers", "2", "--out", "results"]);
+    assert_eq!(
+        drawn_again(&program, "crash", 20),
+        3,
+        "with three others on their way"
+    );
+
+    let unknown = program.run(&["replay", "nothing"]);
+    assert!(
+        unknown.code == Some(2) && unknown.stderr.contains("nothing"),
+        "{}",
+        unknown.stderr
+    );
 }
 
 /// A study of fewer parameters begins with the front of the one before.
