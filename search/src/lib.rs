@@ -59,6 +59,7 @@ mod problem;
 mod ranking;
 mod recommend;
 mod refused;
+pub mod repeat;
 mod samplers;
 mod text;
 mod variation;

@@ -183,12 +183,15 @@ impl Controller {
             // modelling may take long: it leaves the event loop to others
             let proposal = tokio::task::block_in_place(|| running.ask(&self.catalog, &facts, number));
             match proposal {
-                Ok(proposal) => {
+                Ok((proposal, repeats)) => {
+                    // the first training's values are those of the full length
+                    let target = if repeats.is_some() { 1.0 } else { target };
                     let trial = NewTrial {
                         candidate: proposal.candidate.clone(),
                         known: proposal.known.clone(),
                         snapshot,
                         target,
+                        repeats,
                         ..NewTrial::default()
                     };
                     let enqueued = self.store.enqueue(id, &[trial]).await?;

@@ -63,11 +63,14 @@ pub(crate) async fn replay(
         );
         replay.most_pending = replay.most_pending.max(snapshot.pending.len());
         let drawn = running.ask(catalog, &facts, trial.number);
-        if !drawn.as_ref().is_ok_and(|p| p.candidate == trial.candidate) {
+        let same = |(p, repeats): &(Proposal, Option<u32>)| {
+            p.candidate == trial.candidate && *repeats == trial.repeats
+        };
+        if !drawn.as_ref().is_ok_and(same) {
             replay.differing.push(Difference {
                 number: trial.number,
                 tried: trial.candidate.clone(),
-                drawn: drawn.map(|p| p.candidate).map_err(|e| e.to_string()),
+                drawn: drawn.map(|(p, _)| p.candidate).map_err(|e| e.to_string()),
             });
         }
         let tried = Proposal {

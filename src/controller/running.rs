@@ -4,10 +4,11 @@ use std::{collections::BTreeMap, time::Instant};
 
 use anyhow::Context;
 use search::{
-    Ask, AskError, History, Outcome, Problem, Proposal, REFERENCE_TRIALS, Sampler,
+    Ask, AskError, History, Known, Oracle, Outcome, Problem, Proposal, REFERENCE_TRIALS, Sampler,
     fidelity::{self, Allowance, Decision, Ladder, Rule},
+    repeat,
 };
-use spaces::{Catalog, Study, protocol::TrialState, study::resolve_study};
+use spaces::{Candidate, Catalog, Study, protocol::TrialState, study::resolve_study};
 use store::{Finish, Snapshot, Store, TrialFilter};
 
 use crate::admission::{Inspector, StudyOracle};
@@ -187,29 +188,44 @@ impl Running {
         }
     }
 
-    /// A proposal for trial `number`.
+    /// The number and the point of the trial to train again instead of something new.
+    fn doubtful(&self) -> Option<(u32, Candidate)> {
+        let repeats = self.study.spec.search.repeats;
+        let doubtful = repeat::doubtful(&self.problem, &self.history, repeats)?;
+        let trial = self.history.trials().iter().find(|t| t.number == doubtful)?;
+        Some((doubtful, trial.candidate.clone()))
+    }
+
+    /// A proposal for trial `number`, and the number of the trial whose configuration it trains again.
     pub(super) fn ask(
         &mut self,
         catalog: &Catalog,
         facts: &evaluator::Facts,
         number: u32,
-    ) -> Result<Proposal, AskError> {
+    ) -> Result<(Proposal, Option<u32>), AskError> {
+        let doubtful = self.doubtful();
         let mut oracle = StudyOracle {
             study: &self.study,
             catalog,
             facts,
         };
+        if let Some((first, candidate)) = doubtful
+            && let [Known::Values(known)] = &oracle.known(std::slice::from_ref(&candidate))[..]
+        {
+            let known = known.clone();
+            return Ok((Proposal { candidate, known }, Some(first)));
+        }
         let mut ask = Ask::new(&self.problem, &self.history, &mut oracle, number);
         if let Some(start) = self.study.start.get(number as usize) {
             if let Some(proposal) = ask.exactly(start.clone())? {
-                return Ok(proposal);
+                return Ok((proposal, None));
             }
             tracing::warn!(
                 start = number,
                 "this start cannot be built or breaks a limit; the search chooses instead"
             );
         }
-        self.sampler.ask(&mut ask)
+        Ok((self.sampler.ask(&mut ask)?, None))
     }
 
     pub(super) fn out_of_time(&self, row: &store::Study) -> bool {

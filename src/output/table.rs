@@ -212,11 +212,12 @@ pub(crate) fn trials_table(rows: &[TrialRow], objectives: &[String]) -> String {
         cells.extend(in_parts.then(|| format!("{:.0} %", 100.0 * row.trained)));
         cells.extend(columns.iter().map(|c| c.cell(&row.metrics)));
         cells.push(row.wall_s.map_or_else(String::new, |s| quantity::format(s, "s")));
-        cells.push(
-            row.failure
-                .as_ref()
-                .map_or_else(String::new, |f| f.message.clone()),
-        );
+        cells.push(match (&row.failure, row.repeats) {
+            (Some(failure), _) => failure.message.clone(),
+            (None, Some(first)) => format!("trains {first} again"),
+            (None, None) if row.trainings > 1 => format!("means of {} trainings", row.trainings),
+            (None, None) => String::new(),
+        });
         table.add_row(cells);
     }
     right(&mut table, 0..2);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use spaces::{
     Candidate, Measurement,
     protocol::{Progress, TrialState},
@@ -43,8 +43,12 @@ pub struct Trial {
     pub progress: Option<Progress>,
     /// Metrics computed before training.
     pub known: BTreeMap<String, f64>,
-    /// Final values of the last attempt, by metric name.
+    /// Final values of the last attempt, by metric name; means over all trainings where the configuration was trained again.
     pub metrics: Vec<Measurement>,
+    /// The number of the trial whose configuration it trains again.
+    pub repeats: Option<u32>,
+    /// How many trainings of the configuration the values are means of; 1 for a repeat itself.
+    pub trainings: u32,
     /// Wall time of the evaluation in seconds.
     pub wall_s: Option<f64>,
     /// The part of the full training that its attempt goes to, or that it rests at.
@@ -124,8 +128,23 @@ macro_rules! trials {
     };
 }
 
+/// The final values of a metric over the trainings of a configuration.
+#[derive(Deserialize)]
+struct Mean {
+    value: f64,
+    spread: Option<f64>,
+    trainings: u32,
+}
+
 impl FromRow<'_, PgRow> for Trial {
     fn from_row(row: &PgRow) -> sqlx::Result<Self> {
+        let mut metrics: Vec<Measurement> = row::json_or_null(row, "metrics")?.unwrap_or_default();
+        let means: BTreeMap<String, Mean> = row::json_or_null(row, "means")?.unwrap_or_default();
+        for each in &mut metrics {
+            if let Some(mean) = means.get(&each.metric) {
+                (each.value, each.spread) = (mean.value, mean.spread);
+            }
+        }
         Ok(Trial {
             id: row.try_get("id")?,
             study: row.try_get("study_id")?,
@@ -141,7 +160,9 @@ impl FromRow<'_, PgRow> for Trial {
             failure_message: row.try_get("failure_message")?,
             progress: row::json_or_null(row, "progress")?,
             known: row::json(row, "known")?,
-            metrics: row::json_or_null(row, "metrics")?.unwrap_or_default(),
+            metrics,
+            repeats: row.try_get::<Option<i32>, _>("repeats")?.map(i32::unsigned_abs),
+            trainings: means.values().map(|m| m.trainings).max().unwrap_or(1),
             wall_s: row.try_get("wall_s")?,
             target: row.try_get("target")?,
             reached: row.try_get("reached")?,

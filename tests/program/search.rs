@@ -169,15 +169,32 @@ pub(crate) fn drawn_again(program: &Program, study: &str, proposals: u64) -> u64
 fn the_proposals_of_a_parallel_study_are_drawn_again_from_its_snapshots() {
     let program = program();
     let parallel = STUDY
-        .replace("trials = 12", "trials = 20\nparallel = 4")
+        .replace("trials = 12", "trials = 26\nparallel = 4\nrepeats = 1")
         .replace("60_000", "6_000");
     program.write("study.toml", &parallel);
     program.ok(&["search", "study.toml", "--workers", "2", "--out", "results"]);
+    let pending = drawn_again(&program, "crash", 26);
+    assert!(pending >= 3, "with three others on their way: {pending}");
+
+    // some were trained twice, and the front has their means
+    let trials = trials(&program);
+    let repeat = trials.iter().find(|t| t["repeats"].is_u64()).expect("a repeat");
+    let first = trials.iter().find(|t| t["number"] == repeat["repeats"]).unwrap();
     assert_eq!(
-        drawn_again(&program, "crash", 20),
-        3,
-        "with three others on their way"
+        (&first["trainings"], &first["config"]),
+        (&json!(2), &repeat["config"])
     );
+    let spread = first["metrics"]["validation_loss"]["spread"].as_f64().unwrap();
+    let between = objectives(first)[0] - objectives(repeat)[0];
+    assert!(spread > 0.0, "another seed, another loss");
+    assert!((between.abs() - 2.0 * spread).abs() < 1e-9, "{between} {spread}");
+    let front = program.json(&["front", "crash", "--format", "json"]);
+    let mut on_front = front["trials"].as_array().unwrap().iter();
+    assert!(on_front.all(|t| {
+        trials
+            .iter()
+            .any(|own| own["id"] == t["id"] && own["repeats"].is_null())
+    }));
 
     let unknown = program.run(&["replay", "nothing"]);
     assert!(

@@ -188,9 +188,17 @@ pub struct SearchSpec {
     /// How trials are trained in parts, the promising ones further; without it each is trained in full.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fidelity: Option<FidelitySpec>,
+    /// How often a configuration may be trained again, with another seed each time, where noise decides whether it is on
+    /// the front.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub repeats: u32,
     /// Configurations that are tried first; what they leave out has its usual value.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub start: Vec<BTreeMap<String, Value>>,
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 impl Default for SearchSpec {
@@ -203,6 +211,7 @@ impl Default for SearchSpec {
             parallel: 1,
             seed: 0,
             fidelity: None,
+            repeats: 0,
             start: vec![],
         }
     }

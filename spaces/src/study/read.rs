@@ -29,6 +29,7 @@ const SEARCH_KEYS: &[&str] = &[
     "parallel",
     "seed",
     "fidelity",
+    "repeats",
     "start",
 ];
 
@@ -203,6 +204,12 @@ impl Reader {
         search.full_trials = table
             .get("full_trials")
             .and_then(|j| self.number(j, "search.full_trials"));
+        if let Some(n) = table
+            .get("repeats")
+            .and_then(|j| self.unsigned(j, "search.repeats", 0))
+        {
+            search.repeats = u32::try_from(n).unwrap_or(u32::MAX);
+        }
         search.fidelity = table.get("fidelity").and_then(|j| self.fidelity(j));
         search.start = start::read(self, &table);
         search

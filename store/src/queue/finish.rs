@@ -34,6 +34,7 @@ impl Store {
     /// [`StoreError::LeaseLost`]; [`StoreError::Invalid`] for results that cannot be kept; nothing is written then.
     pub async fn finish(&self, trial: i64, lease: Uuid, outcome: &Outcome) -> Result<TrialState> {
         let mut transaction = self.pool.begin().await?;
+        lock_repeated(&mut transaction, trial).await?;
         let held = match hold(&mut transaction, trial, lease).await {
             Err(StoreError::LeaseLost { .. }) => {
                 return finished_before(&mut transaction, trial, lease).await;
@@ -54,6 +55,7 @@ impl Store {
                         TrialState::Done
                     };
                     end(&mut transaction, &mut lock, &held, state, None).await?;
+                    average(&mut transaction, &mut lock, trial).await?;
                     state
                 }
             }
@@ -97,6 +99,51 @@ impl Store {
             reaped += 1;
         }
     }
+}
+
+/// Locks the trial that this one repeats, whose means change with its end: before this one, since its id is lower.
+async fn lock_repeated(connection: &mut PgConnection, trial: i64) -> Result<()> {
+    sqlx::query(
+        "select 1 from trials first join trials t on first.study_id = t.study_id and first.number = t.repeats
+        where t.id = $1
+        for no key update of first",
+    )
+    .bind(trial)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Averages the final values of all trainings of a configuration that was trained again.
+async fn average(connection: &mut PgConnection, lock: &mut StudyLock, trial: i64) -> Result<()> {
+    let first: Option<i64> = sqlx::query_scalar(
+        "select first.id from trials first join trials t on first.study_id = t.study_id and first.number = t.repeats
+        where t.id = $1 and t.state = 'done'",
+    )
+    .bind(trial)
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(first) = first else { return Ok(()) };
+    sqlx::query(
+        "update trials first
+        set revision = $2, means = (
+            select json_object_agg(metric, json_build_object('value', mean, 'spread', spread, 'trainings', trainings))
+            from (
+                select m.metric, avg(m.value order by t.number) as mean, (percentile_cont(0.75) within group (order by m.value)
+                        - percentile_cont(0.25) within group (order by m.value)) / 2 as spread,
+                    count(*) as trainings
+                from trials t join measurements m on m.trial_id = t.id and m.attempt = t.attempt and m.is_final
+                where t.study_id = first.study_id and (t.id = first.id or t.repeats = first.number) and t.state = 'done'
+                group by m.metric
+            ) each
+        )
+        where id = $1",
+    )
+    .bind(first)
+    .bind(lock.revisions(1))
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// The state of a trial that this very lease has ended already.

@@ -33,6 +33,8 @@ pub struct NewTrial {
     pub infeasible: Option<String>,
     /// The part of the full training after which it is first measured.
     pub target: f64,
+    /// The number of the trial whose configuration it trains again, with another seed.
+    pub repeats: Option<u32>,
 }
 
 impl Default for NewTrial {
@@ -44,6 +46,7 @@ impl Default for NewTrial {
             priority: 0,
             infeasible: None,
             target: 1.0,
+            repeats: None,
         }
     }
 }
@@ -91,7 +94,7 @@ impl Store {
             });
         }
         let hashes: Vec<String> = trials.iter().map(|t| t.candidate.hash()).collect();
-        let fresh = fresh(&mut transaction, study, &hashes).await?;
+        let fresh = fresh(&mut transaction, study, trials, &hashes).await?;
         let mut enqueued = vec![None; trials.len()];
         for &place in &fresh {
             let (trial, hash) = (&trials[place], &hashes[place]);
@@ -106,8 +109,14 @@ impl Store {
     }
 }
 
-/// Places of the candidates that the study does not have, each once. The study is locked, so this remains true.
-async fn fresh(connection: &mut PgConnection, study: i64, hashes: &[String]) -> Result<Vec<usize>> {
+/// Places of the repeats and of the candidates that the study does not have, each once. The study is locked, so this
+/// remains true.
+async fn fresh(
+    connection: &mut PgConnection,
+    study: i64,
+    trials: &[NewTrial],
+    hashes: &[String],
+) -> Result<Vec<usize>> {
     let known: Vec<String> = sqlx::query_scalar(
         "select candidate_hash from trials where study_id = $1 and candidate_hash = any($2)",
     )
@@ -116,9 +125,9 @@ async fn fresh(connection: &mut PgConnection, study: i64, hashes: &[String]) -> 
     .fetch_all(connection)
     .await?;
     let mut taken: BTreeSet<&str> = known.iter().map(String::as_str).collect();
-    let places = hashes.iter().enumerate();
+    let places = trials.iter().zip(hashes).enumerate();
     Ok(places
-        .filter(|(_, hash)| taken.insert(hash))
+        .filter(|(_, (trial, hash))| trial.repeats.is_some() || taken.insert(hash))
         .map(|(place, _)| place)
         .collect())
 }
@@ -137,9 +146,9 @@ async fn insert(
     };
     let id: i64 = sqlx::query_scalar(
         "insert into trials (study_id, number, candidate, candidate_hash, known, snapshot, priority, state,
-            failure_message, finished_at, revision, target)
+            failure_message, finished_at, revision, target, repeats)
         values ($1, $2, $3::json, $4, $5::json, $6::json, $7, $8, $9, case when $8 = 'infeasible' then now() end, $10,
-            $11)
+            $11, $12)
         returning id",
     )
     .bind(lock.id)
@@ -153,6 +162,7 @@ async fn insert(
     .bind(trial.infeasible.as_deref().map(row::clean))
     .bind(lock.revisions(1))
     .bind(trial.target)
+    .bind(trial.repeats.map(i64::from))
     .fetch_one(&mut *connection)
     .await?;
     if trial.infeasible.is_some() {

@@ -9,6 +9,7 @@ mod partial;
 mod queue;
 mod races;
 mod reads;
+mod repeats;
 mod rules;
 mod steer;
 

@@ -27,7 +27,8 @@ pub(super) fn entries<'t>(
     limits: &[Limit],
 ) -> Vec<Entry<'t>> {
     let entry = |trial: &'t Trial| {
-        if trial.state != TrialState::Done {
+        // a repeat counts in the means of the trial it repeats
+        if trial.state != TrialState::Done || trial.repeats.is_some() {
             return None;
         }
         let value = |o: &Objective| value(trial, &o.metric).map(|v| o.direction.minimized(v));

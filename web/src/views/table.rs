@@ -18,7 +18,16 @@ pub fn trials_csv(rows: &[TrialRow]) -> String {
         .flat_map(|r| r.metrics.keys())
         .map(String::as_str)
         .collect();
-    let lead = ["number", "id", "state", "attempt", "worker", "feasible"];
+    let lead = [
+        "number",
+        "id",
+        "repeats",
+        "state",
+        "trainings",
+        "attempt",
+        "worker",
+        "feasible",
+    ];
     let tail = ["trained", "wall_s", "started_at", "finished_at", "failure"];
     let mut table = Table::new(
         lead.into_iter()
@@ -29,7 +38,9 @@ pub fn trials_csv(rows: &[TrialRow]) -> String {
     for row in rows {
         table.cell(row.number);
         table.cell(row.id);
+        table.cell_or_empty(row.repeats);
         table.cell(row.state.label());
+        table.cell(row.trainings);
         table.cell(row.attempt);
         table.cell(row.worker.as_deref().unwrap_or_default());
         table.cell_or_empty(row.feasible);

@@ -43,6 +43,10 @@ pub struct TrialRow {
     /// Final values by metric, those known before training included; of a trial that rests or was pruned at a part of its
     /// training, the values there.
     pub metrics: BTreeMap<String, MetricValue>,
+    /// The number of the trial whose configuration it trains again, with another seed.
+    pub repeats: Option<u32>,
+    /// How many trainings of the configuration the values are means of.
+    pub trainings: u32,
     /// Whether it keeps the study's limits; null while a limited metric has no value.
     pub feasible: Option<bool>,
     /// How the last attempt that failed did so, or why the trial was refused.
@@ -135,6 +139,8 @@ pub fn trial_row(trial: &Trial, study: &Resolved, catalog: &Catalog) -> TrialRow
         device: trial.device.clone(),
         config: study.config(catalog, &trial.candidate),
         metrics: metrics(trial),
+        repeats: trial.repeats,
+        trainings: trial.trainings,
         feasible: feasible(&values(trial), &study.limits),
         failure: trial.failure_message.as_ref().map(|message| Failure {
             kind: trial.failure_kind.clone(),

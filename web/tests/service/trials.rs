@@ -164,10 +164,10 @@ async fn the_table_has_a_column_for_each_parameter_and_metric() {
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(
         lines[0],
-        "number,id,state,attempt,worker,feasible,experts,layers,width,model_bytes,parameters,validation_loss,trained,wall_s,started_at,finished_at,failure"
+        "number,id,repeats,state,trainings,attempt,worker,feasible,experts,layers,width,model_bytes,parameters,validation_loss,trained,wall_s,started_at,finished_at,failure"
     );
     assert!(
-        lines[2].contains(",done,1,node1,true,1,4,2,30,20,1.25,1,1.5,"),
+        lines[2].contains(",,done,1,1,node1,true,1,4,2,30,20,1.25,1,1.5,"),
         "{}",
         lines[2]
     );

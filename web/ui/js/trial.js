@@ -53,6 +53,8 @@ function show() {
 
   const { progress } = trial;
   fill(byId("facts"), Object.entries({
+    ...(trial.repeats === null ? {} : { Repeats: `trial ${trial.repeats}, with another seed` }),
+    ...(trial.trainings > 1 ? { Values: `means of ${trial.trainings} trainings` } : {}),
     Attempt: `${trial.attempt} of ${trial.max_attempts}`,
     Worker: trial.worker ?? "–",
     Device: trial.device ?? "–",

@@ -35,6 +35,8 @@ export interface Trial {
   device: string | null;
   config: Record<string, Value>;
   metrics: Record<string, Metric>;
+  repeats: number | null;
+  trainings: number;
   failure: { kind: string | null; message: string } | null;
   stopping: boolean;
   progress: Progress | null;
@@ -169,6 +171,7 @@ export interface Spec {
     trials?: number;
     wall?: Value;
     full_trials?: number;
+    repeats?: number;
     parallel?: number;
     seed?: number;
     fidelity?: { steps: number[]; rule?: string; eta?: number };

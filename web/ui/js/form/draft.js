@@ -29,7 +29,7 @@
  * @property {string[]} objectives
  * @property {LimitDraft[]} limits
  * @property {Record<string, ParameterDraft>} parameters
- * @property {{ method: string, trials: string, wall: string, full_trials: string, parallel: string, seed: string }} search
+ * @property {{ method: string, trials: string, wall: string, full_trials: string, parallel: string, repeats: string, seed: string }} search
  * @property {{ steps: string, rule: string, eta: string }} fidelity trained in full where no steps are given
  * @property {string} start configurations to begin with, one a line
  */
@@ -45,7 +45,7 @@ export function emptyDraft() {
     objectives: [],
     limits: [],
     parameters: {},
-    search: { method: "auto", trials: "64", wall: "", full_trials: "", parallel: "1", seed: "0" },
+    search: { method: "auto", trials: "64", wall: "", full_trials: "", parallel: "1", repeats: "0", seed: "0" },
     fidelity: { steps: "", rule: "mo_asha", eta: "3" },
     start: "",
   };
@@ -80,7 +80,7 @@ export function toSpec(draft) {
     // file names and tokenizers are text even where they read as numbers
     if (text.trim() !== "") options[key] = key === "path" || key === "tokenizer" ? text.trim() : scalar(text);
   }
-  const { method, trials, wall, full_trials, parallel, seed } = draft.search;
+  const { method, trials, wall, full_trials, parallel, repeats, seed } = draft.search;
   const { steps, rule, eta } = draft.fidelity;
   return {
     name: draft.name.trim(),
@@ -98,6 +98,7 @@ export function toSpec(draft) {
       ...(full_trials.trim() ? { full_trials: /** @type {number} */ (scalar(full_trials)) } : {}),
       parallel: /** @type {number} */ (scalar(parallel)),
       seed: /** @type {number} */ (scalar(seed)),
+      ...(repeats.trim() !== "0" ? { repeats: /** @type {number} */ (scalar(repeats)) } : {}),
       ...(draft.start.trim() ? { start: configurations(draft.start) } : {}),
       ...(steps.trim() ? { fidelity: { steps: /** @type {number[]} */ (values(steps)), rule, eta: /** @type {number} */ (scalar(eta)) } } : {}),
     },
@@ -156,7 +157,7 @@ export function fromSpec(spec) {
     if (value !== undefined && typeof value !== "string") draft.parameters[name] = parameterDraft(value);
   }
   const search = spec.search ?? {};
-  for (const key of /** @type {const} */ (["method", "trials", "wall", "full_trials", "parallel", "seed"])) {
+  for (const key of /** @type {const} */ (["method", "trials", "wall", "full_trials", "parallel", "repeats", "seed"])) {
     if (search[key] !== undefined) draft.search[key] = String(search[key]);
   }
   const written = (/** @type {Record<string, Value>} */ start) => Object.entries(start).map(([k, v]) => `${k} = ${v}`).join(", ");

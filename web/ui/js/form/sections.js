@@ -144,6 +144,7 @@ export function search(place, catalog, draft, changed) {
     field("search.wall", "Wall time", text(search.wall, keep("wall"), { placeholder: "no limit" }), { doc: "such as 30 min; no trial is proposed after it" }),
     field("search.parallel", "In parallel", text(search.parallel, keep("parallel"), number), { doc: "trials that may wait or run at once" }),
     field("search.seed", "Seed", text(search.seed, keep("seed"), number), { doc: "the same seed, the same search" }),
+    field("search.repeats", "Repeats", text(search.repeats, keep("repeats"), number), { doc: "how often a configuration may be trained again, with another seed, where noise decides whether it is on the front" }),
     field("search.full_trials", "Training budget", text(search.full_trials, keep("full_trials"), { placeholder: "no limit", ...number }), { doc: "of all trials together, in trainings of full length" }),
     field("search.fidelity.steps", "Train in parts", text(fidelity.steps, keepPart("steps"), { placeholder: "in full" }), { doc: "such as 0.1, 0.3, 1: trials are measured there, and the promising ones trained on" }),
     field("search.fidelity.rule", "Who is trained on", select(fidelity.rule, catalog.rules.map((r) => [r.name, r.name]), keepPart("rule")), { doc: rule?.doc ?? "" }),

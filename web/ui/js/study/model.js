@@ -93,7 +93,8 @@ export class Model {
     this.results = [];
     const metrics = new Set(objectives);
     for (const trial of this.trials.values()) {
-      if (trial.state !== "done") continue;
+      // a repeat counts in the means of the trial it repeats
+      if (trial.state !== "done" || trial.repeats !== null) continue;
       for (const name in trial.metrics) metrics.add(name);
       if (objectives.every((name) => Number.isFinite(this.value(trial, name)))) this.results.push(trial);
     }

@@ -100,6 +100,7 @@ export function table(model, act) {
   /** @param {Trial} t */
   function place(t) {
     if (t.state !== "done") return (t.stopping && t.state === "running" ? "stopping" : t.state) + (t.trained > 0 ? ` at ${Math.round(100 * t.trained)} %` : "");
+    if (t.repeats !== null) return `repeats ${t.repeats}`;
     if (!model.keeps(t)) return "over budget";
     if (model.apart.has(t.id)) return "set apart";
     return model.front.has(t.id) ? "front" : "done";
