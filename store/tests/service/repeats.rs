@@ -58,7 +58,10 @@ async fn only_a_trial_that_says_so_may_have_a_point_again() {
         ..point(1)
     };
     assert!(
-        db.store.enqueue(s.id, &[repeat.clone()]).await.is_err(),
+        db.store
+            .enqueue(s.id, std::slice::from_ref(&repeat))
+            .await
+            .is_err(),
         "there is none yet"
     );
     let enqueued = db
