@@ -2,7 +2,7 @@
 //!
 //! Each unknown objective and limited metric has a process of its own, of outcomes bent to look normal. Known objectives enter the improvement as they
 //! are, limits by the probability that they are kept, and trials that failed by a process for success. Pending trials
-//! count as if they had come out as expected. What trials had come to at a part of their training counts too: the part
+//! count as if they had come out as expected, or a little better. What trials had come to at a part of their training counts too: the part
 //! is one more coordinate, and candidates are judged at the whole. Known objectives are coordinates as well.
 
 mod aim;

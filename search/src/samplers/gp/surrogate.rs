@@ -10,7 +10,8 @@ use crate::{
 pub(super) struct Surrogate {
     process: GaussianProcess,
     pub(super) scale: Scale,
-    /// Believed values at the points, noise taken out, straightened.
+    /// Believed values at the points, noise taken out, straightened; of pending ones a deviation better than expected, so that
+    /// what one of them may well improve is not improved by another at the same time.
     pub(super) smoothed: Vec<f64>,
 }
 
@@ -26,18 +27,22 @@ impl Surrogate {
         let kernel = Kernel::from_logs(&fitted.theta);
         let scale = Scale::new(outcomes, fitted.power);
         let mut standard: Vec<f64> = outcomes.iter().map(|v| scale.apply(*v)).collect();
+        let mut deviations = vec![0.0; outcomes.len()];
         if outcomes.len() < points.n {
             let measured = points.first(outcomes.len());
             let count = measured.n * measured.n.saturating_sub(1) / 2;
             let among: Vec<Vec<f64>> = pairs.iter().map(|p| p[..count].to_vec()).collect();
             let mut process = GaussianProcess::new(layout, &measured, &among, &standard, kernel.clone());
             for i in outcomes.len()..points.n {
-                standard.push(process.predict(layout, &measured, &points.row(i)).0);
+                let (mean, deviation) = process.predict(layout, &measured, &points.row(i));
+                standard.push(mean);
+                deviations.push(deviation);
             }
         }
         let process = GaussianProcess::new(layout, points, pairs, &standard, kernel);
         let smoothed = process.smoothed(&standard);
-        let smoothed = smoothed.into_iter().map(|v| scale.straighten(v)).collect();
+        let smoothed = smoothed.into_iter().zip(deviations);
+        let smoothed = smoothed.map(|(v, luck)| scale.straighten(v - luck)).collect();
         Surrogate {
             process,
             scale,
