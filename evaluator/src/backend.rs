@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn::backend::{Autodiff, Flex, flex::FlexDevice};
-use spaces::protocol::Evaluation;
+use spaces::{Config, protocol::Evaluation};
 
 use crate::{
     EvaluationError, Events, bundle_use,
@@ -11,6 +11,7 @@ use crate::{
     data::DataAccess,
     device::{Device, DeviceChoice},
     evaluate::{Job, run},
+    speed::{self, Rounds, Speed, Work},
 };
 
 /// Runs an expression with `$backend` bound to the backend of a device and `$handle` to its handle.
@@ -71,6 +72,34 @@ pub fn remeasure(
             dir, access, &device, handle
         ))
     })
+}
+
+/// Times a configuration on random tokens of so large a vocabulary.
+///
+/// # Errors
+/// [`EvaluationError`]: a configuration that cannot be built, a device that is not there.
+pub fn time(
+    config: &Config,
+    vocabulary: usize,
+    work: Work,
+    rounds: Rounds,
+    device: DeviceChoice,
+) -> Result<Speed, EvaluationError> {
+    let device = device.find().map_err(EvaluationError::Invalid)?;
+    on_pool(|| {
+        on_device!(&device, |B, handle| speed::time::<Autodiff<B>>(
+            config, vocabulary, work, rounds, handle
+        ))
+    })
+}
+
+/// FLOPs a second that a device gives a large product of 32-bit matrices, the best within so many seconds.
+///
+/// # Errors
+/// [`EvaluationError`]: a device that is not there.
+pub fn gemm_flops_per_s(seconds: f64, device: DeviceChoice) -> Result<f64, EvaluationError> {
+    let device = device.find().map_err(EvaluationError::Invalid)?;
+    on_pool(|| on_device!(&device, |B, handle| speed::gemm::<B>(seconds, handle)))
 }
 
 /// Continues a prompt with an exported model, handing over each piece of text as it is written.

@@ -22,15 +22,17 @@ pub mod model;
 pub mod ops;
 mod parameter;
 pub mod plan;
+mod speed;
 pub mod techniques;
 mod trainer;
 pub mod training;
 
 pub use self::{
-    backend::{evaluate, generate, remeasure},
+    backend::{evaluate, gemm_flops_per_s, generate, remeasure, time},
     bundle_use::Sampling,
     catalog::catalog,
     error::EvaluationError,
     evaluate::{Facts, Job, inspect, load_data},
     events::{Events, Silent},
+    speed::{Rounds, Speed, Work},
 };

@@ -109,7 +109,7 @@ impl<B: Ops> Subject<'_, B> {
 }
 
 /// Takes in a token and gives the most likely next one, `[1, 1]`; waits for the device.
-fn next_token<B: Ops>(
+pub(crate) fn next_token<B: Ops>(
     model: &Decoder<B>,
     tokens: Tensor<B, 2, Int>,
     memory: &mut Memory<B>,

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use spaces::{Evidence, Measurement, protocol::Progress};
 
 use self::step::{IntoF32, quick_loss};
-pub(crate) use self::step::{gradients, score};
+pub(crate) use self::step::{gradients, gradients_of, score, to_device};
 pub use self::{
     checkpoint::{CHECKPOINT_FILES, Checkpoint},
     optimizer::Optimizer,

@@ -70,6 +70,14 @@ where
     let batch = batches
         .data
         .train_batch(batches.seed, step, batches.batch, batches.context);
+    gradients_of(model, batch)
+}
+
+/// The loss of a batch, `[1]` on the inner backend, and its gradients.
+pub(crate) fn gradients_of<A>(model: &Decoder<A>, batch: Batch) -> (Tensor<A::InnerBackend, 1>, A::Gradients)
+where
+    A: AutodiffBackend + Ops,
+{
     let (inputs, targets) = to_device::<A>(batch, &model.device());
     let forward = model.forward(inputs);
     let [b, n, vocabulary] = forward.logits.dims();

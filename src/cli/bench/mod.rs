@@ -1,5 +1,6 @@
 //! `parsimony bench`: measures the program itself.
 
+mod models;
 mod names;
 mod pictures;
 mod quality;
@@ -10,10 +11,11 @@ mod tables;
 mod timed;
 
 use clap::{Args, Subcommand};
+use evaluator::Work;
 
 use crate::settings::Global;
 
-/// Measures the program itself: how well and how fast its search methods search
+/// Measures the program itself: how well its search methods search, how fast models train and decode
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
     #[command(subcommand)]
@@ -23,12 +25,21 @@ pub(crate) struct Bench {
 #[derive(Debug, Subcommand)]
 enum What {
     Search(search::Search),
+    /// Times the training of models
+    Train(models::Models),
+    /// Times the reading of batches, without gradients
+    Forward(models::Models),
+    /// Times decoding, one sequence token by token
+    Decode(models::Models),
 }
 
 impl Bench {
     pub(crate) fn run(self, _: &Global) -> anyhow::Result<()> {
         match self.what {
             What::Search(command) => command.run(),
+            What::Train(command) => command.run(Work::Train),
+            What::Forward(command) => command.run(Work::Forward),
+            What::Decode(command) => command.run(Work::Decode),
         }
     }
 }

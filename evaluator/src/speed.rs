@@ -1,0 +1,184 @@
+//! How fast a configuration trains, reads and writes, for `parsimony bench`: random tokens, no data, no measuring beside it.
+
+use std::time::Instant;
+
+use burn::{
+    module::AutodiffModule,
+    tensor::{Distribution, Tensor, backend::AutodiffBackend},
+};
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use spaces::Config;
+
+use crate::{
+    EvaluationError, counter,
+    data::Batch,
+    meters::next_token,
+    model::Decoder,
+    ops::{Ops, matmul},
+    plan::Plan,
+    training::{Optimizer, gradients_of, to_device},
+};
+
+/// Tokens before the first one that is decoded.
+const PROMPT: usize = 16;
+/// Side of the matrices whose product is the yardstick: large enough that memory does not matter.
+const GEMM: usize = 1024;
+const SEED: u64 = 0;
+
+/// What is timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Whole optimizer steps.
+    Train,
+    /// Logits of a batch, without gradients.
+    Forward,
+    /// One sequence, token by token, with what the model remembers.
+    Decode,
+}
+
+/// How often, and how long.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rounds {
+    /// Rounds that count; one more comes first and does not.
+    pub rounds: usize,
+    /// Least time of a round in seconds.
+    pub seconds: f64,
+}
+
+/// How fast it was.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Speed {
+    /// Of each round.
+    pub tokens_per_s: Vec<f64>,
+    /// Executed matrix work of a token, in FLOPs; of every round the same but for decoding, where it is the mean.
+    pub flops_per_token: f64,
+    /// Weights of the model.
+    pub parameters: usize,
+}
+
+pub(crate) fn time<A>(
+    config: &Config,
+    vocabulary: usize,
+    work: Work,
+    rounds: Rounds,
+    device: &A::Device,
+) -> Result<Speed, EvaluationError>
+where
+    A: AutodiffBackend + Ops,
+    A::InnerBackend: Ops,
+{
+    let plan = Plan::read(config, vocabulary, None).map_err(EvaluationError::Invalid)?;
+    let mut model = Decoder::<A>::new(&plan.model, SEED, device);
+    let mut random = ChaCha8Rng::seed_from_u64(SEED);
+    let batch = random_batch(
+        vocabulary,
+        plan.training.batch,
+        plan.training.context,
+        &mut random,
+    );
+    let tokens = batch.inputs.len();
+    let parameters = plan.model.parameters() as usize;
+    let sync = || A::sync(device).map_err(EvaluationError::device);
+    let (tokens_per_s, flops_per_token) = match work {
+        Work::Train => {
+            let mut optimizer = Optimizer::default();
+            timed(rounds, sync, || {
+                let (_, mut gradients) = gradients_of(&model, batch.clone());
+                optimizer.step(
+                    &mut model,
+                    &mut gradients,
+                    plan.training.learning_rate,
+                    &plan.training,
+                );
+                tokens
+            })?
+        }
+        Work::Forward => {
+            let model = model.valid();
+            timed(rounds, sync, || {
+                let (inputs, _) = to_device::<A::InnerBackend>(batch.clone(), device);
+                drop(model.forward(inputs));
+                tokens
+            })?
+        }
+        Work::Decode => {
+            let (model, context) = (model.valid(), plan.model.context);
+            let prompt = random_batch(vocabulary, 1, PROMPT.min(context - 1), &mut random);
+            let (prompt, _) = to_device::<A::InnerBackend>(prompt, device);
+            let fresh = || {
+                let mut memory = model.memory(&plan.model, 1, context);
+                let token = next_token(&model, prompt.clone(), &mut memory);
+                (memory, token)
+            };
+            let (mut memory, mut token) = fresh();
+            timed(rounds, sync, || {
+                if memory.position() >= context {
+                    (memory, token) = fresh();
+                }
+                token = next_token(&model, token.clone(), &mut memory);
+                1
+            })?
+        }
+    };
+    Ok(Speed {
+        tokens_per_s,
+        flops_per_token,
+        parameters,
+    })
+}
+
+/// FLOPs a second of a large product of 32-bit matrices, the best of some.
+pub(crate) fn gemm<B: Ops>(seconds: f64, device: &B::Device) -> Result<f64, EvaluationError> {
+    let random = || Tensor::<B, 2>::random([GEMM, GEMM], Distribution::Default, device);
+    let (a, b) = (random(), random());
+    let flops = 2.0 * (GEMM as f64).powi(3);
+    let (mut best, begun) = (f64::INFINITY, Instant::now());
+    while begun.elapsed().as_secs_f64() < seconds {
+        let started = Instant::now();
+        drop(matmul(a.clone(), b.clone()));
+        B::sync(device).map_err(EvaluationError::device)?;
+        best = best.min(started.elapsed().as_secs_f64());
+    }
+    Ok(flops / best)
+}
+
+fn random_batch(vocabulary: usize, batch: usize, context: usize, random: &mut impl Rng) -> Batch {
+    let n = batch * context;
+    Batch {
+        batch,
+        context,
+        inputs: (0..n)
+            .map(|_| random.random_range(0..vocabulary as u32))
+            .collect(),
+        targets: (0..n)
+            .map(|_| random.random_range(0..vocabulary as i32))
+            .collect(),
+    }
+}
+
+/// Tokens a second of each round but the first, and the executed FLOPs of a token; `work` says how many tokens it did.
+fn timed(
+    rounds: Rounds,
+    sync: impl Fn() -> Result<(), EvaluationError>,
+    mut work: impl FnMut() -> usize,
+) -> Result<(Vec<f64>, f64), EvaluationError> {
+    let (mut speeds, mut tokens, mut macs) = (vec![], 0, 0);
+    for round in 0..=rounds.rounds {
+        sync()?;
+        let (started, mut done) = (Instant::now(), 0);
+        let (result, executed) = counter::count_macs(|| {
+            while started.elapsed().as_secs_f64() < rounds.seconds {
+                done += work();
+            }
+            sync()
+        });
+        result?;
+        if round > 0 {
+            speeds.push(done as f64 / started.elapsed().as_secs_f64());
+            tokens += done;
+            macs += executed;
+        }
+    }
+    Ok((speeds, 2.0 * macs as f64 / tokens as f64))
+}

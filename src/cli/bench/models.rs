@@ -1,0 +1,182 @@
+//! `parsimony bench train`, `forward` and `decode`: tokens a second of models, and how much of the machine that is.
+
+use anyhow::Context;
+use clap::Args;
+use evaluator::{Rounds, Work, device::DeviceChoice};
+use serde::Serialize;
+use serde_json::json;
+use spaces::{Config, study::config_from_toml};
+
+use crate::{
+    errors::{BadInput, spec_errors},
+    output::{Format, right, say, table, write_json, write_out},
+};
+
+/// Largest context or width that is taken for a size.
+const LARGEST: u16 = 8192;
+/// Time of the product that the machine's rate is measured with.
+const GEMM_S: f64 = 1.0;
+
+/// Times models of given sizes and techniques on random tokens
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  parsimony bench train\n  parsimony bench decode --attention full,linear --size 256\n  \
+                  parsimony bench train --size 128 --set experts=4 --set top_k=2 --format json"
+)]
+pub(super) struct Models {
+    /// Width and context of the models; a head has 32 components
+    #[arg(long, value_name = "N,..", value_delimiter = ',', default_values_t = [128, 256], value_parser = clap::value_parser!(u16).range(32..=i64::from(LARGEST)))]
+    size: Vec<u16>,
+    /// Attentions, as `parsimony space list` names them
+    #[arg(long, value_name = "NAME,..", value_delimiter = ',', default_value = "full")]
+    attention: Vec<String>,
+    /// Blocks of each model
+    #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u16).range(1..=256))]
+    layers: u16,
+    /// Sequences of a batch; decoding is of one
+    #[arg(long, value_name = "N", default_value = "16", value_parser = clap::value_parser!(u16).range(1..))]
+    batch: u16,
+    /// Number of different tokens
+    #[arg(long, value_name = "N", default_value = "256", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+    vocabulary: u32,
+    /// Any other parameter of a configuration; may be given several times
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    settings: Vec<String>,
+    /// Rounds that are timed
+    #[arg(long, value_name = "N", default_value = "7", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rounds: u16,
+    /// Least time of a round in seconds
+    #[arg(long, value_name = "S", default_value = "1")]
+    seconds: f64,
+    /// Where to compute: auto, cpu or cuda:N
+    #[arg(long, env = "PARSIMONY_DEVICE", default_value = "auto", value_parser = clap::value_parser!(DeviceChoice))]
+    device: DeviceChoice,
+    /// How to print
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+}
+
+/// How fast one model is.
+#[derive(Debug, Serialize)]
+struct Row {
+    attention: String,
+    size: u16,
+    parameters: usize,
+    /// Median over the rounds, and quartiles.
+    tokens_per_s: f64,
+    lower: f64,
+    upper: f64,
+    flops_per_token: f64,
+    /// Executed FLOPs over those of a large product of matrices.
+    utilisation: f64,
+}
+
+impl Models {
+    pub(super) fn run(self, work: Work) -> anyhow::Result<()> {
+        if !(0.01..=600.0).contains(&self.seconds) {
+            let message = format!("--seconds {} is no round; use 0.01 to 600", self.seconds);
+            return Err(BadInput::error(message));
+        }
+        let mut cases = vec![];
+        for attention in &self.attention {
+            for size in &self.size {
+                cases.push((attention, *size, self.config(attention, *size)?));
+            }
+        }
+        let peak = evaluator::gemm_flops_per_s(GEMM_S, self.device)?;
+        let rounds = Rounds {
+            rounds: self.rounds.into(),
+            seconds: self.seconds,
+        };
+        let mut rows = vec![];
+        for (attention, size, config) in cases {
+            let speed = evaluator::time(&config, self.vocabulary as usize, work, rounds, self.device)
+                .with_context(|| format!("{attention} attention of size {size}"))?;
+            let mut speeds = speed.tokens_per_s;
+            speeds.sort_by(f64::total_cmp);
+            let at = |share: f64| speeds[((speeds.len() - 1) as f64 * share).round() as usize];
+            rows.push(Row {
+                attention: attention.clone(),
+                size,
+                parameters: speed.parameters,
+                tokens_per_s: at(0.5),
+                lower: at(0.25),
+                upper: at(0.75),
+                flops_per_token: speed.flops_per_token,
+                utilisation: at(0.5) * speed.flops_per_token / peak,
+            });
+        }
+        self.print(&rows, peak)
+    }
+
+    fn config(&self, attention: &str, size: u16) -> anyhow::Result<Config> {
+        let mut text = format!(
+            "[data]\ncorpus = \"markov\"\n[fixed]\nattention = \"{attention}\"\nwidth = {size}\ncontext = {size}\nlayers = {}\n\
+             batch = {}\n",
+            self.layers, self.batch
+        );
+        if !self.settings.iter().any(|s| s.trim_start().starts_with("heads=")) {
+            text += &format!("heads = {}\n", (size / 32).max(1));
+        }
+        for setting in &self.settings {
+            let (name, value) = setting.split_once('=').ok_or_else(|| {
+                BadInput::error(format!("--set {setting} has no '='; write --set NAME=VALUE"))
+            })?;
+            // what is neither number nor yes or no is a name
+            let quoted = value.parse::<f64>().is_err() && !["true", "false"].contains(&value);
+            text += &if quoted {
+                format!("{name} = \"{value}\"\n")
+            } else {
+                format!("{name} = {value}\n")
+            };
+        }
+        config_from_toml(&text, &evaluator::catalog()).map_err(|e| spec_errors("the model", &e))
+    }
+
+    fn print(&self, rows: &[Row], peak: f64) -> anyhow::Result<()> {
+        let gemm = peak / 1e9;
+        match self.format {
+            Format::Json => write_json(&json!({ "gemm_gflop_per_s": gemm, "models": rows })),
+            Format::Csv => {
+                let mut text =
+                    "attention,size,parameters,tokens_per_s,lower,upper,flops_per_token,utilisation\n"
+                        .to_owned();
+                for r in rows {
+                    let numbers = [r.tokens_per_s, r.lower, r.upper, r.flops_per_token, r.utilisation];
+                    let numbers = numbers.map(|n| n.to_string()).join(",");
+                    text += &format!("{},{},{},{numbers}\n", r.attention, r.size, r.parameters);
+                }
+                Ok(write_out(text)?)
+            }
+            Format::Table => {
+                let head = [
+                    "attention",
+                    "size",
+                    "parameters",
+                    "tokens/s",
+                    "quartiles",
+                    "GFLOP/s",
+                    "of the product",
+                ];
+                let mut sheet = table(head.map(String::from));
+                for r in rows {
+                    sheet.add_row([
+                        r.attention.clone(),
+                        r.size.to_string(),
+                        r.parameters.to_string(),
+                        format!("{:.0}", r.tokens_per_s),
+                        format!("{:.0} to {:.0}", r.lower, r.upper),
+                        format!("{:.1}", r.tokens_per_s * r.flops_per_token / 1e9),
+                        format!("{:.0} %", 100.0 * r.utilisation),
+                    ]);
+                }
+                right(&mut sheet, 1..7);
+                say(format!(
+                    "{sheet}\nsize: width and context. A large product of matrices reaches {gemm:.1} GFLOP/s here; FLOPs are those of \
+                     matrix work, as executed."
+                ));
+                Ok(())
+            }
+        }
+    }
+}
