@@ -17,7 +17,7 @@ use tokio::sync::watch;
 pub(crate) use self::{
     client::Client,
     messages::{TrialEvent, TrialJob},
-    process::{Ending, TrialProcess},
+    process::{ALLOCATOR, Ending, TrialProcess},
 };
 use crate::files::ReadableData;
 

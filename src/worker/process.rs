@@ -16,7 +16,7 @@ const LAST_WORDS: usize = 2000;
 
 /// Settings of the C library's allocator under which tensors are not given back to the system between steps; worth
 /// about a third of the training time.
-const ALLOCATOR: [(&str, &str); 3] = [
+pub(crate) const ALLOCATOR: [(&str, &str); 3] = [
     ("MALLOC_MMAP_THRESHOLD_", "1073741824"),
     ("MALLOC_TRIM_THRESHOLD_", "2147483647"),
     ("MALLOC_TOP_PAD_", "67108864"),

@@ -97,3 +97,53 @@ fn wrong_names_and_places_end_with_one_sentence_and_code_2() {
         "{ran:?}"
     );
 }
+
+#[test]
+fn models_are_timed_with_the_work_that_they_execute() {
+    let program = program();
+    let tiny = [
+        "--size",
+        "32",
+        "--layers",
+        "1",
+        "--batch",
+        "2",
+        "--rounds",
+        "2",
+        "--seconds",
+        "0.02",
+    ];
+    let time = |work: &str, more: &[&str]| {
+        let answer = program.json(&[&["bench", work][..], &tiny, more, &["--format", "json"]].concat());
+        assert!(answer["gemm_gflop_per_s"].as_f64().unwrap() > 0.0);
+        let models = answer["models"].as_array().unwrap().clone();
+        assert!(
+            models.iter().all(|m| m["tokens_per_s"].as_f64().unwrap() > 0.0),
+            "{answer}"
+        );
+        models
+    };
+    let flops = |model: &serde_json::Value| model["flops_per_token"].as_f64().unwrap();
+    let both = ["--attention", "full,linear"];
+    let (trained, read) = (time("train", &both), time("forward", &both));
+    assert_eq!((trained.len(), read.len()), (2, 2));
+    // a step is a forward pass and twice as much backward; attention computes its weights once more
+    let times = flops(&trained[0]) / flops(&read[0]);
+    assert!((3.0..3.6).contains(&times), "{times}");
+    assert_eq!(time("decode", &[]).len(), 1);
+    assert!(flops(&time("forward", &["--set", "experts=4", "--set", "top_k=2"])[0]) > flops(&read[0]));
+
+    for (wrong, said) in [
+        (["--attention", "fool"], "'fool'"),
+        (["--set", "layers"], "--set NAME=VALUE"),
+        (["--set", "heads=3"], "heads"),
+        (["--seconds", "0"], "--seconds 0"),
+    ] {
+        let refused = program.run(&[&["bench", "train"][..], &wrong].concat());
+        assert!(
+            refused.code == Some(2) && refused.stderr.contains(said),
+            "{wrong:?}: {}",
+            refused.stderr
+        );
+    }
+}

@@ -1,5 +1,7 @@
 //! `parsimony bench train`, `forward` and `decode`: tokens a second of models, and how much of the machine that is.
 
+use std::os::unix::process::CommandExt;
+
 use anyhow::Context;
 use clap::Args;
 use evaluator::{Rounds, Work, device::DeviceChoice};
@@ -10,6 +12,7 @@ use spaces::{Config, study::config_from_toml};
 use crate::{
     errors::{BadInput, spec_errors},
     output::{Format, right, say, table, write_json, write_out},
+    worker::ALLOCATOR,
 };
 
 /// Largest context or width that is taken for a size.
@@ -56,6 +59,24 @@ pub(super) struct Models {
     format: Format,
 }
 
+/// Begins again with the allocator's settings that trials have, unless it has them.
+fn as_in_trials() -> anyhow::Result<()> {
+    let missing: Vec<_> = ALLOCATOR
+        .iter()
+        .filter(|(name, _)| std::env::var_os(name).is_none())
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let program = std::env::current_exe().context("this program's own file cannot be found")?;
+    let mut command = std::process::Command::new(program);
+    command
+        .args(std::env::args_os().skip(1))
+        .envs(missing.into_iter().copied());
+    // returns only where it fails
+    Err(command.exec()).context("this program cannot be started again")
+}
+
 /// How fast one model is.
 #[derive(Debug, Serialize)]
 struct Row {
@@ -73,6 +94,7 @@ struct Row {
 
 impl Models {
     pub(super) fn run(self, work: Work) -> anyhow::Result<()> {
+        as_in_trials()?;
         if !(0.01..=600.0).contains(&self.seconds) {
             let message = format!("--seconds {} is no round; use 0.01 to 600", self.seconds);
             return Err(BadInput::error(message));
