@@ -10,13 +10,10 @@ def send(**message):  # one message, one answer; a question about the cheap obje
     if answer["type"] == "cheap":
         return send(type="cheap_values", study="toy", values=[[size(config)] for config in answer["configs"]])
     return answer if answer["type"] != "error" else sys.exit(answer["message"])
-
 def size(config):  # known beforehand
     return config["width"] * (2 if config["tied"] else 3)
-
 def loss(config):  # stands for a training
     return 100 / config["width"] + (0 if config["tied"] else -0.3) + abs(config["rate"] - 0.01)
-
 send(type="create", study="toy", seed=0, budget=40, space=[
     {"name": "width", "type": "int", "low": 16, "high": 512, "log": True},
     {"name": "rate", "type": "float", "low": 1e-4, "high": 1.0, "log": True},
