@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use crate::{History, Problem, front};
+use crate::{History, Problem, Trial, front};
 
 /// Configurations with a result before anything is repeated.
 const ENOUGH: usize = 12;
@@ -19,21 +19,21 @@ const SHARE: usize = 4;
 const DOUBTFUL: f64 = 1.645;
 
 /// The trainings of one configuration.
-struct Trained {
+struct Trained<'h> {
     /// The trial that was the first.
-    number: u32,
+    first: &'h Trial,
     /// Of the finished ones.
-    values: Vec<Vec<f64>>,
+    values: Vec<&'h [f64]>,
     mean: Vec<f64>,
     /// Finished and pending ones.
     trainings: usize,
 }
 
-/// The number of the trial to repeat, whose configuration has been repeated less than `most` times; `None` where nothing
+/// The trial to repeat, whose configuration has been repeated less than `most` times; `None` where nothing
 /// is in doubt, or where enough of the trials are repeats.
 ///
 /// A function of the history alone, like proposals.
-pub fn doubtful(problem: &Problem, history: &History, most: u32) -> Option<u32> {
+pub fn doubtful<'h>(problem: &Problem, history: &'h History, most: u32) -> Option<&'h Trial> {
     if most == 0 {
         return None;
     }
@@ -42,7 +42,7 @@ pub fn doubtful(problem: &Problem, history: &History, most: u32) -> Option<u32> 
     if trained.len() < ENOUGH.max(SHARE * (repeats + 1)) {
         return None;
     }
-    let may = |t: &Trained| t.trainings <= most as usize;
+    let may = |t: &Trained<'_>| t.trainings <= most as usize;
     let means: Vec<&[f64]> = trained.iter().map(|t| &t.mean[..]).collect();
     let best = front::front(&means);
     let degrees: usize = trained.iter().map(|t| t.values.len() - 1).sum();
@@ -50,8 +50,8 @@ pub fn doubtful(problem: &Problem, history: &History, most: u32) -> Option<u32> 
         // of the best, whose values matter; nothing while the first ones are on their way
         let repeatable = best.iter().map(|i| &trained[*i]).filter(|t| may(t));
         let next = repeatable
-            .min_by_key(|t| (t.trainings, t.number))
-            .map(|t| t.number);
+            .min_by_key(|t| (t.trainings, t.first.number))
+            .map(|t| t.first);
         if next.is_some() || degrees == 0 {
             return next.filter(|_| repeats < DEGREES);
         }
@@ -61,30 +61,32 @@ pub fn doubtful(problem: &Problem, history: &History, most: u32) -> Option<u32> 
         .collect();
     let doubt = |i: usize| {
         let margin = margin(&trained, &best, &noise, i);
-        (margin < DOUBTFUL && may(&trained[i])).then_some((margin, trained[i].number))
+        (margin < DOUBTFUL && may(&trained[i])).then_some((margin, trained[i].first))
     };
     let doubts = (0..trained.len()).filter_map(doubt);
-    let closest = doubts.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-    closest.map(|(_, number)| number)
+    let closest = doubts.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.number.cmp(&b.1.number)));
+    closest.map(|(_, first)| first)
 }
 
 /// The configurations with a result that keeps the limits, in the order in which they first had one.
-fn trained(history: &History) -> Vec<Trained> {
-    let (mut places, mut trained) = (HashMap::new(), Vec::<Trained>::new());
+fn trained(history: &History) -> Vec<Trained<'_>> {
+    let (mut places, mut trained) = (HashMap::new(), Vec::<Trained<'_>>::new());
     let results = history.trials().iter().filter(|t| t.violation == 0.0);
-    for (trial, values) in results.filter_map(|t| Some((t, t.values.as_ref()?))) {
+    for (trial, values) in results.filter_map(|t| Some((t, t.values.as_deref()?))) {
         let place = *places.entry(trial.candidate.key()).or_insert(trained.len());
         if place == trained.len() {
             trained.push(Trained {
-                number: trial.number,
+                first: trial,
                 values: vec![],
                 mean: vec![0.0; values.len()],
                 trainings: 0,
             });
         }
         let each = &mut trained[place];
-        each.number = each.number.min(trial.number);
-        each.values.push(values.clone());
+        if trial.number < each.first.number {
+            each.first = trial;
+        }
+        each.values.push(values);
         each.trainings += 1;
     }
     for each in &mut trained {
@@ -101,17 +103,17 @@ fn trained(history: &History) -> Vec<Trained> {
     trained
 }
 
-fn pooled_variance(trained: &[Trained], k: usize, degrees: usize) -> f64 {
-    let squares = |t: &Trained| -> f64 { t.values.iter().map(|v| (v[k] - t.mean[k]).powi(2)).sum() };
+fn pooled_variance(trained: &[Trained<'_>], k: usize, degrees: usize) -> f64 {
+    let squares = |t: &Trained<'_>| -> f64 { t.values.iter().map(|v| (v[k] - t.mean[k]).powi(2)).sum() };
     trained.iter().map(squares).sum::<f64>() / degrees as f64
 }
 
 /// By how many standard errors it is on the front, or off it.
-fn margin(trained: &[Trained], best: &[usize], noise: &[f64], i: usize) -> f64 {
+fn margin(trained: &[Trained<'_>], best: &[usize], noise: &[f64], i: usize) -> f64 {
     let own = &trained[i];
     // by how many standard errors the other one is worse there
-    let apart = |other: &Trained, k: usize| {
-        let n = |t: &Trained| t.values.len() as f64;
+    let apart = |other: &Trained<'_>, k: usize| {
+        let n = |t: &Trained<'_>| t.values.len() as f64;
         let error = (noise[k] * (1.0 / n(own) + 1.0 / n(other))).sqrt();
         match other.mean[k] - own.mean[k] {
             // also where there is no noise
@@ -123,7 +125,7 @@ fn margin(trained: &[Trained], best: &[usize], noise: &[f64], i: usize) -> f64 {
     if best.contains(&i) {
         // another one beats it only once it has caught up where it is worst
         let others = trained.iter().enumerate().filter(|(o, _)| *o != i);
-        let worst = |o: &Trained| {
+        let worst = |o: &Trained<'_>| {
             objectives
                 .clone()
                 .map(|k| apart(o, k))
@@ -133,14 +135,14 @@ fn margin(trained: &[Trained], best: &[usize], noise: &[f64], i: usize) -> f64 {
     } else {
         // it has to get ahead somewhere of each one that beats it, which it cannot where both are known to be alike
         let noisy = |k: &usize| noise[*k] > 0.0;
-        let nearest = |o: &Trained| {
+        let nearest = |o: &Trained<'_>| {
             objectives
                 .clone()
                 .filter(noisy)
                 .map(|k| -apart(o, k))
                 .fold(f64::INFINITY, f64::min)
         };
-        let beats = |o: &&Trained| objectives.clone().all(|k| o.mean[k] <= own.mean[k]);
+        let beats = |o: &&Trained<'_>| objectives.clone().all(|k| o.mean[k] <= own.mean[k]);
         best.iter()
             .map(|b| &trained[*b])
             .filter(beats)
@@ -194,12 +196,16 @@ mod tests {
         front.chain(behind).collect()
     }
 
+    fn again(problem: &Problem, history: &History, most: u32) -> Option<u32> {
+        doubtful(problem, history, most).map(|t| t.number)
+    }
+
     #[test]
     fn noise_is_learnt_first_from_the_best_and_not_all_at_once() {
         let problem = problem();
         let mut history = history(&problem, &clear());
         let mut asked = vec![];
-        while let Some(number) = doubtful(&problem, &history, 2) {
+        while let Some(number) = again(&problem, &history, 2) {
             asked.push(number);
             let again = Proposal {
                 candidate: candidate(i64::from(number)),
@@ -208,7 +214,7 @@ mod tests {
             history.start(&problem, 20 + asked.len() as u32, again);
         }
         assert_eq!(asked, [0, 1, 2]);
-        assert_eq!(doubtful(&problem, &history, 0), None, "where nobody wants it");
+        assert_eq!(again(&problem, &history, 0), None, "where nobody wants it");
     }
 
     #[test]
@@ -217,20 +223,20 @@ mod tests {
         let mut trials = clear();
         // three repeats that differ by 0.02: all differences of the front are 0.5
         trials.extend([(0, 10.02, 100.0), (1, 9.52, 101.0), (2, 9.02, 102.0)]);
-        assert_eq!(doubtful(&problem, &history(&problem, &trials), 2), None);
+        assert_eq!(again(&problem, &history(&problem, &trials), 2), None);
         // one as large as another and better by less than the noise; and one that is worse by as little
         for loss in [5.0 - 0.004, 5.0 + 0.004] {
             let mut close = trials.clone();
             close[16] = (16, loss, 110.0);
-            let repeated = doubtful(&problem, &history(&problem, &close), 2);
+            let repeated = again(&problem, &history(&problem, &close), 2);
             assert_eq!(repeated, Some(10), "the first of the two");
             // enough trainings of both have the other one's turn, and then no more
             close.push((10, 5.001, 110.0));
             close.extend((30..34).map(|x| (x, 20.0, 200.0)));
-            assert_eq!(doubtful(&problem, &history(&problem, &close), 1), Some(16));
+            assert_eq!(again(&problem, &history(&problem, &close), 1), Some(16));
             close.push((16, loss, 110.0));
             close.extend((34..38).map(|x| (x, 20.0, 200.0)));
-            assert_eq!(doubtful(&problem, &history(&problem, &close), 1), None);
+            assert_eq!(again(&problem, &history(&problem, &close), 1), None);
         }
     }
 
@@ -239,8 +245,8 @@ mod tests {
         let problem = problem();
         let mut trials: Vec<(i64, f64, f64)> = (0..12).map(|x| (x, 1.0 + 1e-9 * x as f64, 5.0)).collect();
         trials.extend([(0, 1.5, 5.0), (1, 0.5, 5.0), (2, 1.2, 5.0)]);
-        assert_eq!(doubtful(&problem, &history(&problem, &trials), 5), None);
+        assert_eq!(again(&problem, &history(&problem, &trials), 5), None);
         trials.extend((12..16).map(|x| (x, 1.0, 5.0)));
-        assert!(doubtful(&problem, &history(&problem, &trials), 5).is_some());
+        assert!(again(&problem, &history(&problem, &trials), 5).is_some());
     }
 }

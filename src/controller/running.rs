@@ -191,9 +191,8 @@ impl Running {
     /// The number and the point of the trial to train again instead of something new.
     fn doubtful(&self) -> Option<(u32, Candidate)> {
         let repeats = self.study.spec.search.repeats;
-        let doubtful = repeat::doubtful(&self.problem, &self.history, repeats)?;
-        let trial = self.history.trials().iter().find(|t| t.number == doubtful)?;
-        Some((doubtful, trial.candidate.clone()))
+        let first = repeat::doubtful(&self.problem, &self.history, repeats)?;
+        Some((first.number, first.candidate.clone()))
     }
 
     /// A proposal for trial `number`, and the number of the trial whose configuration it trains again.

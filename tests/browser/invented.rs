@@ -268,7 +268,7 @@ pub(crate) fn catalog() -> Catalog {
                 name: name.into(),
                 doc: "halves".into(),
                 paper: String::new(),
-                needs: (name == "learning_curve").then(|| "validation_loss".into()),
+                needs: None,
             })
             .to_vec(),
     }

@@ -137,6 +137,7 @@ fn models_are_timed_with_the_work_that_they_execute() {
         (["--attention", "fool"], "'fool'"),
         (["--set", "layers"], "--set NAME=VALUE"),
         (["--set", "heads=3"], "heads"),
+        (["--set", "context=64"], "option of its own"),
         (["--seconds", "0"], "--seconds 0"),
     ] {
         let refused = program.run(&[&["bench", "train"][..], &wrong].concat());

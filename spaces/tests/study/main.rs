@@ -106,7 +106,7 @@ fn catalog() -> Catalog {
                 name: name.into(),
                 doc: "halves".into(),
                 paper: String::new(),
-                needs: (name == "learning_curve").then(|| "validation_loss".into()),
+                needs: None,
             })
             .to_vec(),
         techniques: vec![],

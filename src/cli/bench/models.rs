@@ -1,6 +1,6 @@
 //! `parsimony bench train`, `forward` and `decode`: tokens a second of models, and how much of the machine that is.
 
-use std::os::unix::process::CommandExt;
+use std::{collections::BTreeMap, os::unix::process::CommandExt};
 
 use anyhow::Context;
 use clap::Args;
@@ -132,26 +132,39 @@ impl Models {
     }
 
     fn config(&self, attention: &str, size: u16) -> anyhow::Result<Config> {
-        let mut text = format!(
-            "[data]\ncorpus = \"markov\"\n[fixed]\nattention = \"{attention}\"\nwidth = {size}\ncontext = {size}\nlayers = {}\n\
-             batch = {}\n",
-            self.layers, self.batch
-        );
-        if !self.settings.iter().any(|s| s.trim_start().starts_with("heads=")) {
-            text += &format!("heads = {}\n", (size / 32).max(1));
-        }
+        let mut values = BTreeMap::from([
+            ("attention", format!("\"{attention}\"")),
+            ("width", size.to_string()),
+            ("context", size.to_string()),
+            ("layers", self.layers.to_string()),
+            ("batch", self.batch.to_string()),
+        ]);
+        let options: Vec<&str> = values.keys().copied().collect();
+        values.insert("heads", (size / 32).max(1).to_string());
         for setting in &self.settings {
             let (name, value) = setting.split_once('=').ok_or_else(|| {
                 BadInput::error(format!("--set {setting} has no '='; write --set NAME=VALUE"))
             })?;
+            if options.contains(&name) {
+                let message = format!("--set {setting}: '{name}' has an option of its own; see --help");
+                return Err(BadInput::error(message));
+            }
             // what is neither number nor yes or no is a name
-            let quoted = value.parse::<f64>().is_err() && !["true", "false"].contains(&value);
-            text += &if quoted {
-                format!("{name} = \"{value}\"\n")
-            } else {
-                format!("{name} = {value}\n")
-            };
+            let is_name = value.parse::<f64>().is_err() && !["true", "false"].contains(&value);
+            values.insert(
+                name,
+                if is_name {
+                    format!("\"{value}\"")
+                } else {
+                    value.to_owned()
+                },
+            );
         }
+        let lines: String = values
+            .iter()
+            .map(|(name, value)| format!("{name} = {value}\n"))
+            .collect();
+        let text = format!("[data]\ncorpus = \"markov\"\n[fixed]\n{lines}");
         config_from_toml(&text, &evaluator::catalog()).map_err(|e| spec_errors("the model", &e))
     }
 

@@ -34,7 +34,7 @@ impl Store {
     /// [`StoreError::LeaseLost`]; [`StoreError::Invalid`] for results that cannot be kept; nothing is written then.
     pub async fn finish(&self, trial: i64, lease: Uuid, outcome: &Outcome) -> Result<TrialState> {
         let mut transaction = self.pool.begin().await?;
-        lock_repeated(&mut transaction, trial).await?;
+        let first = lock_repeated(&mut transaction, trial).await?;
         let held = match hold(&mut transaction, trial, lease).await {
             Err(StoreError::LeaseLost { .. }) => {
                 return finished_before(&mut transaction, trial, lease).await;
@@ -55,7 +55,9 @@ impl Store {
                         TrialState::Done
                     };
                     end(&mut transaction, &mut lock, &held, state, None).await?;
-                    average(&mut transaction, &mut lock, trial).await?;
+                    if let (Some(first), TrialState::Done) = (first, state) {
+                        average(&mut transaction, &mut lock, first).await?;
+                    }
                     state
                 }
             }
@@ -101,29 +103,21 @@ impl Store {
     }
 }
 
-/// Locks the trial that this one repeats, whose means change with its end: before this one, since its id is lower.
-async fn lock_repeated(connection: &mut PgConnection, trial: i64) -> Result<()> {
-    sqlx::query(
-        "select 1 from trials first join trials t on first.study_id = t.study_id and first.number = t.repeats
+/// Locks the trial that this one repeats, whose means change with its end, and gives its id: before this one, since that id is
+/// lower.
+async fn lock_repeated(connection: &mut PgConnection, trial: i64) -> Result<Option<i64>> {
+    Ok(sqlx::query_scalar(
+        "select first.id from trials first join trials t on first.study_id = t.study_id and first.number = t.repeats
         where t.id = $1
         for no key update of first",
     )
     .bind(trial)
-    .execute(connection)
-    .await?;
-    Ok(())
+    .fetch_optional(connection)
+    .await?)
 }
 
-/// Averages the final values of all trainings of a configuration that was trained again.
-async fn average(connection: &mut PgConnection, lock: &mut StudyLock, trial: i64) -> Result<()> {
-    let first: Option<i64> = sqlx::query_scalar(
-        "select first.id from trials first join trials t on first.study_id = t.study_id and first.number = t.repeats
-        where t.id = $1 and t.state = 'done'",
-    )
-    .bind(trial)
-    .fetch_optional(&mut *connection)
-    .await?;
-    let Some(first) = first else { return Ok(()) };
+/// Averages the final values of all trainings of a configuration, for the trial that was the first.
+async fn average(connection: &mut PgConnection, lock: &mut StudyLock, first: i64) -> Result<()> {
     sqlx::query(
         "update trials first
         set revision = $2, means = (

@@ -2,8 +2,9 @@
 //!
 //! Each unknown objective and limited metric has a process of its own, of outcomes bent to look normal. Known objectives enter the improvement as they
 //! are, limits by the probability that they are kept, and trials that failed by a process for success. Pending trials
-//! count as if they had come out as expected, or a little better. What trials had come to at a part of their training counts too: the part
-//! is one more coordinate, and candidates are judged at the whole. Known objectives are coordinates as well.
+//! count as if they had come out as expected, or a little better. What trials had come to at a part of their training
+//! counts too: the part is one more coordinate, and candidates are judged at the whole. Known objectives are coordinates
+//! as well.
 
 mod aim;
 mod data;
@@ -106,7 +107,8 @@ fn doubt(ask: &Ask<'_>) -> f64 {
     }
 }
 
-/// A population that approaches the front of the expected values (Deb et al. 2002), from candidates and relatives of the front.
+/// A population that approaches the front of the expected values (Deb et al. 2002), from candidates and relatives of the
+/// front.
 fn evolve(
     ask: &mut Ask<'_>,
     data: &Data<'_>,
