@@ -21,14 +21,14 @@ pub struct Served {
 impl Served {
     /// The architecture of `transformers` that this model is one of, with its `model_type`.
     ///
-    /// `None` for packed weights, for linear attention, and for a Switch router, whose gate is not normalised.
+    /// `None` for packed weights, for attentions that no architecture there has, and for a Switch router, whose gate is not normalised.
     pub fn standard_architecture(&self) -> Option<(&'static str, &'static str)> {
         let layer = self.model.layers.first()?;
         let uniform = self.model.layers.iter().all(|l| l == layer);
         let windowed = match layer.attention.core {
             Core::Full(_) => false,
             Core::SlidingWindow(_) => true,
-            Core::Linear(_) => return None,
+            _ => return None,
         };
         if !uniform || self.quantization.is_some() {
             return None;
