@@ -2,29 +2,32 @@
 """Training, reading and decoding against PyTorch (pip install torch), in one run, taking turns.
 
 python3 bench/pytorch.py [--program PARSIMONY] [--work train,forward,decode] [--size 128,256] [--threads N]
+python3 bench/pytorch.py --device cuda:0 --size 768 --context 1024 --layers 12 --batch 8 --head 64 [--bf16]
 
 Both sides run the same decoder with full attention: RMS norms, rotary positions, gated feed-forward, tied head, 32-bit
 floats, the same batch, AdamW with clipping. PyTorch runs eagerly with its fused attention and fused AdamW, and decodes
-with a preallocated cache. Ratios above 1 mean that Parsimony does more tokens a second.
+with a preallocated cache. On a GPU both multiply 32-bit matrices through TF32; --bf16 lets PyTorch compute in bfloat16. Ratios above 1 mean that Parsimony does more tokens a second.
 """
 import argparse, json, os, statistics, subprocess, time
 
-LAYERS, BATCH, VOCABULARY, PROMPT, RATIO, HEAD = 4, 16, 256, 16, 3, 32
-TURNS = 5
+VOCABULARY, PROMPT, RATIO = 256, 16, 3
 
 
-def ours(program, work, size, seconds):
-    command = [program, "bench", work, "--size", str(size), "--rounds", "1", "--seconds", str(seconds), "--format", "json"]
-    command += ["--layers", str(LAYERS), "--batch", str(BATCH), "--vocabulary", str(VOCABULARY), "--set", f"ffn_ratio={RATIO}"]
-    run = subprocess.run(command + ["--device", "cpu"], check=True, capture_output=True, text=True)
+def ours(options, work, size):
+    command = [options.program, "bench", work, "--size", str(size), "--rounds", "1", "--seconds", str(options.seconds), "--format", "json"]
+    command += ["--layers", str(options.layers), "--batch", str(options.batch), "--vocabulary", str(VOCABULARY), "--set", f"ffn_ratio={RATIO}"]
+    command += ["--set", f"heads={size // options.head}", "--context", str(options.context or size)]
+    run = subprocess.run(command + ["--device", options.device], check=True, capture_output=True, text=True)
     answer = json.loads(run.stdout)
     return answer["models"][0], answer["gemm_gflop_per_s"]
 
 
-def decoder(size):
+def decoder(size, options):
     import torch
     from torch import nn
     from torch.nn import functional as F
+
+    HEAD, LAYERS, context = options.head, options.layers, options.context or size
 
     class Block(nn.Module):
         def __init__(self):
@@ -55,7 +58,7 @@ def decoder(size):
             self.blocks, self.norm = nn.ModuleList(Block() for _ in range(LAYERS)), nn.RMSNorm(size, 1e-5)
             nn.init.normal_(self.embedding.weight, std=0.02)
             rates = 10_000.0 ** (-torch.arange(0, HEAD, 2) / HEAD)
-            angles = torch.outer(torch.arange(size), rates).repeat(1, 2)
+            angles = torch.outer(torch.arange(context), rates).repeat(1, 2)
             self.register_buffer("cos", angles.cos())
             self.register_buffer("sin", angles.sin())
 
@@ -71,39 +74,44 @@ def decoder(size):
     return Decoder()
 
 
-def theirs(work, size):
+def theirs(work, size, options):
     """Something that does one piece of work and says how many tokens that was."""
     import torch
     from torch.nn import functional as F
 
-    model = decoder(size)
-    tokens = torch.randint(VOCABULARY, (BATCH, size))
+    context, batch = options.context or size, options.batch
+    model = decoder(size, options).to(options.device)
+    precision = torch.autocast("cuda", torch.bfloat16, enabled=options.bf16)
+    tokens = torch.randint(VOCABULARY, (batch, context), device=options.device)
     if work == "train":
-        targets = torch.randint(VOCABULARY, (BATCH * size,))
+        targets = torch.randint(VOCABULARY, (batch * context,), device=options.device)
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=0.1, fused=True)
 
         def step():
             optimizer.zero_grad(set_to_none=True)
-            F.cross_entropy(model(tokens).view(-1, VOCABULARY), targets).backward()
+            with precision:
+                loss = F.cross_entropy(model(tokens).view(-1, VOCABULARY), targets)
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
-            return BATCH * size
+            return batch * context
 
         return step
     if work == "forward":
 
         def read():
-            with torch.inference_mode():
+            with torch.inference_mode(), precision:
                 model(tokens)
-            return BATCH * size
+            return batch * context
 
         return read
-    caches = [tuple(torch.zeros(1, size // HEAD, size, HEAD) for _ in range(2)) for _ in range(LAYERS)]
-    state = {"at": size}
+    cache = lambda: torch.zeros(1, size // options.head, context, options.head, device=options.device)
+    caches = [(cache(), cache()) for _ in range(options.layers)]
+    state = {"at": context}
 
     def write():
         with torch.inference_mode():
-            if state["at"] >= size:
+            if state["at"] >= context:
                 state["token"] = model(tokens[:1, :PROMPT], caches).argmax(-1)
                 state["at"] = PROMPT
             state["token"] = model(state["token"], caches, state["at"]).argmax(-1)
@@ -114,10 +122,12 @@ def theirs(work, size):
     return write
 
 
-def rate(work, seconds):
+def rate(work, seconds, wait=lambda: None):
+    wait()
     done, begun = 0, time.perf_counter()
     while time.perf_counter() - begun < seconds:
         done += work()
+        wait()
     return done / (time.perf_counter() - begun)
 
 
@@ -127,23 +137,32 @@ def main():
     parser.add_argument("--work", default="train,forward,decode")
     parser.add_argument("--size", default="128,256", help="width and context")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each turn")
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda:0")
+    parser.add_argument("--context", type=int, help="where it is not the size")
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--head", type=int, default=32, help="components of a head")
+    parser.add_argument("--bf16", action="store_true", help="PyTorch in bfloat16")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()
     os.environ["RAYON_NUM_THREADS"] = str(options.threads)
     import torch
 
     torch.set_num_threads(options.threads)
-    a, b = torch.rand(1024, 1024), torch.rand(1024, 1024)
-    their_gemm = 2 * 1024**3 * rate(lambda: len((a @ b)[:1]), 1.0) / 1e9
-    print(f"tokens a second, medians of {TURNS} turns; {options.threads} threads; PyTorch {torch.__version__}")
+    torch.set_float32_matmul_precision("high")
+    wait = torch.cuda.synchronize if options.device != "cpu" else lambda: None
+    a, b = (torch.rand(1024, 1024, device=options.device) for _ in range(2))
+    their_gemm = 2 * 1024**3 * rate(lambda: len((a @ b)[:1]), 1.0, wait) / 1e9
+    print(f"tokens a second, medians of {options.turns} turns; {options.device}, {options.threads} threads; PyTorch {torch.__version__}")
     print(f"{'work':8} {'size':>5} {'pytorch':>10} {'parsimony':>10} {'ratio':>6}  of the large product")
     for work in options.work.split(","):
         for size in map(int, options.size.split(",")):
-            step, pairs = theirs(work, size), []
-            rate(step, options.seconds / 2)
-            for _ in range(TURNS):
-                own, gemm = ours(options.program, work, size, options.seconds)
-                pairs.append((rate(step, options.seconds), own["tokens_per_s"], own["utilisation"], gemm))
+            step, pairs = theirs(work, size, options), []
+            rate(step, options.seconds / 2, wait)
+            for _ in range(options.turns):
+                own, gemm = ours(options, work, size)
+                pairs.append((rate(step, options.seconds, wait), own["tokens_per_s"], own["utilisation"], gemm))
             other, own, utilisation, gemm = (statistics.median(column) for column in zip(*pairs))
             ratio = statistics.median(b / a for a, b, *_ in pairs)
             print(f"{work:8} {size:5} {other:10.0f} {own:10.0f} {ratio:6.2f}  {100 * utilisation:.0f} % of {gemm:.0f} GFLOP/s", flush=True)

@@ -2,9 +2,24 @@
 
 #![expect(unsafe_code, reason = "asks whether a library is there")]
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Once};
+
+use cubecl_runtime::config::{CubeClRuntimeConfig, RuntimeConfig, cache::CacheConfig};
 
 use crate::device::Device;
+
+/// Keeps compiled kernels in the user's cache folder from now on: each trial is a process of its own, and compiling
+/// costs it a minute or more. Without a home folder nothing is kept.
+fn keep_kernels() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        if let Some(dirs) = directories::ProjectDirs::from("", "", "parsimony") {
+            let mut config = CubeClRuntimeConfig::default();
+            config.compilation.cache = Some(CacheConfig::File(dirs.cache_dir().join("kernels")));
+            CubeClRuntimeConfig::set(config);
+        }
+    });
+}
 
 /// The GPUs, in the driver's order.
 ///
@@ -33,6 +48,7 @@ pub(crate) fn gpus() -> Result<Vec<Device>, String> {
             ));
         }
     }
+    keep_kernels();
     let count = cudarc::driver::CudaContext::device_count()
         .map_err(|e| format!("the NVIDIA driver does not answer: {e}"))?;
     if count <= 0 {

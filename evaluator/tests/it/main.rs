@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod contract;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod evaluation;
 mod oracles;
 mod parts;

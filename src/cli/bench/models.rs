@@ -30,6 +30,9 @@ pub(super) struct Models {
     /// Width and context of the models; a head has 32 components
     #[arg(long, value_name = "N,..", value_delimiter = ',', default_values_t = [128, 256], value_parser = clap::value_parser!(u16).range(32..=i64::from(LARGEST)))]
     size: Vec<u16>,
+    /// Context of the models, where it is not their size
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=i64::from(LARGEST)))]
+    context: Option<u16>,
     /// Attentions, as `parsimony space list` names them
     #[arg(long, value_name = "NAME,..", value_delimiter = ',', default_value = "full")]
     attention: Vec<String>,
@@ -135,7 +138,7 @@ impl Models {
         let mut values = BTreeMap::from([
             ("attention", format!("\"{attention}\"")),
             ("width", size.to_string()),
-            ("context", size.to_string()),
+            ("context", self.context.unwrap_or(size).to_string()),
             ("layers", self.layers.to_string()),
             ("batch", self.batch.to_string()),
         ]);
@@ -207,7 +210,7 @@ impl Models {
                 }
                 right(&mut sheet, 1..7);
                 say(format!(
-                    "{sheet}\nsize: width and context. A large product of matrices reaches {gemm:.1} GFLOP/s here; FLOPs are those of \
+                    "{sheet}\nsize: width, and context unless it is given. A large product of matrices reaches {gemm:.1} GFLOP/s here; FLOPs are those of \
                      matrix work, as executed."
                 ));
                 Ok(())

@@ -1,0 +1,108 @@
+//! The contracts of techniques on a GPU: the same model as on the processor, and decoding equals the form of training.
+//!
+//! One test, so that one process compiles each kernel once.
+
+use std::collections::BTreeMap;
+
+use burn::{
+    backend::{Autodiff, Cuda, Flex},
+    tensor::{Int, Tensor, TensorData, backend::AutodiffBackend},
+};
+use evaluator::{
+    device::DeviceChoice,
+    model::{Decoder, TensorMut, each_tensor},
+    ops::{Ops, cross_entropy},
+    plan::Plan,
+};
+
+use crate::support::{A, TECHNIQUES, VOCABULARY, plan, tokens};
+
+/// Products of 32-bit matrices may go through 19-bit inputs (TF32) there.
+const TOLERANCE: f32 = 2e-2;
+
+fn values(data: TensorData) -> Vec<f32> {
+    data.iter().collect()
+}
+
+/// Largest difference over the largest value.
+fn distance(a: &[f32], b: &[f32]) -> f32 {
+    let size = b.iter().fold(1e-6f32, |m, x| m.max(x.abs()));
+    let worst = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    if a.len() == b.len() && a.iter().all(|x| x.is_finite()) {
+        worst / size
+    } else {
+        f32::INFINITY
+    }
+}
+
+/// Logits and the gradient of every tensor.
+fn trained<D: AutodiffBackend + Ops>(plan: &Plan) -> (Vec<f32>, BTreeMap<String, Vec<f32>>)
+where
+    D::InnerBackend: Ops,
+{
+    let mut model = Decoder::<D>::new(&plan.model, 3, &Default::default());
+    let logits = model.forward(tokens::<D>(2, 16, 1)).logits;
+    let targets = tokens::<D>(2, 16, 2).reshape([32]);
+    let loss = cross_entropy(logits.clone().reshape([32, VOCABULARY]), targets);
+    let gradients = loss.backward();
+    let mut all = BTreeMap::new();
+    each_tensor(&mut model, &mut |name, tensor| {
+        let gradient = match tensor {
+            TensorMut::Matrix(param) => param.val().grad(&gradients).map(|g| values(g.into_data())),
+            TensorMut::Vector(param) => param.val().grad(&gradients).map(|g| values(g.into_data())),
+        };
+        all.extend(gradient.map(|g| (name, g)));
+    });
+    (values(logits.into_data()), all)
+}
+
+fn decoded<B: Ops>(plan: &Plan) -> (Vec<f32>, Vec<f32>) {
+    let model = Decoder::<B>::new(&plan.served, 3, &Default::default());
+    let all: Tensor<B, 2, Int> = tokens(2, 16, 4);
+    let expected = model.forward(all.clone()).logits.slice([0..2, 15..16]);
+    let mut memory = model.memory(&plan.served, 2, 16);
+    let mut last = vec![];
+    for (from, to) in [(0, 9), (9, 10), (10, 16)] {
+        last = values(
+            model
+                .extend(all.clone().slice([0..2, from..to]), &mut memory)
+                .into_data(),
+        );
+    }
+    (last, values(expected.into_data()))
+}
+
+#[test]
+fn every_technique_is_the_same_model_on_a_gpu() {
+    if let Err(reason) = "cuda:0".parse::<DeviceChoice>().unwrap().find() {
+        eprintln!("skipped: {reason}");
+        return;
+    }
+    let mut wrong = vec![];
+    for technique in TECHNIQUES {
+        let started = std::time::Instant::now();
+        let plan = plan(technique);
+        let (logits, gradients) = trained::<Autodiff<Cuda>>(&plan);
+        let (expected, expected_gradients) = trained::<A>(&plan);
+        let mut worst = distance(&logits, &expected);
+        assert_eq!(
+            gradients.keys().collect::<Vec<_>>(),
+            expected_gradients.keys().collect::<Vec<_>>()
+        );
+        for (name, gradient) in &gradients {
+            worst = worst.max(distance(gradient, &expected_gradients[name]));
+        }
+        let (decoded, expected) = decoded::<Cuda>(&plan);
+        let decoding = distance(&decoded, &expected);
+        let (_, processor) = self::decoded::<Flex>(&plan);
+        worst = worst.max(distance(&expected, &processor));
+        eprintln!(
+            "{technique:?}: {worst:.1e} from the processor, decoding {decoding:.1e} from the form of training, {:.1} s",
+            started.elapsed().as_secs_f64()
+        );
+        if worst.max(decoding) > TOLERANCE {
+            wrong.push(*technique);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
