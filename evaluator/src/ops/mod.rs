@@ -23,7 +23,7 @@ use burn::{
 
 pub use self::{
     adamw::{AdamWOp, AdamWStep, adamw},
-    attention::{AttentionOp, Band, attention},
+    attention::{AttentionOp, Band, TiledAttentionOp, Tiles, attention, tiled_attention},
     cache::{CacheOp, write_rows},
     cross_entropy::{CrossEntropyOp, cross_entropy},
     linear::{LinearOp, linear, matmul},
@@ -47,6 +47,7 @@ pub trait Ops:
     + RmsNormOp
     + RopeOp
     + SwigluOp
+    + TiledAttentionOp
 {
 }
 
@@ -62,6 +63,7 @@ impl<B> Ops for B where
         + RmsNormOp
         + RopeOp
         + SwigluOp
+        + TiledAttentionOp
 {
 }
 

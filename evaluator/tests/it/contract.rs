@@ -260,6 +260,7 @@ fn every_technique_learns() {
     use evaluator::{Silent, evaluate};
     for technique in [
         "attention = 'full'",
+        "attention = 'tiled'\nattention_block_q = 5",
         "attention = 'sliding_window'\nwindow = 5",
         "attention = 'linear'",
         "experts = 4\ntop_k = 2",

@@ -45,6 +45,8 @@ pub(crate) const TECHNIQUES: &[&str] = &[
     "attention = 'full'",
     "kv_heads = 2",
     "kv_heads = 1\nlayers = 1",
+    "attention = 'tiled'\nattention_block_q = 4\nattention_block_k = 3",
+    "attention = 'tiled'\nkv_heads = 2\nhead_prune_ratio = 0.5",
     "attention = 'sliding_window'\nwindow = 5",
     "attention = 'sliding_window'\nwindow = 1\nkv_heads = 2",
     "attention = 'linear'\nlinear_chunk = 5",

@@ -15,16 +15,16 @@ use crate::{
 
 /// Sizes of one call, and where the rows of one head lie.
 #[derive(Clone, Copy)]
-struct Sizes {
-    queries: usize,
-    heads: usize,
-    groups: usize,
-    depth: usize,
-    band: Band,
+pub(super) struct Sizes {
+    pub(super) queries: usize,
+    pub(super) heads: usize,
+    pub(super) groups: usize,
+    pub(super) depth: usize,
+    pub(super) band: Band,
 }
 
 impl Sizes {
-    fn of(q: &FlexTensor, k: &FlexTensor, band: Band) -> (usize, Sizes) {
+    pub(super) fn of(q: &FlexTensor, k: &FlexTensor, band: Band) -> (usize, Sizes) {
         let (q, k) = (q.shape(), k.shape());
         assert!(
             q[2] % k[2] == 0,
@@ -50,15 +50,15 @@ impl Sizes {
         )
     }
 
-    fn share(&self) -> usize {
+    pub(super) fn share(&self) -> usize {
         self.heads / self.groups
     }
 
-    fn query_stride(&self) -> usize {
+    pub(super) fn query_stride(&self) -> usize {
         self.heads * self.depth
     }
 
-    fn key_stride(&self) -> usize {
+    pub(super) fn key_stride(&self) -> usize {
         self.groups * self.depth
     }
 }
@@ -150,7 +150,7 @@ impl AttentionOp for Flex {
 }
 
 /// Puts the columns of each group back between those of the other groups.
-fn interleave<P: AsRef<[f32]> + Sync>(parts: &[P], out: &mut [f32], groups: usize, width: usize) {
+pub(super) fn interleave<P: AsRef<[f32]> + Sync>(parts: &[P], out: &mut [f32], groups: usize, width: usize) {
     let rows = parts[0].as_ref().len() / width;
     out.par_chunks_mut(rows * groups * width)
         .zip(parts.par_chunks(groups))

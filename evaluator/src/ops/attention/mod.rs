@@ -2,13 +2,15 @@
 //!
 //! `O_i = softmax_j(q_i · k_j / √d) v_j` over the keys `j` that the band of row `i` holds. The CPU kernel visits
 //! exactly those pairs, so a window of `w` costs `w` products for each query and never forms the full matrix.
-//! The probabilities are kept for the backward pass (a tiled form that recomputes them is another technique).
+//! The probabilities are kept for the backward pass (the tiled form computes them again instead).
 
 mod cpu;
 mod reference;
+mod tiled;
 
 use std::ops::Range;
 
+pub use self::tiled::{TiledAttentionOp, Tiles, tiled_attention};
 use super::{unwrap, wrap};
 use burn::{
     backend::{

@@ -5,6 +5,7 @@
 mod full;
 mod linear;
 mod sliding_window;
+mod tiled;
 mod variant;
 
 use std::collections::BTreeMap;
@@ -179,6 +180,7 @@ macro_rules! variants {
 
 variants! {
     full::Full,
+    tiled::Tiled,
     sliding_window::SlidingWindow,
     linear::Linear,
 }

@@ -1,0 +1,204 @@
+//! FlashAttention's algorithm (2205.14135, 2307.08691): softmax attention over a band, block by block.
+//!
+//! Each block of queries meets one block of keys after the other and keeps only a running maximum and sum (1805.02867),
+//! so neither pass ever holds more scores than one block's. What is saved for the backward pass is the logarithm of each
+//! row's sum; probabilities are computed again from it. Work is that of full attention plus one product more backwards.
+
+mod cpu;
+mod reference;
+
+use super::{
+    super::{unwrap, wrap},
+    Band,
+};
+use burn::{
+    backend::{
+        Autodiff,
+        autodiff::{
+            checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+            grads::Gradients,
+            ops::{Backward, Ops as Step, OpsKind},
+        },
+    },
+    tensor::{Tensor, backend::Backend, ops::FloatTensor},
+};
+
+/// Sizes of the blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tiles {
+    /// Rows of queries.
+    pub queries: usize,
+    /// Rows of keys.
+    pub keys: usize,
+}
+
+/// Attention over a band in blocks. Shapes are those of [`super::AttentionOp`].
+pub trait TiledAttentionOp: Backend {
+    /// The output `[b, n, h, d]` and the logarithm of each row's sum of exponentials, `[b, h, n]`.
+    fn tiled_forward(
+        inputs: [FloatTensor<Self>; 3],
+        band: Band,
+        tiles: Tiles,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let (o, sums) = reference::forward::<Self>(inputs.map(wrap), band, tiles);
+        (unwrap(o), unwrap(sums))
+    }
+
+    /// Gradients of `q`, `k` and `v`, from the output, the saved logarithms and the output's gradient.
+    fn tiled_backward(
+        inputs: [FloatTensor<Self>; 3],
+        o: FloatTensor<Self>,
+        sums: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        band: Band,
+        tiles: Tiles,
+    ) -> [FloatTensor<Self>; 3] {
+        reference::backward::<Self>(inputs.map(wrap), wrap(o), wrap(sums), wrap(gradient), band, tiles)
+            .map(unwrap)
+    }
+}
+
+/// Attention over a band in blocks; see [`TiledAttentionOp`].
+pub fn tiled_attention<B: TiledAttentionOp>(
+    q: Tensor<B, 4>,
+    k: Tensor<B, 4>,
+    v: Tensor<B, 4>,
+    band: Band,
+    tiles: Tiles,
+) -> Tensor<B, 4> {
+    wrap(B::tiled_forward([q, k, v].map(unwrap), band, tiles).0)
+}
+
+#[cfg(feature = "cuda")]
+impl TiledAttentionOp for burn::backend::Cuda {}
+
+impl<B: TiledAttentionOp, C: CheckpointStrategy> TiledAttentionOp for Autodiff<B, C> {
+    fn tiled_forward(
+        inputs: [FloatTensor<Self>; 3],
+        band: Band,
+        tiles: Tiles,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        #[derive(Debug)]
+        struct Tiled;
+        impl<B: TiledAttentionOp> Backward<B, 3> for Tiled {
+            type State = ([FloatTensor<B>; 3], FloatTensor<B>, FloatTensor<B>, Band, Tiles);
+
+            fn backward(self, ops: Step<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let g = grads.consume::<B>(&ops.node);
+                let (inputs, o, sums, band, tiles) = ops.state;
+                let gradients = B::tiled_backward(inputs, o, sums, g, band, tiles);
+                for (node, gradient) in ops.parents.into_iter().zip(gradients) {
+                    if let Some(node) = node {
+                        grads.register::<B>(node.id, gradient);
+                    }
+                }
+            }
+        }
+        let nodes = inputs.each_ref().map(|x| x.node.clone());
+        let inputs = inputs.map(|x| x.primitive);
+        let (o, sums) = B::tiled_forward(inputs.clone(), band, tiles);
+        let kept = <Self as burn::tensor::backend::AutodiffBackend>::from_inner(sums.clone());
+        let o = match Tiled.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((inputs, o.clone(), sums, band, tiles), o),
+            OpsKind::UnTracked(prep) => prep.finish(o),
+        };
+        (o, kept)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::{
+        backend::Flex,
+        tensor::{Distribution, TensorData, Tolerance},
+    };
+
+    use super::*;
+    use crate::{
+        counter,
+        ops::attention::{attention, tiled::reference},
+    };
+
+    type A = Autodiff<Flex>;
+
+    fn close(a: TensorData, b: TensorData) {
+        a.assert_approx_eq::<f32>(&b, Tolerance::rel_abs(1e-4, 1e-5));
+    }
+
+    fn inputs(n: usize, h: usize, g: usize) -> [Tensor<A, 4>; 3] {
+        let random = |heads| {
+            Tensor::<A, 4>::random(
+                [2, n, heads, 8],
+                Distribution::Normal(0.0, 1.0),
+                &Default::default(),
+            )
+        };
+        [random(h), random(g), random(g)].map(Tensor::require_grad)
+    }
+
+    fn band(n: usize, window: usize) -> Band {
+        Band {
+            offset: 0,
+            keys: n,
+            window,
+        }
+    }
+
+    /// The outputs and gradients of the form that keeps its probabilities are those of every tiling.
+    #[test]
+    fn every_tiling_equals_the_form_that_forms_the_matrix_with_gradients() {
+        for (n, h, g, window) in [
+            (1, 2, 2, 9),
+            (13, 4, 2, 99),
+            (37, 4, 1, 99),
+            (37, 2, 2, 5),
+            (32, 2, 2, 99),
+        ] {
+            let x = inputs(n, h, g);
+            let gradients = |o: Tensor<A, 4>| {
+                let grads = (o.clone() * o.sin()).sum().backward();
+                x.each_ref().map(|t| t.grad(&grads).unwrap())
+            };
+            let [q, k, v] = x.clone();
+            let expected = attention(q, k, v, band(n, window));
+            let expected_gradients = gradients(expected.clone());
+            for (queries, keys) in [(1, 1), (4, 8), (8, 3), (16, 16), (64, 64)] {
+                let [q, k, v] = x.clone();
+                let tiles = Tiles { queries, keys };
+                let o = tiled_attention(q, k, v, band(n, window), tiles);
+                close(o.to_data(), expected.to_data());
+                for (ours, expected) in gradients(o).into_iter().zip(&expected_gradients) {
+                    close(ours.into_data(), expected.to_data());
+                }
+                let plain = x.clone().map(Tensor::inner);
+                let (o, sums) = reference::forward(plain.clone(), band(n, window), tiles);
+                close(o.to_data(), expected.to_data());
+                let (_, saved) = Flex::tiled_forward(plain.clone().map(unwrap), band(n, window), tiles);
+                close(sums.to_data(), wrap::<Flex, 3>(saved).into_data());
+                let upstream = expected.clone().inner();
+                let upstream = upstream.clone().sin() + upstream.clone() * upstream.cos();
+                let back = reference::backward(plain, o, sums, upstream, band(n, window), tiles);
+                for (ours, expected) in back.into_iter().zip(&expected_gradients) {
+                    close(ours.into_data(), expected.to_data());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn huge_scores_stay_finite_and_each_pair_is_multiplied_once_forward_and_five_halves_times_backward() {
+        let [q, k, v] = inputs(40, 2, 2);
+        let tiles = Tiles {
+            queries: 16,
+            keys: 16,
+        };
+        let (o, forward) =
+            counter::count_macs(|| tiled_attention(q.clone() * 80.0, k * 80.0, v, band(40, 99), tiles));
+        let (gradients, backward) = counter::count_macs(|| o.clone().sum().backward());
+        assert!(o.into_data().iter::<f32>().all(f32::is_finite));
+        let gradient = q.grad(&gradients).unwrap().into_data();
+        assert!(gradient.iter::<f32>().all(f32::is_finite));
+        let pairs = 2 * 2 * 40 * 41 / 2;
+        assert_eq!((forward, backward), (2 * 8 * pairs, 5 * 8 * pairs));
+    }
+}

@@ -1,0 +1,112 @@
+//! Full attention by FlashAttention's algorithm (2205.14135, 2307.08691): the same outputs, without the matrix of scores.
+
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+use spaces::{Domain, ParameterInfo, Value};
+
+use super::{About, State, Variant, full::Full, variant::extend_cache};
+use crate::{
+    counter,
+    model::{AttentionPlan, Pass},
+    ops::{Band, Ops, Tiles, tiled_attention},
+    parameter::{Declared, Values, int},
+};
+
+/// Every token sees every earlier one, block by block.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tiled {
+    block_queries: usize,
+    block_keys: usize,
+}
+
+impl Tiled {
+    fn tiles(&self) -> Tiles {
+        Tiles {
+            queries: self.block_queries,
+            keys: self.block_keys,
+        }
+    }
+}
+
+impl Variant for Tiled {
+    const ABOUT: About = About {
+        name: "tiled",
+        doc: "full attention in blocks: memory grows with the context, not with its square; a product more backwards",
+        paper: "2205.14135, 2307.08691",
+    };
+
+    const ACTIVITY: Option<&'static str> = Some("attention_tiles");
+
+    fn parameters() -> Vec<ParameterInfo> {
+        let sizes = Domain::categorical([16, 32, 64, 128].map(Value::Int).to_vec()).expect("not empty");
+        let block = |name: &str, doc: &str| {
+            int(name, doc, 1, 4096, 64)
+                .unit("tokens")
+                .when("attention == 'tiled'")
+                .search(sizes.clone())
+        };
+        vec![
+            block("attention_block_q", "queries of a block"),
+            block("attention_block_k", "keys of a block"),
+        ]
+    }
+
+    fn read(values: Values) -> Self {
+        Tiled {
+            block_queries: values.int("attention_block_q"),
+            block_keys: values.int("attention_block_k"),
+        }
+    }
+
+    fn training_pass(&self, plan: &AttentionPlan, n: usize) -> Pass {
+        let Pass { forward, backward } = Full {}.training_pass(plan, n);
+        Pass {
+            forward,
+            // scores are computed again
+            backward: backward + forward / 2,
+        }
+    }
+
+    fn decoding_macs(&self, plan: &AttentionPlan, position: usize) -> u64 {
+        Full {}.decoding_macs(plan, position)
+    }
+
+    fn state_values(&self, plan: &AttentionPlan, capacity: usize) -> u64 {
+        Full {}.state_values(plan, capacity)
+    }
+
+    fn whole<B: Ops>(
+        &self,
+        q: Tensor<B, 4>,
+        k: Tensor<B, 4>,
+        v: Tensor<B, 4>,
+        _: &[Tensor<B, 2>],
+    ) -> Tensor<B, 4> {
+        let n = q.dims()[1];
+        let tiles = n.div_ceil(self.block_queries) * n.div_ceil(self.block_keys);
+        counter::add_activity("attention_tiles", tiles);
+        tiled_attention(q, k, v, Band::causal(n), self.tiles())
+    }
+
+    fn state<B: Ops>(
+        &self,
+        plan: &AttentionPlan,
+        batch: usize,
+        capacity: usize,
+        device: &B::Device,
+    ) -> State<B> {
+        Full {}.state(plan, batch, capacity, device)
+    }
+
+    fn extend<B: Ops>(
+        &self,
+        q: Tensor<B, 4>,
+        k: Tensor<B, 4>,
+        v: Tensor<B, 4>,
+        _: &[Tensor<B, 2>],
+        state: &mut State<B>,
+    ) -> Tensor<B, 4> {
+        let (keys, values, band) = extend_cache(k, v, state);
+        tiled_attention(q, keys, values, band, self.tiles())
+    }
+}
