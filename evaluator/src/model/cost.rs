@@ -2,7 +2,7 @@
 //!
 //! All work is in multiply-adds (MACs); one is two FLOPs.
 
-use std::ops::{Add, AddAssign, Mul};
+use std::ops::{Add, AddAssign, Mul, Sub};
 
 use super::{AttentionPlan, ModelPlan};
 
@@ -29,6 +29,17 @@ impl Add for Pass {
         Pass {
             forward: self.forward + other.forward,
             backward: self.backward + other.backward,
+        }
+    }
+}
+
+impl Sub for Pass {
+    type Output = Pass;
+
+    fn sub(self, other: Pass) -> Pass {
+        Pass {
+            forward: self.forward - other.forward,
+            backward: self.backward - other.backward,
         }
     }
 }
