@@ -184,7 +184,13 @@ pub fn fixed_by_base() -> &'static [&'static str] {
         "linear_chunk",
         "ffn_ratio",
         "experts",
+        "router",
         "top_k",
+        "balance_weight",
+        "capacity_factor",
+        "router_z_loss",
+        "router_jitter",
+        "moe_every",
     ]
 }
 
@@ -295,6 +301,12 @@ impl Plan {
         }
     }
 
+    /// Whether [`Plan::training_flops`] is what a training executes; where experts have a capacity it is the most,
+    /// because what is routed beyond it costs nothing.
+    pub fn training_flops_are_exact(&self) -> bool {
+        !self.model.layers.iter().any(|l| l.feed_forward.may_drop())
+    }
+
     /// FLOPs of the whole training for a main training of `steps`: training, judging importance, recovery.
     pub fn training_flops(&self, steps: u64) -> u64 {
         let TrainingPlan { batch, context, .. } = self.training;
@@ -328,7 +340,9 @@ impl Plan {
                 self.served.state_bytes() as f64,
             ),
         ]);
-        if let Budget::Steps(steps) = self.training.budget {
+        if let Budget::Steps(steps) = self.training.budget
+            && self.training_flops_are_exact()
+        {
             known.insert("training_flops".to_owned(), self.training_flops(steps) as f64);
         }
         known
@@ -375,12 +389,6 @@ fn read_model(values: Values, vocabulary: usize, context: usize) -> Result<Model
             "kv_heads {kv_heads} does not divide heads {heads}; use a divisor of heads, or 0 for all"
         ));
     }
-    let (experts, top_k) = (values.int("experts"), values.int("top_k"));
-    if experts > 1 && top_k > experts {
-        return Err(format!(
-            "top_k {top_k} is above experts {experts}; use at most {experts}"
-        ));
-    }
     let core = Core::read(values);
     if let Some(window) = core.window().filter(|w| *w >= context) {
         return Err(format!(
@@ -393,15 +401,17 @@ fn read_model(values: Values, vocabulary: usize, context: usize) -> Result<Model
         depth,
         core,
     };
-    let layer = LayerPlan {
-        attention,
-        feed_forward: FeedForwardPlan::read(values, width),
+    let layer = |i| -> Result<LayerPlan, String> {
+        Ok(LayerPlan {
+            attention,
+            feed_forward: FeedForwardPlan::read(values, width, i)?,
+        })
     };
     Ok(ModelPlan {
         vocabulary,
         context,
         width,
-        layers: vec![layer; values.int("layers")],
+        layers: (0..values.int("layers")).map(layer).collect::<Result<_, _>>()?,
     })
 }
 
