@@ -394,3 +394,12 @@ fn mixtures_that_cannot_be_built_or_cannot_learn_are_refused() {
         assert!(message.contains(part), "{message}");
     }
 }
+
+#[test]
+fn a_mixture_from_before_there_were_routers_is_read_as_it_was() {
+    let now = plan("experts = 4\ntop_k = 2").model.layers[0]
+        .feed_forward
+        .clone();
+    let before = r#"{"feed_forward": "moe", "hidden": 96, "experts": 4, "top_k": 2, "balance": 0.01}"#;
+    assert_eq!(serde_json::from_str::<FeedForwardPlan>(before).unwrap(), now);
+}
