@@ -10,7 +10,10 @@ use crate::{
     model::{AttentionPlan, LayerPlan, ModelPlan, Trainable},
     parameter::{Declared, Values, float, int},
     techniques::{
-        attention::Core, feed_forward::FeedForwardPlan, fine_tuning::FineTuning, pruning::PruningPlan,
+        attention,
+        feed_forward::{self, FeedForwardPlan},
+        fine_tuning::FineTuning,
+        pruning::PruningPlan,
         quantization::QuantizationPlan,
     },
 };
@@ -173,25 +176,11 @@ pub(crate) fn parameters() -> Vec<ParameterInfo> {
 }
 
 /// Names of the parameters that a base checkpoint fixes.
-pub fn fixed_by_base() -> &'static [&'static str] {
-    &[
-        "layers",
-        "width",
-        "heads",
-        "kv_heads",
-        "attention",
-        "window",
-        "linear_chunk",
-        "ffn_ratio",
-        "experts",
-        "router",
-        "top_k",
-        "balance_weight",
-        "capacity_factor",
-        "router_z_loss",
-        "router_jitter",
-        "moe_every",
-    ]
+pub fn fixed_by_base() -> Vec<String> {
+    let own = ["layers", "width"].map(String::from).into_iter();
+    own.chain(feed_forward::shape_parameters())
+        .chain(attention::shape_parameters())
+        .collect()
 }
 
 impl Plan {
@@ -214,6 +203,9 @@ impl Plan {
                 "the data has {vocabulary} tokens and the base {}; use the base's tokenizer by leaving data.tokenizer out",
                 model.vocabulary
             ));
+        }
+        if let Some(base) = base {
+            check_tables(base, &model)?;
         }
         let fine_tuning = FineTuning::read(values);
         if base.is_none() && fine_tuning != FineTuning::None {
@@ -268,6 +260,7 @@ impl Plan {
             .iter()
             .filter_map(|l| l.attention.core.activity())
             .collect();
+        names.sort_unstable();
         names.dedup();
         if self.model.layers.iter().any(|l| l.feed_forward.networks() > 1) {
             names.push("expert_rows_dispatched");
@@ -362,6 +355,18 @@ impl Plan {
     }
 }
 
+/// Refuses another context where the base has tables that are as long as its own.
+fn check_tables(base: &ModelPlan, model: &ModelPlan) -> Result<(), String> {
+    let tables = |plan: &ModelPlan, i: usize| plan.layers[i].attention.own(plan.place(i));
+    if (0..base.layers.len()).all(|i| tables(base, i) == tables(model, i)) {
+        return Ok(());
+    }
+    Err(format!(
+        "context {} is not the base's {}, for which its attention has a table of positions; use context = {}",
+        model.context, base.context, base.context
+    ))
+}
+
 fn read_model(values: Values, vocabulary: usize, context: usize) -> Result<ModelPlan, String> {
     let (width, heads) = (values.int("width"), values.int("heads"));
     if width % heads != 0 {
@@ -389,36 +394,34 @@ fn read_model(values: Values, vocabulary: usize, context: usize) -> Result<Model
             "kv_heads {kv_heads} does not divide heads {heads}; use a divisor of heads, or 0 for all"
         ));
     }
-    let core = Core::read(values);
-    if let Some(window) = core.window().filter(|w| *w >= context) {
-        return Err(format!(
-            "window {window} is not below context {context}, so it would be full attention; use a smaller window or attention = 'full'"
-        ));
-    }
-    let attention = AttentionPlan {
-        heads,
-        kv_heads,
-        depth,
-        core,
-    };
-    let layer = |i| -> Result<LayerPlan, String> {
+    let layer = |(i, core)| -> Result<LayerPlan, String> {
         Ok(LayerPlan {
-            attention,
+            attention: AttentionPlan {
+                heads,
+                kv_heads,
+                depth,
+                core,
+            },
             feed_forward: FeedForwardPlan::read(values, width, i)?,
         })
     };
+    let cores = attention::read(values, values.int("layers"), heads, kv_heads, context)?;
     Ok(ModelPlan {
         vocabulary,
         context,
         width,
-        layers: (0..values.int("layers")).map(layer).collect::<Result<_, _>>()?,
+        layers: cores
+            .into_iter()
+            .enumerate()
+            .map(layer)
+            .collect::<Result<_, _>>()?,
     })
 }
 
 /// Where a study opens or fixes what its base fixes: one sentence for each.
 pub fn conflicts_with_base<'a>(names: impl Iterator<Item = &'a String>) -> Vec<(String, String)> {
     names
-        .filter(|name| fixed_by_base().contains(&name.as_str()))
+        .filter(|name| fixed_by_base().contains(name))
         .map(|name| {
             (
                 name.clone(),

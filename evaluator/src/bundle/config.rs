@@ -21,15 +21,15 @@ pub struct Served {
 impl Served {
     /// The architecture of `transformers` that this model is one of, with its `model_type`.
     ///
-    /// `None` for packed weights, for linear attention, for layers that differ, and for every router but `top_k` above 1:
-    /// the gate of one expert is not normalised, and other routers train in a way that Mixtral does not.
+    /// `None` for packed weights, for attentions that no architecture there has, for layers that differ, and for every router
+    /// but `top_k` above 1: the gate of one expert is not normalised, and others train in a way that Mixtral does not.
     pub fn standard_architecture(&self) -> Option<(&'static str, &'static str)> {
         let layer = self.model.layers.first()?;
         let uniform = self.model.layers.iter().all(|l| l == layer);
         let windowed = match layer.attention.core {
             Core::Full(_) => false,
             Core::SlidingWindow(_) => true,
-            Core::Linear(_) => return None,
+            _ => return None,
         };
         if !uniform || self.quantization.is_some() {
             return None;

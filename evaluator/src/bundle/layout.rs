@@ -7,7 +7,7 @@ use safetensors::{
 
 use super::config::{Served, to_json};
 use crate::{
-    model::ModelPlan,
+    model::{ModelPlan, Projection},
     techniques::{feed_forward::FeedForwardPlan, quantization::QuantizationPlan},
 };
 
@@ -97,24 +97,15 @@ pub(super) fn entries(served: &Served) -> Vec<Entry> {
     );
     for (i, layer) in model.layers.iter().enumerate() {
         let path = format!("model.layers.{i}");
-        let (queries, keys) = (
-            layer.attention.heads * layer.attention.depth,
-            layer.attention.kv_heads * layer.attention.depth,
-        );
         vector(&mut entries, &format!("{path}.input_layernorm"));
-        for (name, rows, columns) in [
-            ("q_proj", queries, width),
-            ("k_proj", keys, width),
-            ("v_proj", keys, width),
-            ("o_proj", width, queries),
-        ] {
-            matrix(
-                &mut entries,
-                &format!("{path}.self_attn.{name}"),
-                rows,
-                columns,
-                packing,
-            );
+        for Projection { name, input, out } in layer.attention.projections(width) {
+            let path = format!("{path}.self_attn.{name}");
+            matrix(&mut entries, &path, out, input, packing);
+        }
+        for own in layer.attention.own(model.place(i)) {
+            let [rows, columns] = own.shape;
+            let path = format!("{path}.self_attn.{}", own.name);
+            matrix(&mut entries, &path, rows, columns, None);
         }
         vector(&mut entries, &format!("{path}.post_attention_layernorm"));
         let hidden = layer.feed_forward.hidden();

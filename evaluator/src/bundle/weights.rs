@@ -65,7 +65,7 @@ pub fn save<B: Ops>(model: &mut Decoder<B>, path: &Path) -> Result<(), BundleErr
             ));
         };
         match part {
-            Part::Matrix(Matrix::Packed(packed)) | Part::Router(Matrix::Packed(packed)) => {
+            Part::Matrix(Matrix::Packed(packed)) | Part::Small(Matrix::Packed(packed)) => {
                 let host = packed.to_host();
                 let PackedShape { rows, .. } = host.shape;
                 add(
@@ -87,7 +87,7 @@ pub fn save<B: Ops>(model: &mut Decoder<B>, path: &Path) -> Result<(), BundleErr
                     bytes_of(&host.zeros, |z| z.to_le_bytes()),
                 );
             }
-            Part::Matrix(matrix) | Part::Router(matrix) => {
+            Part::Matrix(matrix) | Part::Small(matrix) => {
                 let weight = matrix
                     .as_dense()
                     .expect("additions are merged before a model is exported");
@@ -156,7 +156,7 @@ pub fn load<B: Ops>(served: &Served, path: &Path, device: &B::Device) -> Result<
                     None => file.matrix(name, rows, columns, device).map(|w| *matrix = w),
                 }
             }
-            Part::Router(matrix) => {
+            Part::Small(matrix) => {
                 let [rows, columns] = matrix.dims();
                 file.matrix(name, rows, columns, device).map(|w| *matrix = w)
             }

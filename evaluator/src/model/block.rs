@@ -9,7 +9,7 @@ use super::{Initial, Matrix, NORM_EPSILON, Part, Parts, join, plan::AttentionPla
 use crate::{
     ops::{Ops, rms_norm, rope},
     techniques::{
-        attention::{Core, State},
+        attention::{Core, Place, Start, State},
         feed_forward::FeedForward,
     },
 };
@@ -19,12 +19,16 @@ use crate::{
 pub struct Attention<B: Backend> {
     /// `[heads * depth, width]`
     pub query: Matrix<B>,
-    /// `[kv_heads * depth, width]`
-    pub key: Matrix<B>,
+    /// `[kv_heads * depth, width]`; `None` where queries and keys share one projection
+    pub key: Option<Matrix<B>>,
     /// `[kv_heads * depth, width]`
     pub value: Matrix<B>,
     /// `[width, heads * depth]`
     pub output: Matrix<B>,
+    /// Weights of the core's own, in the order of [`Core::weights`].
+    pub own: Vec<Matrix<B>>,
+    #[module(skip)]
+    names: Vec<&'static str>,
     #[module(skip)]
     core: Core,
     depth: usize,
@@ -45,12 +49,29 @@ pub struct Block<B: Backend> {
 pub(super) type Angles<B> = (Tensor<B, 2>, Tensor<B, 2>);
 
 impl<B: Ops> Attention<B> {
-    fn new(plan: &AttentionPlan, width: usize, initial: &mut Initial<B>) -> Self {
+    fn new(plan: &AttentionPlan, place: Place, initial: &mut Initial<B>) -> Self {
+        let (core, width) = (&plan.core, place.width);
+        let query = initial.matrix(plan.heads * plan.depth, width);
+        let key = (!core.shares_keys()).then(|| initial.matrix(plan.kv_heads * plan.depth, width));
+        let value = initial.matrix(plan.kv_heads * plan.depth, width);
+        let output = initial.residual_matrix(width, plan.heads * plan.depth);
+        let weights = core.weights(plan, place);
         Attention {
-            query: initial.matrix(plan.heads * plan.depth, width),
-            key: initial.matrix(plan.kv_heads * plan.depth, width),
-            value: initial.matrix(plan.kv_heads * plan.depth, width),
-            output: initial.residual_matrix(width, plan.heads * plan.depth),
+            query,
+            key,
+            value,
+            output,
+            names: weights.iter().map(|weight| weight.name).collect(),
+            own: weights
+                .into_iter()
+                .map(|weight| match weight.start {
+                    Start::Normal(deviation) => {
+                        let [rows, columns] = weight.shape;
+                        Matrix::dense(initial.normal(rows, columns, deviation))
+                    }
+                    Start::Values(values) => Matrix::dense(initial.given(values, weight.shape)),
+                })
+                .collect(),
             core: plan.core,
             depth: plan.depth,
         }
@@ -59,24 +80,38 @@ impl<B: Ops> Attention<B> {
     /// `x [b, n, width]` to its attention output; with a state, `x` continues what the state remembers.
     fn forward(&self, x: Tensor<B, 3>, angles: Angles<B>, state: Option<&mut State<B>>) -> Tensor<B, 3> {
         let [b, n, _] = x.dims();
+        let own: Vec<Tensor<B, 2>> = self.own.iter().filter_map(Matrix::as_dense).collect();
+        let (mut state, core) = (state, &self.core);
+        let [for_query, for_key, for_value] = core.inputs(x, &own, state.as_deref_mut());
         let heads =
             |m: &Matrix<B>, x: Tensor<B, 3>| m.apply(x).reshape([b as i32, n as i32, -1, self.depth as i32]);
-        let q = rope(heads(&self.query, x.clone()), angles.clone());
-        let k = rope(heads(&self.key, x.clone()), angles);
-        let v = heads(&self.value, x);
+        let turn = |x: Tensor<B, 4>| {
+            if core.is_rotary() {
+                rope(x, angles.clone())
+            } else {
+                x
+            }
+        };
+        let q = turn(heads(&self.query, for_query));
+        let k = match &self.key {
+            Some(key) => turn(heads(key, for_key)),
+            None => q.clone(),
+        };
+        let v = heads(&self.value, for_value);
         let o = match state {
-            None => self.core.whole(q, k, v),
-            Some(state) => self.core.extend(q, k, v, state),
+            None => core.whole(q, k, v, &own),
+            Some(state) => core.extend(q, k, v, &own, state),
         };
         self.output.apply(o.reshape([b as i32, n as i32, -1]))
     }
 }
 
 impl<B: Ops> Block<B> {
-    pub(super) fn new(plan: &LayerPlan, width: usize, initial: &mut Initial<B>) -> Self {
+    pub(super) fn new(plan: &LayerPlan, place: Place, initial: &mut Initial<B>) -> Self {
+        let width = place.width;
         Block {
             attention_norm: initial.ones(width),
-            attention: Attention::new(&plan.attention, width, initial),
+            attention: Attention::new(&plan.attention, place, initial),
             feed_forward_norm: initial.ones(width),
             feed_forward: FeedForward::new(&plan.feed_forward, width, initial),
         }
@@ -108,7 +143,9 @@ impl<B: Backend> Parts<B> for Block<B> {
             &join(&attention, "q_proj"),
             Part::Matrix(&mut self.attention.query),
         );
-        visitor(&join(&attention, "k_proj"), Part::Matrix(&mut self.attention.key));
+        if let Some(key) = &mut self.attention.key {
+            visitor(&join(&attention, "k_proj"), Part::Matrix(key));
+        }
         visitor(
             &join(&attention, "v_proj"),
             Part::Matrix(&mut self.attention.value),
@@ -117,6 +154,9 @@ impl<B: Backend> Parts<B> for Block<B> {
             &join(&attention, "o_proj"),
             Part::Matrix(&mut self.attention.output),
         );
+        for (name, own) in self.attention.names.iter().zip(&mut self.attention.own) {
+            visitor(&join(&attention, name), Part::Small(own));
+        }
         visitor(
             &join(path, "post_attention_layernorm"),
             Part::Vector(&mut self.feed_forward_norm),

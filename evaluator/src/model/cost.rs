@@ -4,7 +4,8 @@
 
 use std::ops::{Add, AddAssign, Mul, Sub};
 
-use super::{AttentionPlan, ModelPlan};
+use super::{AttentionPlan, ModelPlan, plan::Projection};
+use crate::techniques::attention::Place;
 
 /// Multiply-adds of a training pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -136,19 +137,18 @@ pub(crate) fn matrix_pass(tokens: u64, input: u64, out: u64, upstream: bool, for
 }
 
 impl AttentionPlan {
-    fn projections(&self, width: u64) -> [(u64, u64); 4] {
-        let (queries, keys) = (
-            (self.heads * self.depth) as u64,
-            (self.kv_heads * self.depth) as u64,
-        );
-        [(width, queries), (width, keys), (width, keys), (queries, width)]
+    /// Multiply-adds of the projections for one token.
+    fn projection_macs(&self, width: usize) -> u64 {
+        let of_one = |p: &Projection| (p.input * p.out) as u64;
+        self.projections(width).iter().map(of_one).sum()
     }
 
-    fn parameters(&self, width: u64) -> u64 {
-        self.projections(width)
-            .iter()
-            .map(|(input, out)| input * out)
-            .sum()
+    fn parameters(&self, place: Place) -> u64 {
+        let own = self
+            .own(place)
+            .into_iter()
+            .map(|w| (w.shape[0] * w.shape[1]) as u64);
+        self.projection_macs(place.width) + own.sum::<u64>()
     }
 }
 
@@ -168,8 +168,9 @@ impl ModelPlan {
         feed_forward: impl Fn(&crate::techniques::feed_forward::FeedForwardPlan, u64) -> u64,
     ) -> u64 {
         let width = self.width as u64;
-        let blocks = self.layers.iter().map(|layer| {
-            layer.attention.parameters(width) + feed_forward(&layer.feed_forward, width) + 2 * width
+        let blocks = self.layers.iter().enumerate().map(|(i, layer)| {
+            let attention = layer.attention.parameters(self.place(i));
+            attention + feed_forward(&layer.feed_forward, width) + 2 * width
         });
         self.vocabulary as u64 * width + blocks.sum::<u64>() + width
     }
@@ -182,11 +183,10 @@ impl ModelPlan {
         for (i, layer) in self.layers.iter().enumerate() {
             // a frozen embedding has no gradient, so nothing flows below the first block's attention
             let upstream = i > 0 || trainable == Trainable::All;
-            let [q, k, v, o] = layer.attention.projections(width);
-            for (input, out) in [q, k, v] {
-                pass += matrix_pass(tokens, input, out, upstream, trainable.attention());
+            for Projection { name, input, out } in layer.attention.projections(self.width) {
+                let upstream = upstream || name == "o_proj";
+                pass += matrix_pass(tokens, input as u64, out as u64, upstream, trainable.attention());
             }
-            pass += matrix_pass(tokens, o.0, o.1, true, trainable.attention());
             pass += layer.attention.core.training_pass(&layer.attention, n) * batch as u64;
             pass += layer.feed_forward.training_pass(width, tokens, trainable);
         }
@@ -197,7 +197,7 @@ impl ModelPlan {
     pub fn decoding_macs(&self, position: usize) -> u64 {
         let width = self.width as u64;
         let blocks = self.layers.iter().map(|layer| {
-            layer.attention.parameters(width)
+            layer.attention.projection_macs(self.width)
                 + layer.attention.core.decoding_macs(&layer.attention, position)
                 + layer.feed_forward.serving_macs(width)
         });

@@ -62,10 +62,8 @@ impl<B: Ops> Decoder<B> {
         let (cos, sin) = rope_tables(plan.context, depth, ROPE_THETA, initial.device());
         Decoder {
             embedding: initial.matrix(plan.vocabulary, plan.width),
-            blocks: plan
-                .layers
-                .iter()
-                .map(|layer| Block::new(layer, plan.width, &mut initial))
+            blocks: (0..plan.layers.len())
+                .map(|layer| Block::new(&plan.layers[layer], plan.place(layer), &mut initial))
                 .collect(),
             norm: initial.ones(plan.width),
             cos,

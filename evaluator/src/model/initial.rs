@@ -65,6 +65,14 @@ impl<B: Backend> Initial<B> {
         Param::from_tensor(Tensor::ones([width], &self.device))
     }
 
+    /// A matrix of the given values, row after row.
+    pub fn given(&self, values: Vec<f32>, shape: [usize; 2]) -> Tensor<B, 2> {
+        match self.rng {
+            Some(_) => Tensor::from_data(TensorData::new(values, shape), &self.device),
+            None => Tensor::<B, 2>::zeros([1, 1], &self.device).expand(shape),
+        }
+    }
+
     /// Normal values `[out, in]` of the given deviation.
     pub fn normal(&mut self, out: usize, input: usize, deviation: f32) -> Tensor<B, 2> {
         let Some(rng) = &mut self.rng else {

@@ -16,5 +16,5 @@ pub use self::{
     initial::Initial,
     matrix::{Dense, Matrix},
     parts::{Part, Parts, TensorMut, each_tensor, join, make_trainable},
-    plan::{AttentionPlan, LayerPlan, ModelPlan, NORM_EPSILON, ROPE_THETA},
+    plan::{AttentionPlan, LayerPlan, ModelPlan, NORM_EPSILON, Projection, ROPE_THETA},
 };

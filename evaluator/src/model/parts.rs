@@ -11,8 +11,8 @@ use super::Matrix;
 pub enum Part<'a, B: Backend> {
     /// A matrix that multiplies activations.
     Matrix(&'a mut Matrix<B>),
-    /// The router of a mixture: small, decides for others, and so is never compressed.
-    Router(&'a mut Matrix<B>),
+    /// A small matrix that others hang on, a router or a table of positions, and so is never compressed.
+    Small(&'a mut Matrix<B>),
     /// The scale of a norm.
     Vector(&'a mut Param<Tensor<B, 1>>),
 }
@@ -34,7 +34,7 @@ pub enum TensorMut<'a, B: Backend> {
 /// Visits every 32-bit tensor once, in a fixed order, with its full name; packed matrices are left out.
 pub fn each_tensor<B: Backend>(model: &mut impl Parts<B>, visitor: &mut dyn FnMut(String, TensorMut<'_, B>)) {
     model.each_part("", &mut |path, part| match part {
-        Part::Matrix(matrix) | Part::Router(matrix) => match matrix {
+        Part::Matrix(matrix) | Part::Small(matrix) => match matrix {
             Matrix::Dense(dense) => visitor(join(path, "weight"), TensorMut::Matrix(&mut dense.weight)),
             Matrix::LowRank(low_rank) => {
                 visitor(join(path, "weight"), TensorMut::Matrix(&mut low_rank.weight));

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::techniques::{attention::Core, feed_forward::FeedForwardPlan};
+use crate::techniques::{
+    attention::{Core, Own, Place},
+    feed_forward::FeedForwardPlan,
+};
 
 /// Base of the rotary angles.
 pub const ROPE_THETA: f64 = 10_000.0;
@@ -23,6 +26,18 @@ pub struct ModelPlan {
     pub layers: Vec<LayerPlan>,
 }
 
+impl ModelPlan {
+    /// Where a layer stands.
+    pub fn place(&self, layer: usize) -> Place {
+        Place {
+            layer,
+            layers: self.layers.len(),
+            width: self.width,
+            context: self.context,
+        }
+    }
+}
+
 /// The shape of one block.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LayerPlan {
@@ -30,6 +45,17 @@ pub struct LayerPlan {
     pub attention: AttentionPlan,
     /// The feed-forward part.
     pub feed_forward: FeedForwardPlan,
+}
+
+/// A matrix `[out, input]` around an attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Projection {
+    /// Its name in files.
+    pub name: &'static str,
+    /// Components of its input.
+    pub input: usize,
+    /// Components of its output.
+    pub out: usize,
 }
 
 /// The shape of one attention.
@@ -49,5 +75,21 @@ impl AttentionPlan {
     /// Query heads that share one key/value head.
     pub fn share(&self) -> usize {
         self.heads / self.kv_heads
+    }
+
+    /// Input and output of each projection, those of queries, keys and values first.
+    pub fn projections(&self, width: usize) -> Vec<Projection> {
+        let (queries, keys) = (self.heads * self.depth, self.kv_heads * self.depth);
+        let key = (!self.core.shares_keys()).then_some(("k_proj", width, keys));
+        let mut all = vec![("q_proj", width, queries)];
+        all.extend(key);
+        all.extend([("v_proj", width, keys), ("o_proj", queries, width)]);
+        let projection = |(name, input, out)| Projection { name, input, out };
+        all.into_iter().map(projection).collect()
+    }
+
+    /// Weights of the core's own.
+    pub fn own(&self, place: Place) -> Vec<Own> {
+        self.core.weights(self, place)
     }
 }

@@ -42,7 +42,7 @@ fn parameters_are_the_sum_of_the_tensors() {
         let mut sum = 0;
         served(&plan).each_part("", &mut |_, part| {
             sum += match part {
-                Part::Matrix(m) | Part::Router(m) => m.dims().iter().product::<usize>() as u64,
+                Part::Matrix(m) | Part::Small(m) => m.dims().iter().product::<usize>() as u64,
                 Part::Vector(v) => v.dims()[0] as u64,
             };
         });

@@ -106,7 +106,7 @@ fn a_shrunk_model_equals_the_full_model_with_masked_structures() {
             hidden * 3 / 4
         );
         assert_eq!(
-            small.blocks[0].attention.key.dims()[0],
+            small.blocks[0].attention.key.as_ref().unwrap().dims()[0],
             attention.depth * attention.kv_heads / 2
         );
         assert!(pruned.served.state_bytes() < full_plan.model.state_bytes());

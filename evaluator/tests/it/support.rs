@@ -49,6 +49,8 @@ pub(crate) const TECHNIQUES: &[&str] = &[
     "attention = 'sliding_window'\nwindow = 1\nkv_heads = 2",
     "attention = 'linear'\nlinear_chunk = 5",
     "attention = 'linear'\nlinear_chunk = 64\nkv_heads = 2",
+    "attention_layer_2 = 'linear'",
+    "attention = 'sliding_window'\nwindow = 5\nattention_layer_1 = 'full'\nlayers = 3",
     "experts = 4\ntop_k = 1",
     "experts = 4\ntop_k = 2\nattention = 'linear'\nlinear_chunk = 4",
     "experts = 4\nrouter = 'switch'\ncapacity_factor = 1.0\nrouter_jitter = 0.1",

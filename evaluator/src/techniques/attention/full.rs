@@ -3,10 +3,10 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{About, State, Variant};
+use super::{About, State, Variant, variant::extend_cache};
 use crate::{
     model::{AttentionPlan, Pass},
-    ops::{Band, Ops, attention, write_rows},
+    ops::{Band, Ops, attention},
     parameter::Values,
 };
 
@@ -42,7 +42,13 @@ impl Variant for Full {
         2 * (plan.kv_heads * plan.depth * capacity) as u64
     }
 
-    fn whole<B: Ops>(&self, q: Tensor<B, 4>, k: Tensor<B, 4>, v: Tensor<B, 4>) -> Tensor<B, 4> {
+    fn whole<B: Ops>(
+        &self,
+        q: Tensor<B, 4>,
+        k: Tensor<B, 4>,
+        v: Tensor<B, 4>,
+        _: &[Tensor<B, 2>],
+    ) -> Tensor<B, 4> {
         let n = q.dims()[1];
         attention(q, k, v, Band::causal(n))
     }
@@ -55,11 +61,7 @@ impl Variant for Full {
         device: &B::Device,
     ) -> State<B> {
         let empty = || Tensor::zeros([batch, capacity, plan.kv_heads, plan.depth], device);
-        State::Cache {
-            k: empty(),
-            v: empty(),
-            taken: 0,
-        }
+        State::new(vec![empty(), empty()])
     }
 
     fn extend<B: Ops>(
@@ -67,26 +69,10 @@ impl Variant for Full {
         q: Tensor<B, 4>,
         k: Tensor<B, 4>,
         v: Tensor<B, 4>,
+        _: &[Tensor<B, 2>],
         state: &mut State<B>,
     ) -> Tensor<B, 4> {
-        let State::Cache {
-            k: keys,
-            v: values,
-            taken,
-        } = state
-        else {
-            unreachable!("the state was made by this variant")
-        };
-        let n = q.dims()[1];
-        // taken out and put back, so that the write finds itself the only owner and happens in place
-        super::replace(keys, |cache| write_rows(cache, k, *taken));
-        super::replace(values, |cache| write_rows(cache, v, *taken));
-        let band = Band {
-            offset: *taken,
-            keys: *taken + n,
-            window: usize::MAX,
-        };
-        *taken += n;
-        attention(q, keys.clone(), values.clone(), band)
+        let (keys, values, band) = extend_cache(k, v, state);
+        attention(q, keys, values, band)
     }
 }

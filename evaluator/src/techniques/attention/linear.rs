@@ -69,17 +69,24 @@ impl Variant for Linear {
         (plan.kv_heads * (plan.depth * plan.depth + plan.depth)) as u64
     }
 
-    fn whole<B: Ops>(&self, q: Tensor<B, 4>, k: Tensor<B, 4>, v: Tensor<B, 4>) -> Tensor<B, 4> {
+    fn whole<B: Ops>(
+        &self,
+        q: Tensor<B, 4>,
+        k: Tensor<B, 4>,
+        v: Tensor<B, 4>,
+        _: &[Tensor<B, 2>],
+    ) -> Tensor<B, 4> {
         counter::add_activity("linear_attention_chunks", q.dims()[1].div_ceil(self.chunk));
         linear_attention(q, k, v, self.chunk)
     }
 
     fn state<B: Ops>(&self, plan: &AttentionPlan, batch: usize, _: usize, device: &B::Device) -> State<B> {
+        // `Σ φ(k) vᵀ [b, g, d, d]` and `Σ φ(k) [b, g, 1, d]`
         let (g, d) = (plan.kv_heads, plan.depth);
-        State::Sums {
-            s: Tensor::zeros([batch, g, d, d], device),
-            z: Tensor::zeros([batch, g, d], device),
-        }
+        State::new(vec![
+            Tensor::zeros([batch, g, d, d], device),
+            Tensor::zeros([batch, g, 1, d], device),
+        ])
     }
 
     fn extend<B: Ops>(
@@ -87,21 +94,20 @@ impl Variant for Linear {
         q: Tensor<B, 4>,
         k: Tensor<B, 4>,
         v: Tensor<B, 4>,
+        _: &[Tensor<B, 2>],
         state: &mut State<B>,
     ) -> Tensor<B, 4> {
-        let State::Sums { s, z } = state else {
-            unreachable!("the state was made by this variant")
-        };
         let [b, n, h, d] = q.dims();
         let g = k.dims()[2];
         let mut outputs = Vec::with_capacity(n);
         for i in 0..n {
             let at = |x: &Tensor<B, 4>, heads: usize| x.clone().slice([0..b, i..i + 1, 0..heads, 0..d]);
-            let past = (super::take(s), super::take(z));
-            let (o, (next_s, next_z)) = linear_attention_step(at(&q, h), at(&k, g), at(&v, g), past);
-            (*s, *z) = (next_s, next_z);
+            let past = (state.take(0), state.take(1).reshape([b, g, d]));
+            let (o, (s, z)) = linear_attention_step(at(&q, h), at(&k, g), at(&v, g), past);
+            state.parts = vec![s, z.reshape([b, g, 1, d])];
             outputs.push(o);
         }
+        state.taken += n;
         Tensor::cat(outputs, 1)
     }
 }

@@ -1,89 +1,26 @@
 //! Attention: how queries, keys and values become the output.
 //!
-//! A variant is one file with a type that implements [`Variant`], and one line in the list below.
+//! A variant is one file with a type that implements `Variant`, and one line in the list below.
 
 mod full;
 mod linear;
 mod sliding_window;
+mod variant;
 
-use burn::tensor::{Tensor, backend::Backend};
+use std::collections::BTreeMap;
+
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
-use spaces::ParameterInfo;
+use spaces::{ParameterInfo, Value};
 
+use self::variant::Variant;
+pub use self::variant::{Heads, Own, Place, Start, State};
 use super::About;
 use crate::{
     model::{AttentionPlan, Pass},
     ops::Ops,
-    parameter::{Values, choice, int},
+    parameter::{Declared, Values, choice, int},
 };
-
-/// A way to attend, by its settings.
-pub(crate) trait Variant: Copy {
-    /// What it says of itself.
-    const ABOUT: About;
-
-    /// The counter that is above zero once it has run; `None` for the form that saves nothing.
-    const ACTIVITY: Option<&'static str> = None;
-
-    /// Parameters of its own.
-    fn parameters() -> Vec<ParameterInfo> {
-        vec![]
-    }
-
-    /// Reads its own parameters.
-    fn read(values: Values) -> Self;
-
-    /// Multiply-adds of one head group's work over a whole sequence of `n`, forward and backward.
-    fn training_pass(&self, plan: &AttentionPlan, n: usize) -> Pass;
-
-    /// Multiply-adds to decode the token at `position`.
-    fn decoding_macs(&self, plan: &AttentionPlan, position: usize) -> u64;
-
-    /// Numbers remembered of one sequence of up to `capacity` tokens.
-    fn state_values(&self, plan: &AttentionPlan, capacity: usize) -> u64;
-
-    /// Whole sequences at once: `q [b, n, h, d]`, `k` and `v` `[b, n, g, d]` to `[b, n, h, d]`.
-    fn whole<B: Ops>(&self, q: Tensor<B, 4>, k: Tensor<B, 4>, v: Tensor<B, 4>) -> Tensor<B, 4>;
-
-    /// An empty state.
-    fn state<B: Ops>(
-        &self,
-        plan: &AttentionPlan,
-        batch: usize,
-        capacity: usize,
-        device: &B::Device,
-    ) -> State<B>;
-
-    /// The same as [`Variant::whole`] for the tokens after those that the state remembers.
-    fn extend<B: Ops>(
-        &self,
-        q: Tensor<B, 4>,
-        k: Tensor<B, 4>,
-        v: Tensor<B, 4>,
-        state: &mut State<B>,
-    ) -> Tensor<B, 4>;
-}
-
-/// What decoding remembers of earlier tokens.
-#[derive(Clone, Debug)]
-pub enum State<B: Backend> {
-    /// Keys and values of earlier tokens, `[b, capacity, g, d]`, written in a ring.
-    Cache {
-        /// The keys, already turned to their positions.
-        k: Tensor<B, 4>,
-        /// The values.
-        v: Tensor<B, 4>,
-        /// Number of tokens taken in.
-        taken: usize,
-    },
-    /// Sums over earlier tokens.
-    Sums {
-        /// `Σ φ(k) vᵀ`, `[b, g, d, d]`
-        s: Tensor<B, 4>,
-        /// `Σ φ(k)`, `[b, g, d]`
-        z: Tensor<B, 3>,
-    },
-}
 
 macro_rules! variants {
     ($($module:ident :: $variant:ident),+ $(,)?) => {
@@ -98,9 +35,7 @@ macro_rules! variants {
         }
 
         impl Core {
-            /// Reads the variant that `attention` names.
-            pub(crate) fn read(values: Values) -> Core {
-                let name = values.text("attention");
+            fn read(name: &str, values: Values) -> Core {
                 $(if name == $module::$variant::ABOUT.name {
                     return Core::$variant($module::$variant::read(values));
                 })+
@@ -118,6 +53,52 @@ macro_rules! variants {
             pub(crate) fn activity(&self) -> Option<&'static str> {
                 match self {
                     $(Core::$variant(_) => $module::$variant::ACTIVITY,)+
+                }
+            }
+
+            /// Whether queries and keys come from one projection.
+            pub fn shares_keys(&self) -> bool {
+                match self {
+                    $(Core::$variant(_) => $module::$variant::SHARED_KEYS,)+
+                }
+            }
+
+            /// Whether queries and keys are turned by their positions.
+            pub fn is_rotary(&self) -> bool {
+                match self {
+                    $(Core::$variant(_) => $module::$variant::ROTARY,)+
+                }
+            }
+
+            /// Whether each query head has a key/value head of its own.
+            fn has_own_keys(&self) -> bool {
+                match self {
+                    $(Core::$variant(_) => $module::$variant::OWN_KEYS,)+
+                }
+            }
+
+            fn check_context(&self, context: usize) -> Result<(), String> {
+                match self {
+                    $(Core::$variant(core) => core.check(context),)+
+                }
+            }
+
+            /// Weights of its own, beside the projections.
+            pub fn weights(&self, plan: &AttentionPlan, place: Place) -> Vec<Own> {
+                match self {
+                    $(Core::$variant(core) => core.weights(plan, place),)+
+                }
+            }
+
+            /// What queries, keys and values are projected from.
+            pub fn inputs<B: Ops>(
+                &self,
+                x: Tensor<B, 3>,
+                own: &[Tensor<B, 2>],
+                state: Option<&mut State<B>>,
+            ) -> [Tensor<B, 3>; 3] {
+                match self {
+                    $(Core::$variant(core) => core.inputs(x, own, state),)+
                 }
             }
 
@@ -143,9 +124,15 @@ macro_rules! variants {
             }
 
             /// Whole sequences at once.
-            pub fn whole<B: Ops>(&self, q: Tensor<B, 4>, k: Tensor<B, 4>, v: Tensor<B, 4>) -> Tensor<B, 4> {
+            pub fn whole<B: Ops>(
+                &self,
+                q: Tensor<B, 4>,
+                k: Tensor<B, 4>,
+                v: Tensor<B, 4>,
+                own: &[Tensor<B, 2>],
+            ) -> Tensor<B, 4> {
                 match self {
-                    $(Core::$variant(core) => core.whole(q, k, v),)+
+                    $(Core::$variant(core) => core.whole(q, k, v, own),)+
                 }
             }
 
@@ -168,10 +155,11 @@ macro_rules! variants {
                 q: Tensor<B, 4>,
                 k: Tensor<B, 4>,
                 v: Tensor<B, 4>,
+                own: &[Tensor<B, 2>],
                 state: &mut State<B>,
             ) -> Tensor<B, 4> {
                 match self {
-                    $(Core::$variant(core) => core.extend(q, k, v, state),)+
+                    $(Core::$variant(core) => core.extend(q, k, v, own, state),)+
                 }
             }
         }
@@ -215,6 +203,57 @@ impl Core {
     }
 }
 
+/// Layers whose attention can be chosen one by one.
+const CHOSEN_LAYERS: usize = 8;
+/// The value of a layer that has the attention of the model.
+const SAME: &str = "same";
+
+fn layer_parameter(layer: usize) -> String {
+    format!("attention_layer_{}", layer + 1)
+}
+
+/// The attention of each of `layers` layers.
+///
+/// Settings of a variant that only single layers have are the declared ones.
+///
+/// # Errors
+/// A sentence on the value that has no meaning beside another one.
+pub(crate) fn read(
+    values: Values,
+    layers: usize,
+    heads: usize,
+    kv_heads: usize,
+    context: usize,
+) -> Result<Vec<Core>, String> {
+    let mut all: BTreeMap<String, Value> = own_parameters()
+        .into_iter()
+        .map(|p| (p.name, p.default))
+        .collect();
+    all.extend(values.0.iter().map(|(name, value)| (name.clone(), value.clone())));
+    let all = Values(&all);
+    let main = values.text("attention");
+    let cores = (0..layers).map(|layer| {
+        let name = match values.text(&layer_parameter(layer)) {
+            "" | SAME => main,
+            name => name,
+        };
+        let core = Core::read(name, all);
+        if core.has_own_keys() && kv_heads != heads {
+            return Err(format!(
+                "kv_heads {kv_heads} with {name} attention, whose heads share nothing; use kv_heads = 0"
+            ));
+        }
+        core.check_context(context)?;
+        Ok(core)
+    });
+    cores.collect()
+}
+
+/// Names of all parameters that decide the shape of attentions.
+pub(crate) fn shape_parameters() -> Vec<String> {
+    parameters().into_iter().map(|p| p.name).collect()
+}
+
 /// The parameters of the family.
 pub(super) fn parameters() -> Vec<ParameterInfo> {
     let names: Vec<&str> = about().iter().map(|a| a.name).collect();
@@ -230,19 +269,14 @@ pub(super) fn parameters() -> Vec<ParameterInfo> {
         ),
     ];
     all.extend(own_parameters());
+    let kinds: Vec<&str> = std::iter::once(SAME).chain(names).collect();
+    all.extend((0..CHOSEN_LAYERS).map(|layer| {
+        choice(
+            &layer_parameter(layer),
+            "attention of this layer alone; its settings are the declared ones unless the model has the same",
+            &kinds,
+        )
+        .when(&format!("layers >= {}", layer + 1))
+    }));
     all
-}
-
-/// Takes a tensor out of its place, leaving an empty one, so that an in-place operation finds itself its only owner.
-fn take<B: Backend, const D: usize>(place: &mut Tensor<B, D>) -> Tensor<B, D> {
-    let empty = Tensor::empty([0; D], &place.device());
-    std::mem::replace(place, empty)
-}
-
-fn replace<B: Backend, const D: usize>(
-    place: &mut Tensor<B, D>,
-    change: impl FnOnce(Tensor<B, D>) -> Tensor<B, D>,
-) {
-    let tensor = take(place);
-    *place = change(tensor);
 }

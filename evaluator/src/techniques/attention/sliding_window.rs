@@ -58,6 +58,16 @@ impl Variant for SlidingWindow {
         }
     }
 
+    fn check(&self, context: usize) -> Result<(), String> {
+        let window = self.window;
+        if window < context {
+            return Ok(());
+        }
+        Err(format!(
+            "window {window} is not below context {context}, so it would be full attention; use a smaller window or attention = 'full'"
+        ))
+    }
+
     fn training_pass(&self, plan: &AttentionPlan, n: usize) -> Pass {
         let forward = 2 * (plan.heads * plan.depth * self.pairs(n)) as u64;
         Pass {
@@ -74,7 +84,13 @@ impl Variant for SlidingWindow {
         2 * (plan.kv_heads * plan.depth * self.window.min(capacity)) as u64
     }
 
-    fn whole<B: Ops>(&self, q: Tensor<B, 4>, k: Tensor<B, 4>, v: Tensor<B, 4>) -> Tensor<B, 4> {
+    fn whole<B: Ops>(
+        &self,
+        q: Tensor<B, 4>,
+        k: Tensor<B, 4>,
+        v: Tensor<B, 4>,
+        _: &[Tensor<B, 2>],
+    ) -> Tensor<B, 4> {
         let n = q.dims()[1];
         counter::add_activity("sliding_window_pairs_skipped", n * (n + 1) / 2 - self.pairs(n));
         attention(
@@ -98,11 +114,8 @@ impl Variant for SlidingWindow {
     ) -> State<B> {
         let rows = self.window.min(capacity);
         let empty = || Tensor::zeros([batch, rows, plan.kv_heads, plan.depth], device);
-        State::Cache {
-            k: empty(),
-            v: empty(),
-            taken: 0,
-        }
+        // keys, already turned to their positions, and values, written in a ring
+        State::new(vec![empty(), empty()])
     }
 
     fn extend<B: Ops>(
@@ -110,47 +123,33 @@ impl Variant for SlidingWindow {
         q: Tensor<B, 4>,
         k: Tensor<B, 4>,
         v: Tensor<B, 4>,
+        own: &[Tensor<B, 2>],
         state: &mut State<B>,
     ) -> Tensor<B, 4> {
         let [b, n, g, d] = k.dims();
-        let rows = match state {
-            State::Cache { k, .. } => k.dims()[1],
-            State::Sums { .. } => unreachable!("the state was made by this variant"),
-        };
+        let rows = state.parts[0].dims()[1];
+        let now = state.taken;
         if n > 1 {
             // a prompt: at the start it is a whole sequence of its own; later it goes token by token
-            let State::Cache { taken, .. } = state else {
-                unreachable!("matched above")
-            };
-            if *taken > 0 {
+            if now > 0 {
                 let h = q.dims()[2];
                 let outputs = (0..n).map(|i| {
                     let at =
                         |x: &Tensor<B, 4>, heads: usize| x.clone().slice([0..b, i..i + 1, 0..heads, 0..d]);
-                    self.extend(at(&q, h), at(&k, g), at(&v, g), state)
+                    self.extend(at(&q, h), at(&k, g), at(&v, g), own, state)
                 });
                 return Tensor::cat(outputs.collect(), 1);
             }
-            let output = self.whole(q, k.clone(), v.clone());
+            let output = self.whole(q, k.clone(), v.clone(), own);
             for i in n.saturating_sub(rows)..n {
                 let at = |x: &Tensor<B, 4>| x.clone().slice([0..b, i..i + 1, 0..g, 0..d]);
                 remember(state, at(&k), at(&v), i % rows);
             }
-            set_taken(state, n);
+            state.taken = n;
             return output;
         }
-        let State::Cache { taken, .. } = state else {
-            unreachable!("matched above")
-        };
-        let now = *taken;
         remember(state, k, v, now % rows);
-        set_taken(state, now + 1);
-        let State::Cache {
-            k: keys, v: values, ..
-        } = state
-        else {
-            unreachable!("matched above")
-        };
+        state.taken += 1;
         // positions are in the keys already, so the order within the ring does not matter
         let filled = rows.min(now + 1);
         let band = Band {
@@ -158,22 +157,11 @@ impl Variant for SlidingWindow {
             keys: filled,
             window: usize::MAX,
         };
-        attention(q, keys.clone(), values.clone(), band)
+        attention(q, state.parts[0].clone(), state.parts[1].clone(), band)
     }
 }
 
 fn remember<B: Ops>(state: &mut State<B>, k: Tensor<B, 4>, v: Tensor<B, 4>, row: usize) {
-    if let State::Cache {
-        k: keys, v: values, ..
-    } = state
-    {
-        super::replace(keys, |cache| write_rows(cache, k, row));
-        super::replace(values, |cache| write_rows(cache, v, row));
-    }
-}
-
-fn set_taken<B: Ops>(state: &mut State<B>, n: usize) {
-    if let State::Cache { taken, .. } = state {
-        *taken = n;
-    }
+    state.replace(0, |cache| write_rows(cache, k, row));
+    state.replace(1, |cache| write_rows(cache, v, row));
 }

@@ -116,10 +116,10 @@ pub fn attach<B: Ops>(model: &mut impl Parts<B>, plan: LoraPlan, initial: &mut I
             });
             counter::add_activity("lora_matrices", 1);
         }
-        Part::Matrix(Matrix::Dense(dense)) | Part::Router(Matrix::Dense(dense)) => {
+        Part::Matrix(Matrix::Dense(dense)) | Part::Small(Matrix::Dense(dense)) => {
             dense.weight = frozen(&dense.weight);
         }
-        Part::Matrix(_) | Part::Router(_) => {}
+        Part::Matrix(_) | Part::Small(_) => {}
         Part::Vector(scale) => *scale = frozen(scale),
     });
 }

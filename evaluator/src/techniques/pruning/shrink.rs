@@ -6,11 +6,13 @@ use super::{Importance, importance::most_important};
 use crate::{
     counter,
     model::{Decoder, Matrix, ModelPlan},
+    techniques::attention::Heads,
 };
 
 /// Cuts the model down to `plan`, keeping the most important structures of each layer.
 pub fn shrink<B: Backend>(model: &mut Decoder<B>, plan: &ModelPlan, importance: &Importance) {
-    for ((block, layer), scores) in model.blocks.iter_mut().zip(&plan.layers).zip(&importance.layers) {
+    let layers = model.blocks.iter_mut().zip(&plan.layers).zip(&importance.layers);
+    for (i, ((block, layer), scores)) in layers.enumerate() {
         let (depth, share) = (layer.attention.depth, layer.attention.share());
         let groups = most_important(&scores.heads, layer.attention.kv_heads);
         counter::add_activity("pruned_heads", (scores.heads.len() - groups.len()) * share);
@@ -18,9 +20,20 @@ pub fn shrink<B: Backend>(model: &mut Decoder<B>, plan: &ModelPlan, importance: 
         let keys = components(&groups, depth);
         let attention = &mut block.attention;
         select(&mut attention.query, 0, &queries);
-        select(&mut attention.key, 0, &keys);
+        if let Some(key) = &mut attention.key {
+            select(key, 0, &keys);
+        }
         select(&mut attention.value, 0, &keys);
         select(&mut attention.output, 1, &queries);
+        for (own, weight) in attention.own.iter_mut().zip(layer.attention.own(plan.place(i))) {
+            let (dim, kept) = match weight.heads {
+                Heads::None => continue,
+                Heads::Rows => (0, weight.shape[0]),
+                Heads::Columns => (1, weight.shape[1]),
+            };
+            let each = kept / layer.attention.kv_heads;
+            select(own, dim, &components(&groups, each));
+        }
         for (network, scores) in block.feed_forward.networks_mut().into_iter().zip(&scores.neurons) {
             let neurons = most_important(scores, layer.feed_forward.hidden());
             counter::add_activity("pruned_neurons", scores.len() - neurons.len());

@@ -77,9 +77,9 @@ impl<B: Ops> Mixture<B> {
 impl<B: Backend> Parts<B> for Mixture<B> {
     fn each_part(&mut self, path: &str, visitor: &mut dyn FnMut(&str, Part<'_, B>)) {
         let path = join(path, "block_sparse_moe");
-        visitor(&join(&path, "gate"), Part::Router(&mut self.router));
+        visitor(&join(&path, "gate"), Part::Small(&mut self.router));
         if let Some(noise) = &mut self.noise {
-            visitor(&join(&path, "noise"), Part::Router(noise));
+            visitor(&join(&path, "noise"), Part::Small(noise));
         }
         for (e, expert) in self.experts.iter_mut().enumerate() {
             expert.each_part_as(&join(&path, &format!("experts.{e}")), ["w1", "w3", "w2"], visitor);

@@ -1,0 +1,190 @@
+//! What an attention variant is: its settings, its weights, its cost, its work, and what decoding remembers.
+
+use burn::tensor::{Tensor, backend::Backend};
+use spaces::ParameterInfo;
+
+use super::About;
+use crate::{
+    model::{AttentionPlan, Pass},
+    ops::{Band, Ops, write_rows},
+    parameter::Values,
+};
+
+/// A way to attend, by its settings.
+pub(crate) trait Variant: Copy {
+    /// What it says of itself.
+    const ABOUT: About;
+
+    /// The counter that is above zero once it has run; `None` for the form that saves nothing.
+    const ACTIVITY: Option<&'static str> = None;
+
+    /// Whether queries and keys come from one projection.
+    const SHARED_KEYS: bool = false;
+
+    /// Whether queries and keys are turned by their positions.
+    const ROTARY: bool = true;
+
+    /// Whether each query head has a key/value head of its own.
+    const OWN_KEYS: bool = false;
+
+    /// Parameters of its own.
+    fn parameters() -> Vec<ParameterInfo> {
+        vec![]
+    }
+
+    /// Reads its own parameters.
+    fn read(values: Values) -> Self;
+
+    /// Whether it has a meaning for sequences of `context` tokens.
+    ///
+    /// # Errors
+    /// A sentence on the value that has none, and what to use instead.
+    fn check(&self, _context: usize) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Weights of its own, beside the projections.
+    fn weights(&self, _plan: &AttentionPlan, _place: Place) -> Vec<Own> {
+        vec![]
+    }
+
+    /// Multiply-adds of one sequence of `n` beside the projections, forward and backward.
+    fn training_pass(&self, plan: &AttentionPlan, n: usize) -> Pass;
+
+    /// Multiply-adds to decode the token at `position`, beside the projections.
+    fn decoding_macs(&self, plan: &AttentionPlan, position: usize) -> u64;
+
+    /// Numbers remembered of one sequence of up to `capacity` tokens.
+    fn state_values(&self, plan: &AttentionPlan, capacity: usize) -> u64;
+
+    /// What queries, keys and values are projected from, of `x [b, n, width]`; `state` remembers earlier tokens.
+    fn inputs<B: Ops>(
+        &self,
+        x: Tensor<B, 3>,
+        _own: &[Tensor<B, 2>],
+        _state: Option<&mut State<B>>,
+    ) -> [Tensor<B, 3>; 3] {
+        [x.clone(), x.clone(), x]
+    }
+
+    /// Whole sequences at once: `q [b, n, h, d]`, `k` and `v` `[b, n, g, d]` to `[b, n, h, d]`.
+    fn whole<B: Ops>(
+        &self,
+        q: Tensor<B, 4>,
+        k: Tensor<B, 4>,
+        v: Tensor<B, 4>,
+        own: &[Tensor<B, 2>],
+    ) -> Tensor<B, 4>;
+
+    /// An empty state.
+    fn state<B: Ops>(
+        &self,
+        plan: &AttentionPlan,
+        batch: usize,
+        capacity: usize,
+        device: &B::Device,
+    ) -> State<B>;
+
+    /// The same as [`Variant::whole`] for the tokens after those that the state remembers.
+    fn extend<B: Ops>(
+        &self,
+        q: Tensor<B, 4>,
+        k: Tensor<B, 4>,
+        v: Tensor<B, 4>,
+        own: &[Tensor<B, 2>],
+        state: &mut State<B>,
+    ) -> Tensor<B, 4>;
+}
+
+/// Where an attention stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Number of its layer, from 0.
+    pub layer: usize,
+    /// Layers of the model.
+    pub layers: usize,
+    /// Components of the residual stream.
+    pub width: usize,
+    /// Tokens of a full-length sequence.
+    pub context: usize,
+}
+
+/// A weight of a variant's own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Own {
+    /// Its name in files.
+    pub name: &'static str,
+    /// Rows and columns.
+    pub shape: [usize; 2],
+    /// Whether it has as many rows, or else columns, for each head, and loses them with it.
+    pub heads: Heads,
+    /// What it begins with.
+    pub start: Start,
+}
+
+/// Which side of a weight belongs to heads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heads {
+    /// Neither.
+    None,
+    /// The rows, as many for each head.
+    Rows,
+    /// The columns, as many for each head.
+    Columns,
+}
+
+/// What a weight begins with.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Start {
+    /// Normal values of this deviation.
+    Normal(f32),
+    /// These values, row after row.
+    Values(Vec<f32>),
+}
+
+/// What decoding remembers of earlier tokens; each variant says what its parts are.
+#[derive(Clone, Debug)]
+pub struct State<B: Backend> {
+    /// Tensors of the variant's own making.
+    pub parts: Vec<Tensor<B, 4>>,
+    /// Number of tokens taken in.
+    pub taken: usize,
+}
+
+impl<B: Backend> State<B> {
+    /// A state that has taken in nothing.
+    pub(super) fn new(parts: Vec<Tensor<B, 4>>) -> Self {
+        State { parts, taken: 0 }
+    }
+
+    /// Takes a part out of its place, so that an in-place operation finds itself its only owner.
+    pub(super) fn take(&mut self, part: usize) -> Tensor<B, 4> {
+        let place = &mut self.parts[part];
+        let empty = Tensor::empty([0; 4], &place.device());
+        std::mem::replace(place, empty)
+    }
+
+    /// Changes a part in its place.
+    pub(super) fn replace(&mut self, part: usize, change: impl FnOnce(Tensor<B, 4>) -> Tensor<B, 4>) {
+        let tensor = self.take(part);
+        self.parts[part] = change(tensor);
+    }
+}
+
+/// Appends keys and values to a cache of the whole past, parts 0 and 1 of the state `[b, capacity, g, d]`.
+pub(super) fn extend_cache<B: Ops>(
+    k: Tensor<B, 4>,
+    v: Tensor<B, 4>,
+    state: &mut State<B>,
+) -> (Tensor<B, 4>, Tensor<B, 4>, Band) {
+    let (taken, n) = (state.taken, k.dims()[1]);
+    state.replace(0, |cache| write_rows(cache, k, taken));
+    state.replace(1, |cache| write_rows(cache, v, taken));
+    state.taken += n;
+    let band = Band {
+        offset: taken,
+        keys: taken + n,
+        window: usize::MAX,
+    };
+    (state.parts[0].clone(), state.parts[1].clone(), band)
+}
