@@ -10,7 +10,11 @@ use std::{
     },
 };
 
+use crate::model::Pass;
+
 static MACS: AtomicU64 = AtomicU64::new(0);
+static SKIPPED_FORWARD: AtomicU64 = AtomicU64::new(0);
+static SKIPPED_BACKWARD: AtomicU64 = AtomicU64::new(0);
 static ACTIVITY: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
 
 /// Adds executed multiply-adds of matrix work. Called where the work is done, never from a formula.
@@ -28,6 +32,29 @@ pub fn count_macs<T>(work: impl FnOnce() -> T) -> (T, u64) {
     let before = macs();
     let result = work();
     (result, macs() - before)
+}
+
+/// Notes multiply-adds that a formula counts and that were left out, as for rows that an expert had no room for.
+/// Called where they are left out, so that executed and skipped work together are the formula's, exactly.
+pub fn add_skipped(pass: Pass) {
+    SKIPPED_FORWARD.fetch_add(pass.forward, Ordering::Relaxed);
+    SKIPPED_BACKWARD.fetch_add(pass.backward, Ordering::Relaxed);
+}
+
+/// Multiply-adds left out since the process began. The backward ones are noted with the forward ones: whoever tracks
+/// gradients is taken to go back too.
+pub fn skipped() -> Pass {
+    Pass {
+        forward: SKIPPED_FORWARD.load(Ordering::Relaxed),
+        backward: SKIPPED_BACKWARD.load(Ordering::Relaxed),
+    }
+}
+
+/// Multiply-adds that `work` leaves out.
+pub fn count_skipped<T>(work: impl FnOnce() -> T) -> (T, Pass) {
+    let before = skipped();
+    let result = work();
+    (result, skipped() - before)
 }
 
 /// Notes that a technique did something `n` times.

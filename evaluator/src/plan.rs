@@ -10,7 +10,10 @@ use crate::{
     model::{AttentionPlan, LayerPlan, ModelPlan, Trainable},
     parameter::{Declared, Values, float, int},
     techniques::{
-        attention, feed_forward::FeedForwardPlan, fine_tuning::FineTuning, pruning::PruningPlan,
+        attention,
+        feed_forward::{self, FeedForwardPlan},
+        fine_tuning::FineTuning,
+        pruning::PruningPlan,
         quantization::QuantizationPlan,
     },
 };
@@ -174,8 +177,10 @@ pub(crate) fn parameters() -> Vec<ParameterInfo> {
 
 /// Names of the parameters that a base checkpoint fixes.
 pub fn fixed_by_base() -> Vec<String> {
-    let own = ["layers", "width", "ffn_ratio", "experts", "top_k"].map(String::from);
-    own.into_iter().chain(attention::shape_parameters()).collect()
+    let own = ["layers", "width"].map(String::from).into_iter();
+    own.chain(feed_forward::shape_parameters())
+        .chain(attention::shape_parameters())
+        .collect()
 }
 
 impl Plan {
@@ -289,6 +294,12 @@ impl Plan {
         }
     }
 
+    /// Whether [`Plan::training_flops`] is what a training executes; where experts have a capacity it is the most,
+    /// because what is routed beyond it costs nothing.
+    pub fn training_flops_are_exact(&self) -> bool {
+        !self.model.layers.iter().any(|l| l.feed_forward.may_drop())
+    }
+
     /// FLOPs of the whole training for a main training of `steps`: training, judging importance, recovery.
     pub fn training_flops(&self, steps: u64) -> u64 {
         let TrainingPlan { batch, context, .. } = self.training;
@@ -322,7 +333,9 @@ impl Plan {
                 self.served.state_bytes() as f64,
             ),
         ]);
-        if let Budget::Steps(steps) = self.training.budget {
+        if let Budget::Steps(steps) = self.training.budget
+            && self.training_flops_are_exact()
+        {
             known.insert("training_flops".to_owned(), self.training_flops(steps) as f64);
         }
         known
@@ -381,27 +394,27 @@ fn read_model(values: Values, vocabulary: usize, context: usize) -> Result<Model
             "kv_heads {kv_heads} does not divide heads {heads}; use a divisor of heads, or 0 for all"
         ));
     }
-    let (experts, top_k) = (values.int("experts"), values.int("top_k"));
-    if experts > 1 && top_k > experts {
-        return Err(format!(
-            "top_k {top_k} is above experts {experts}; use at most {experts}"
-        ));
-    }
-    let layer = |core| LayerPlan {
-        attention: AttentionPlan {
-            heads,
-            kv_heads,
-            depth,
-            core,
-        },
-        feed_forward: FeedForwardPlan::read(values, width),
+    let layer = |(i, core)| -> Result<LayerPlan, String> {
+        Ok(LayerPlan {
+            attention: AttentionPlan {
+                heads,
+                kv_heads,
+                depth,
+                core,
+            },
+            feed_forward: FeedForwardPlan::read(values, width, i)?,
+        })
     };
     let cores = attention::read(values, values.int("layers"), heads, kv_heads, context)?;
     Ok(ModelPlan {
         vocabulary,
         context,
         width,
-        layers: cores.into_iter().map(layer).collect(),
+        layers: cores
+            .into_iter()
+            .enumerate()
+            .map(layer)
+            .collect::<Result<_, _>>()?,
     })
 }
 

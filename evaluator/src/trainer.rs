@@ -155,8 +155,10 @@ impl Trainer<'_> {
             phase: "prune".into(),
             ..Progress::default()
         });
-        let (importance, macs) = counter::count_macs(|| self.importance(&mut model, &batches, pruning));
+        let ((importance, macs), skipped) =
+            counter::count_skipped(|| counter::count_macs(|| self.importance(&mut model, &batches, pruning)));
         record.macs += macs;
+        record.skipped_macs += skipped.total();
         pruning::shrink(&mut model, &plan.served, &importance);
         let steps = plan.recovery_steps(record.steps);
         if steps > 0 {

@@ -21,7 +21,8 @@ pub struct Served {
 impl Served {
     /// The architecture of `transformers` that this model is one of, with its `model_type`.
     ///
-    /// `None` for packed weights, for attentions that no architecture there has, and for a Switch router, whose gate is not normalised.
+    /// `None` for packed weights, for attentions that no architecture there has, for layers that differ, and for every router
+    /// but `top_k` above 1: the gate of one expert is not normalised, and others train in a way that Mixtral does not.
     pub fn standard_architecture(&self) -> Option<(&'static str, &'static str)> {
         let layer = self.model.layers.first()?;
         let uniform = self.model.layers.iter().all(|l| l == layer);
@@ -36,7 +37,7 @@ impl Served {
         match (&layer.feed_forward, windowed) {
             (FeedForwardPlan::Dense { .. }, false) => Some(("LlamaForCausalLM", "llama")),
             (FeedForwardPlan::Dense { .. }, true) => Some(("MistralForCausalLM", "mistral")),
-            (FeedForwardPlan::Moe(moe), _) => (moe.top_k > 1).then_some(("MixtralForCausalLM", "mixtral")),
+            (FeedForwardPlan::Moe(moe), _) => moe.is_mixtral().then_some(("MixtralForCausalLM", "mixtral")),
         }
     }
 }
@@ -79,7 +80,9 @@ pub(super) fn to_json(served: &Served) -> String {
         config.extend(common.as_object().cloned().unwrap_or_default());
         // Mixtral and Mistral read the window from the same key
         config.insert("sliding_window".into(), json!(attention.core.window()));
-        if let FeedForwardPlan::Moe(moe) = &layer.feed_forward {
+        // where only some layers are mixtures the first one need not be
+        let mixture = model.layers.iter().find_map(|layer| layer.feed_forward.mixture());
+        if let Some(moe) = mixture {
             config.insert("num_local_experts".into(), json!(moe.experts));
             config.insert("num_experts_per_tok".into(), json!(moe.top_k));
         }

@@ -125,13 +125,11 @@ pub(super) fn entries(served: &Served) -> Vec<Entry> {
                         ["w1", "w3", "w2"],
                     );
                 }
-                matrix(
-                    &mut entries,
-                    &format!("{path}.block_sparse_moe.gate"),
-                    moe.experts,
-                    width,
-                    None,
-                );
+                let routers = ["gate", "noise"].into_iter().take(moe.router_matrices());
+                for name in routers {
+                    let path = format!("{path}.block_sparse_moe.{name}");
+                    matrix(&mut entries, &path, moe.experts, width, None);
+                }
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! All work is in multiply-adds (MACs); one is two FLOPs.
 
-use std::ops::{Add, AddAssign, Mul};
+use std::ops::{Add, AddAssign, Mul, Sub};
 
 use super::{AttentionPlan, ModelPlan, plan::Projection};
 use crate::techniques::attention::Place;
@@ -30,6 +30,17 @@ impl Add for Pass {
         Pass {
             forward: self.forward + other.forward,
             backward: self.backward + other.backward,
+        }
+    }
+}
+
+impl Sub for Pass {
+    type Output = Pass;
+
+    fn sub(self, other: Pass) -> Pass {
+        Pass {
+            forward: self.forward - other.forward,
+            backward: self.backward - other.backward,
         }
     }
 }
@@ -164,7 +175,7 @@ impl ModelPlan {
         self.vocabulary as u64 * width + blocks.sum::<u64>() + width
     }
 
-    /// One training step on `batch` sequences of `n` tokens.
+    /// One training step on `batch` sequences of `n` tokens; where experts have a capacity, with room for every token.
     pub fn training_pass(&self, batch: usize, n: usize, trainable: Trainable) -> Pass {
         let (width, tokens) = (self.width as u64, (batch * n) as u64);
         let head = matrix_pass(tokens, width, self.vocabulary as u64, true, trainable.others());
@@ -182,18 +193,13 @@ impl ModelPlan {
         pass
     }
 
-    /// Multiply-adds of a forward pass over `batch` sequences of `n` tokens.
-    pub fn forward_macs(&self, batch: usize, n: usize) -> u64 {
-        self.training_pass(batch, n, Trainable::All).forward
-    }
-
     /// Multiply-adds to decode the token at `position`, from 0.
     pub fn decoding_macs(&self, position: usize) -> u64 {
         let width = self.width as u64;
         let blocks = self.layers.iter().map(|layer| {
             layer.attention.projection_macs(self.width)
                 + layer.attention.core.decoding_macs(&layer.attention, position)
-                + layer.feed_forward.training_pass(width, 1, Trainable::All).forward
+                + layer.feed_forward.serving_macs(width)
         });
         blocks.sum::<u64>() + self.vocabulary as u64 * width
     }

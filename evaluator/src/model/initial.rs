@@ -47,7 +47,12 @@ impl<B: Backend> Initial<B> {
 
     /// A matrix `[out, in]`.
     pub fn matrix(&mut self, out: usize, input: usize) -> Matrix<B> {
-        Matrix::dense(self.normal(out, input, DEVIATION))
+        self.scaled_matrix(out, input, 1.0)
+    }
+
+    /// A matrix `[out, in]` with `scale` times the usual deviation.
+    pub fn scaled_matrix(&mut self, out: usize, input: usize, scale: f32) -> Matrix<B> {
+        Matrix::dense(self.normal(out, input, DEVIATION * scale))
     }
 
     /// A matrix `[out, in]` whose output is added to the residual stream.
@@ -73,7 +78,7 @@ impl<B: Backend> Initial<B> {
         let Some(rng) = &mut self.rng else {
             return Tensor::<B, 2>::zeros([1, 1], &self.device).expand([out, input]);
         };
-        let normal = Normal::new(0.0, deviation).expect("a deviation is positive");
+        let normal = Normal::new(0.0, deviation).expect("a deviation is finite");
         let values: Vec<f32> = normal.sample_iter(rng).take(out * input).collect();
         Tensor::from_data(TensorData::new(values, [out, input]), &self.device)
     }

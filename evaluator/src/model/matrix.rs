@@ -5,6 +5,7 @@ use burn::{
     tensor::{Int, Tensor, backend::Backend},
 };
 
+use super::{Form, Pass, matrix_pass};
 use crate::{
     ops::{Ops, linear},
     techniques::{fine_tuning::lora::LowRank, quantization::packed::Packed},
@@ -55,6 +56,17 @@ impl<B: Backend> Matrix<B> {
             Matrix::LowRank(low_rank) => low_rank.weight.dims(),
             Matrix::Packed(packed) => packed.dims(),
         }
+    }
+
+    /// Multiply-adds of one row in a training, where the input wants a gradient.
+    pub(crate) fn row_pass(&self) -> Pass {
+        let [out, input] = self.dims();
+        let form = match self {
+            Matrix::Dense(dense) if dense.weight.val().is_require_grad() => Form::Trained,
+            Matrix::Dense(_) | Matrix::Packed(_) => Form::Frozen,
+            Matrix::LowRank(low_rank) => Form::LowRank(low_rank.a.dims()[0] as u64),
+        };
+        matrix_pass(1, input as u64, out as u64, true, form)
     }
 }
 

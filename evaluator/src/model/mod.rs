@@ -8,7 +8,7 @@ mod matrix;
 mod parts;
 mod plan;
 
-pub(crate) use self::cost::matrix_pass;
+pub(crate) use self::cost::{Form, matrix_pass};
 pub use self::{
     block::{Attention, Block},
     cost::{Pass, Trainable},

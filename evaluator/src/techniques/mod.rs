@@ -31,9 +31,10 @@ impl About {
 
 /// Every technique of every family.
 pub fn techniques() -> Vec<TechniqueInfo> {
-    let families: [(&str, Vec<About>); 5] = [
+    let families: [(&str, Vec<About>); 6] = [
         ("attention", attention::about()),
         ("feed_forward", feed_forward::about()),
+        ("router", feed_forward::routers()),
         ("fine_tune", fine_tuning::about()),
         ("pruning", pruning::about()),
         ("quantization", quantization::about()),

@@ -46,6 +46,9 @@ pub struct Record {
     pub tokens: u64,
     /// Executed multiply-adds, forward and backward.
     pub macs: u64,
+    /// Multiply-adds that the formula has and that were left out, as for rows that an expert had no room for.
+    #[serde(default)]
+    pub skipped_macs: u64,
     /// Wall time of the steps in seconds, evaluation and checkpoints left out.
     pub seconds: f64,
     /// Energy, that of evaluation and checkpoints included.
@@ -59,6 +62,7 @@ impl Record {
             steps: self.steps + other.steps,
             tokens: self.tokens + other.tokens,
             macs: self.macs + other.macs,
+            skipped_macs: self.skipped_macs + other.skipped_macs,
             seconds: self.seconds + other.seconds,
             joules: self.joules + other.joules,
         }
@@ -134,6 +138,7 @@ where
         }
         let step_started = Instant::now();
         let step = record.steps;
+        let skipped_before = counter::skipped();
         let (loss, macs) = counter::count_macs(|| {
             let (loss, mut gradients) = gradients(&model, &stretch.batches, step);
             // until the number of steps is known the rate is that of the first ones, warming up
@@ -142,6 +147,7 @@ where
             loss
         });
         record.macs += macs;
+        record.skipped_macs += (counter::skipped() - skipped_before).total();
         record.steps += 1;
         record.tokens += (plan.batch * plan.context) as u64;
         let is_last = total.is_some_and(|total| record.steps >= end(total));

@@ -39,6 +39,8 @@ fn what_is_known_before_training_is_what_is_measured_after() {
         "attention = 'full'",
         "attention = 'linear'\nlinear_chunk = 5\nbits = 4",
         "attention = 'sliding_window'\nwindow = 6\nexperts = 2\ntop_k = 2",
+        "experts = 4\nrouter = 'switch'\ncapacity_factor = 1.0\nprune_ratio = 0.5\nmoe_every = 2",
+        "experts = 3\nrouter = 'noisy_top_k'\ntop_k = 2\nbits = 8",
         "prune_ratio = 0.5\nhead_prune_ratio = 0.25\nrecovery = 0.2\nbits = 8",
         "prune_ratio = 0.5\nprune_criterion = 'magnitude'\nrecovery = 0",
     ]

@@ -5,6 +5,7 @@ mod contract;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod evaluation;
+mod mixture;
 mod oracles;
 mod parts;
 mod resume;

@@ -68,7 +68,13 @@ fn bits(model: &Decoder<A>) -> Vec<u32> {
 
 #[test]
 fn stopped_and_resumed_equals_never_stopped() {
-    for fixed in ["attention = 'full'", "attention = 'linear'\nexperts = 2"] {
+    for fixed in [
+        "attention = 'full'",
+        "attention = 'linear'\nexperts = 2",
+        "experts = 4\nrouter = 'switch'\nrouter_jitter = 0.1",
+        "experts = 4\nrouter = 'gshard'",
+        "experts = 4\nrouter = 'noisy_top_k'\ntop_k = 2",
+    ] {
         let (whole, part) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (model, record) = run(&whole.path().join("c"), fixed, u64::MAX).unwrap();
         assert_eq!(record.steps, 10);

@@ -53,6 +53,11 @@ impl<B: Ops> Gated<B> {
 }
 
 impl<B: Backend> Gated<B> {
+    /// Multiply-adds of one row in a training.
+    pub(super) fn row_pass(&self) -> Pass {
+        self.gate.row_pass() + self.up.row_pass() + self.down.row_pass()
+    }
+
     pub(super) fn each_part_as(
         &mut self,
         path: &str,

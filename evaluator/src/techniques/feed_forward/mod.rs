@@ -12,7 +12,11 @@ use burn::{
 use serde::{Deserialize, Serialize};
 use spaces::{Domain, ParameterInfo, Value};
 
-pub use self::{dense::Gated, moe::Mixture};
+pub(super) use self::moe::routers;
+pub use self::{
+    dense::Gated,
+    moe::{Mixture, MixturePlan, Router},
+};
 use super::About;
 use crate::{
     model::{Initial, Part, Parts, Pass, Trainable},
@@ -33,7 +37,7 @@ pub enum FeedForwardPlan {
         hidden: usize,
     },
     /// A mixture of gated networks.
-    Moe(moe::MixturePlan),
+    Moe(MixturePlan),
 }
 
 /// A feed-forward part.
@@ -47,13 +51,19 @@ pub enum FeedForward<B: Backend> {
 }
 
 impl FeedForwardPlan {
-    /// Reads the parameters of the family.
-    pub(crate) fn read(values: Values, width: usize) -> Self {
+    /// Reads the parameters of the family for the layer of this number, from 0.
+    ///
+    /// # Errors
+    /// A sentence about a mixture that cannot be built or cannot learn.
+    pub(crate) fn read(values: Values, width: usize, layer: usize) -> Result<Self, String> {
         let wanted = values.float("ffn_ratio") * width as f64 / HIDDEN_MULTIPLE as f64;
         let hidden = (wanted.round() as usize).max(1) * HIDDEN_MULTIPLE;
-        match values.int("experts") {
-            0 | 1 => FeedForwardPlan::Dense { hidden },
-            _ => FeedForwardPlan::Moe(moe::MixturePlan::read(values, hidden)),
+        // the last of every few layers is a mixture, so that there is one wherever there are enough layers (2112.06905)
+        let every = values.int("moe_every").max(1);
+        if values.int("experts") > 1 && (layer + 1).is_multiple_of(every) {
+            Ok(FeedForwardPlan::Moe(MixturePlan::read(values, hidden)?))
+        } else {
+            Ok(FeedForwardPlan::Dense { hidden })
         }
     }
 
@@ -69,11 +79,24 @@ impl FeedForwardPlan {
     pub fn with_hidden(&self, hidden: usize) -> Self {
         match self {
             FeedForwardPlan::Dense { .. } => FeedForwardPlan::Dense { hidden },
-            FeedForwardPlan::Moe(plan) => FeedForwardPlan::Moe(moe::MixturePlan {
+            FeedForwardPlan::Moe(plan) => FeedForwardPlan::Moe(MixturePlan {
                 hidden,
                 ..plan.clone()
             }),
         }
+    }
+
+    /// The mixture, if this is one.
+    pub fn mixture(&self) -> Option<&MixturePlan> {
+        match self {
+            FeedForwardPlan::Dense { .. } => None,
+            FeedForwardPlan::Moe(plan) => Some(plan),
+        }
+    }
+
+    /// Whether rows may be left out in training, so that [`FeedForwardPlan::training_pass`] is the most and not exact.
+    pub fn may_drop(&self) -> bool {
+        self.mixture().is_some_and(MixturePlan::may_drop)
     }
 
     /// Networks: 1, or the number of experts.
@@ -100,7 +123,12 @@ impl FeedForwardPlan {
         }
     }
 
-    /// Multiply-adds over `tokens`, forward and backward; the input always wants a gradient.
+    /// Multiply-adds of one token when the model is served.
+    pub fn serving_macs(&self, width: u64) -> u64 {
+        self.active_parameters(width)
+    }
+
+    /// Multiply-adds over `tokens`, forward and backward; the input always wants a gradient. No row is left out.
     pub fn training_pass(&self, width: u64, tokens: u64, trainable: Trainable) -> Pass {
         match self {
             FeedForwardPlan::Dense { hidden } => {
@@ -120,14 +148,11 @@ impl<B: Ops> FeedForward<B> {
         }
     }
 
-    /// `x [b, n, width]` to the same shape, and the balance loss of a router.
+    /// `x [b, n, width]` to the same shape, and in training the auxiliary loss of a router.
     pub(crate) fn forward(&self, x: Tensor<B, 3>) -> (Tensor<B, 3>, Option<Tensor<B, 1>>) {
         match self {
             FeedForward::Dense(network) => (network.forward(x), None),
-            FeedForward::Moe(mixture) => {
-                let (y, balance) = mixture.forward(x);
-                (y, Some(balance))
-            }
+            FeedForward::Moe(mixture) => mixture.forward(x),
         }
     }
 }
@@ -154,6 +179,11 @@ impl<B: Backend> Parts<B> for FeedForward<B> {
 /// What the variants say of themselves.
 pub(super) fn about() -> Vec<About> {
     vec![dense::ABOUT, moe::ABOUT]
+}
+
+/// The parameters that a base checkpoint fixes: all of the family.
+pub(crate) fn shape_parameters() -> Vec<String> {
+    parameters().into_iter().map(|p| p.name).collect()
 }
 
 /// The parameters of the family.
