@@ -11,6 +11,7 @@ use crate::{
     data::DataAccess,
     device::{Device, DeviceChoice},
     evaluate::{Job, run},
+    scaling::{self, AttentionCost},
     speed::{self, Rounds, Speed, Work},
 };
 
@@ -89,6 +90,23 @@ pub fn time(
     on_pool(|| {
         on_device!(&device, |B, handle| speed::time::<Autodiff<B>>(
             config, vocabulary, work, rounds, handle
+        ))
+    })
+}
+
+/// What one pass of a configuration's first attention costs, forward and backward, over one full-length sequence.
+///
+/// # Errors
+/// [`EvaluationError`]: a configuration that cannot be built, a device that is not there.
+pub fn attention_cost(
+    config: &Config,
+    seconds: f64,
+    device: DeviceChoice,
+) -> Result<AttentionCost, EvaluationError> {
+    let device = device.find().map_err(EvaluationError::Invalid)?;
+    on_pool(|| {
+        on_device!(&device, |B, handle| scaling::attention_cost::<Autodiff<B>>(
+            config, seconds, handle
         ))
     })
 }

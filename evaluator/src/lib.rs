@@ -22,17 +22,19 @@ pub mod model;
 pub mod ops;
 mod parameter;
 pub mod plan;
+mod scaling;
 mod speed;
 pub mod techniques;
 mod trainer;
 pub mod training;
 
 pub use self::{
-    backend::{evaluate, gemm_flops_per_s, generate, remeasure, time},
+    backend::{attention_cost, evaluate, gemm_flops_per_s, generate, remeasure, time},
     bundle_use::Sampling,
     catalog::catalog,
     error::EvaluationError,
     evaluate::{Facts, Job, inspect, load_data},
     events::{Events, Silent},
+    scaling::AttentionCost,
     speed::{Rounds, Speed, Work},
 };

@@ -148,3 +148,42 @@ fn models_are_timed_with_the_work_that_they_execute() {
         );
     }
 }
+
+#[test]
+fn growth_with_the_context_is_told_for_each_attention_and_a_mistake_in_one_sentence() {
+    let program = program();
+    let small = [
+        "bench",
+        "scaling",
+        "--attention",
+        "full,tiled,linear",
+        "--context",
+        "128,512",
+        "--seconds",
+        "0.01",
+    ];
+    let table = program.ok(&small);
+    assert!(
+        table.contains("slope of time") && table.contains("MiB at 512"),
+        "{table}"
+    );
+    let results = program.json(&[&small[..], &["--format", "json"]].concat());
+    let slope = |i: usize, name: &str| {
+        assert_eq!(
+            results["attentions"][i]["attention"],
+            ["full", "tiled", "linear"][i]
+        );
+        results["attentions"][i][name].as_f64().unwrap()
+    };
+    // work and bytes are counted, so they do not depend on the machine's load
+    assert!(slope(0, "flops_slope") > 1.9 && slope(0, "bytes_slope") > 1.6);
+    assert!(slope(1, "flops_slope") > 1.9 && slope(1, "bytes_slope") < 1.2);
+    assert!(slope(2, "flops_slope") < 1.1 && slope(2, "bytes_slope") < 1.2);
+    for (wrong, part) in [
+        (["--attention", "flash"], "--attention flash is not one of full,"),
+        (["--context", "128"], "--context 128 is one point"),
+    ] {
+        let ran = program.run(&[&["bench", "scaling"][..], &wrong].concat());
+        assert!(ran.code == Some(2) && ran.stderr.contains(part), "{ran:?}");
+    }
+}

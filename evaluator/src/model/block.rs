@@ -77,6 +77,17 @@ impl<B: Ops> Attention<B> {
         }
     }
 
+    /// A fresh attention.
+    pub(crate) fn seeded(plan: &AttentionPlan, place: Place, device: &B::Device) -> Self {
+        Attention::new(plan, place, &mut Initial::new(0, place.layers, device.clone()))
+    }
+
+    /// The core alone on projected queries, keys and values of whole sequences.
+    pub(crate) fn core_alone(&self, q: Tensor<B, 4>, k: Tensor<B, 4>, v: Tensor<B, 4>) -> Tensor<B, 4> {
+        let own: Vec<Tensor<B, 2>> = self.own.iter().filter_map(Matrix::as_dense).collect();
+        self.core.whole(q, k, v, &own)
+    }
+
     /// `x [b, n, width]` to its attention output; with a state, `x` continues what the state remembers.
     fn forward(&self, x: Tensor<B, 3>, angles: Angles<B>, state: Option<&mut State<B>>) -> Tensor<B, 3> {
         let [b, n, _] = x.dims();

@@ -4,6 +4,7 @@ mod models;
 mod names;
 mod pictures;
 mod quality;
+mod scaling;
 mod search;
 mod speed;
 mod statistics;
@@ -31,6 +32,7 @@ enum What {
     Forward(models::Models),
     /// Times decoding, one sequence token by token
     Decode(models::Models),
+    Scaling(scaling::Scaling),
 }
 
 impl Bench {
@@ -40,6 +42,7 @@ impl Bench {
             What::Train(command) => command.run(Work::Train),
             What::Forward(command) => command.run(Work::Forward),
             What::Decode(command) => command.run(Work::Decode),
+            What::Scaling(command) => command.run(),
         }
     }
 }

@@ -63,7 +63,7 @@ pub(super) struct Models {
 }
 
 /// Begins again with the allocator's settings that trials have, unless it has them.
-fn as_in_trials() -> anyhow::Result<()> {
+pub(super) fn as_in_trials() -> anyhow::Result<()> {
     let missing: Vec<_> = ALLOCATOR
         .iter()
         .filter(|(name, _)| std::env::var_os(name).is_none())
