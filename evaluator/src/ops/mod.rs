@@ -15,6 +15,7 @@ mod rms_norm;
 mod rope;
 mod simd;
 mod swiglu;
+mod wkv;
 
 use burn::{
     backend::flex::FlexTensor,
@@ -32,6 +33,7 @@ pub use self::{
     rms_norm::{RmsNormOp, rms_norm},
     rope::{RopeOp, rope, rope_tables},
     swiglu::{SwigluOp, swiglu},
+    wkv::{WkvOp, WkvState, empty_state, wkv, wkv_extend},
 };
 
 /// Everything a model needs of a backend.
@@ -48,6 +50,7 @@ pub trait Ops:
     + RopeOp
     + SwigluOp
     + TiledAttentionOp
+    + WkvOp
 {
 }
 
@@ -64,6 +67,7 @@ impl<B> Ops for B where
         + RopeOp
         + SwigluOp
         + TiledAttentionOp
+        + WkvOp
 {
 }
 

@@ -5,6 +5,7 @@ pub mod feed_forward;
 pub mod fine_tuning;
 pub mod pruning;
 pub mod quantization;
+mod token_shift;
 
 use spaces::{ParameterInfo, TechniqueInfo};
 

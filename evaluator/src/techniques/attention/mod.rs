@@ -4,6 +4,7 @@
 
 mod full;
 mod linear;
+mod rwkv;
 mod sliding_window;
 mod tiled;
 mod variant;
@@ -183,6 +184,7 @@ variants! {
     tiled::Tiled,
     sliding_window::SlidingWindow,
     linear::Linear,
+    rwkv::Rwkv,
 }
 
 impl Core {
