@@ -306,6 +306,9 @@ fn provenance(job: &Job, device: &Device, data: &Dataset, served: &Served) -> BT
     add("data", job.config.data.corpus.clone());
     add("data_fingerprint", data.fingerprint.clone());
     add("data_origin", format!("{:?}", data.origin).to_lowercase());
+    let trivial = data.facts().baseline;
+    add("trivial_loss", trivial.loss.to_string());
+    add("trivial_accuracy", trivial.accuracy.to_string());
     add("device", device.describe());
     add("processor", processor());
     add("threads", rayon::current_num_threads().to_string());
