@@ -10,7 +10,10 @@ use crate::{
     model::{AttentionPlan, LayerPlan, ModelPlan, Trainable},
     parameter::{Declared, Values, float, int},
     techniques::{
-        attention, feed_forward::FeedForwardPlan, fine_tuning::FineTuning, pruning::PruningPlan,
+        attention,
+        feed_forward::{CHANNEL_MIX_ACTIVITY, FeedForwardPlan},
+        fine_tuning::FineTuning,
+        pruning::PruningPlan,
         quantization::QuantizationPlan,
     },
 };
@@ -174,7 +177,7 @@ pub(crate) fn parameters() -> Vec<ParameterInfo> {
 
 /// Names of the parameters that a base checkpoint fixes.
 pub fn fixed_by_base() -> Vec<String> {
-    let own = ["layers", "width", "ffn_ratio", "experts", "top_k"].map(String::from);
+    let own = ["layers", "width", "feed_forward", "ffn_ratio", "experts", "top_k"].map(String::from);
     own.into_iter().chain(attention::shape_parameters()).collect()
 }
 
@@ -259,6 +262,10 @@ impl Plan {
         names.dedup();
         if self.model.layers.iter().any(|l| l.feed_forward.networks() > 1) {
             names.push("expert_rows_dispatched");
+        }
+        let mixes = |l: &LayerPlan| matches!(l.feed_forward, FeedForwardPlan::ChannelMix { .. });
+        if self.model.layers.iter().any(mixes) {
+            names.push(CHANNEL_MIX_ACTIVITY);
         }
         if matches!(self.fine_tuning, Some(FineTuning::Lora(_))) {
             names.push("lora_matrices");
@@ -385,6 +392,11 @@ fn read_model(values: Values, vocabulary: usize, context: usize) -> Result<Model
     if experts > 1 && top_k > experts {
         return Err(format!(
             "top_k {top_k} is above experts {experts}; use at most {experts}"
+        ));
+    }
+    if experts > 1 && values.text("feed_forward") == "channel_mix" {
+        return Err(format!(
+            "experts {experts} are of gated networks, not of channel_mix; use experts = 1 or feed_forward = 'gated'"
         ));
     }
     let layer = |core| LayerPlan {

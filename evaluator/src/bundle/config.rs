@@ -37,6 +37,7 @@ impl Served {
             (FeedForwardPlan::Dense { .. }, false) => Some(("LlamaForCausalLM", "llama")),
             (FeedForwardPlan::Dense { .. }, true) => Some(("MistralForCausalLM", "mistral")),
             (FeedForwardPlan::Moe(moe), _) => (moe.top_k > 1).then_some(("MixtralForCausalLM", "mixtral")),
+            (FeedForwardPlan::ChannelMix { .. }, _) => None,
         }
     }
 }
@@ -56,6 +57,10 @@ pub(super) fn to_json(served: &Served) -> String {
     }
     if let Some(layer) = model.layers.first() {
         let attention = layer.attention;
+        let activation = match layer.feed_forward {
+            FeedForwardPlan::ChannelMix { .. } => "relu2",
+            _ => "silu",
+        };
         let common = json!({
             "vocab_size": model.vocabulary,
             "hidden_size": model.width,
@@ -64,7 +69,7 @@ pub(super) fn to_json(served: &Served) -> String {
             "num_attention_heads": attention.heads,
             "num_key_value_heads": attention.kv_heads,
             "head_dim": attention.depth,
-            "hidden_act": "silu",
+            "hidden_act": activation,
             "max_position_embeddings": model.context,
             "rms_norm_eps": NORM_EPSILON,
             "rope_theta": ROPE_THETA,

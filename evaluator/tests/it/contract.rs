@@ -263,6 +263,7 @@ fn every_technique_learns() {
         "attention = 'sliding_window'\nwindow = 5",
         "attention = 'linear'",
         "attention = 'rwkv'",
+        "attention = 'rwkv'\nfeed_forward = 'channel_mix'",
         "experts = 4\ntop_k = 2",
     ] {
         let dir = tempfile::tempdir().unwrap();

@@ -6,4 +6,5 @@ mod evaluation;
 mod oracles;
 mod parts;
 mod resume;
+mod rwkv;
 mod support;

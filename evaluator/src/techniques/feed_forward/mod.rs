@@ -1,7 +1,8 @@
-//! The feed-forward part of a block: one gated network, or a mixture of them.
+//! The feed-forward part of a block: one gated network, a mixture of them, or channel mixing.
 //!
 //! A variant is one file, its plan and module in the two lists below, and the arms that the compiler then asks for.
 
+mod channel_mix;
 mod dense;
 mod moe;
 
@@ -12,12 +13,14 @@ use burn::{
 use serde::{Deserialize, Serialize};
 use spaces::{Domain, ParameterInfo, Value};
 
-pub use self::{dense::Gated, moe::Mixture};
+pub(crate) use self::channel_mix::{ACTIVITY as CHANNEL_MIX_ACTIVITY, Last};
+pub use self::{channel_mix::ChannelMix, dense::Gated, moe::Mixture};
 use super::About;
 use crate::{
     model::{Initial, Part, Parts, Pass, Trainable},
     ops::Ops,
-    parameter::{Declared, Values, float},
+    parameter::{Declared, Values, choice, float},
+    techniques::attention::Place,
 };
 
 /// Hidden neurons come in multiples of this, so that rows of weights fill vector registers.
@@ -34,6 +37,11 @@ pub enum FeedForwardPlan {
     },
     /// A mixture of gated networks.
     Moe(moe::MixturePlan),
+    /// Channel mixing.
+    ChannelMix {
+        /// Its hidden neurons.
+        hidden: usize,
+    },
 }
 
 /// A feed-forward part.
@@ -44,6 +52,8 @@ pub enum FeedForward<B: Backend> {
     Dense(Gated<B>),
     /// A mixture of gated networks.
     Moe(Mixture<B>),
+    /// Channel mixing.
+    ChannelMix(ChannelMix<B>),
 }
 
 impl FeedForwardPlan {
@@ -51,6 +61,9 @@ impl FeedForwardPlan {
     pub(crate) fn read(values: Values, width: usize) -> Self {
         let wanted = values.float("ffn_ratio") * width as f64 / HIDDEN_MULTIPLE as f64;
         let hidden = (wanted.round() as usize).max(1) * HIDDEN_MULTIPLE;
+        if values.text("feed_forward") == channel_mix::ABOUT.name {
+            return FeedForwardPlan::ChannelMix { hidden };
+        }
         match values.int("experts") {
             0 | 1 => FeedForwardPlan::Dense { hidden },
             _ => FeedForwardPlan::Moe(moe::MixturePlan::read(values, hidden)),
@@ -60,7 +73,7 @@ impl FeedForwardPlan {
     /// Hidden neurons of the network, or of each expert.
     pub fn hidden(&self) -> usize {
         match self {
-            FeedForwardPlan::Dense { hidden } => *hidden,
+            FeedForwardPlan::Dense { hidden } | FeedForwardPlan::ChannelMix { hidden } => *hidden,
             FeedForwardPlan::Moe(plan) => plan.hidden,
         }
     }
@@ -69,6 +82,7 @@ impl FeedForwardPlan {
     pub fn with_hidden(&self, hidden: usize) -> Self {
         match self {
             FeedForwardPlan::Dense { .. } => FeedForwardPlan::Dense { hidden },
+            FeedForwardPlan::ChannelMix { .. } => FeedForwardPlan::ChannelMix { hidden },
             FeedForwardPlan::Moe(plan) => FeedForwardPlan::Moe(moe::MixturePlan {
                 hidden,
                 ..plan.clone()
@@ -79,7 +93,7 @@ impl FeedForwardPlan {
     /// Networks: 1, or the number of experts.
     pub fn networks(&self) -> usize {
         match self {
-            FeedForwardPlan::Dense { .. } => 1,
+            FeedForwardPlan::Dense { .. } | FeedForwardPlan::ChannelMix { .. } => 1,
             FeedForwardPlan::Moe(plan) => plan.experts,
         }
     }
@@ -89,6 +103,7 @@ impl FeedForwardPlan {
         match self {
             FeedForwardPlan::Dense { hidden } => dense::parameters(width, *hidden as u64),
             FeedForwardPlan::Moe(plan) => plan.parameters(width),
+            FeedForwardPlan::ChannelMix { hidden } => channel_mix::parameters(width, *hidden as u64),
         }
     }
 
@@ -97,6 +112,15 @@ impl FeedForwardPlan {
         match self {
             FeedForwardPlan::Dense { hidden } => dense::parameters(width, *hidden as u64),
             FeedForwardPlan::Moe(plan) => plan.active_parameters(width),
+            FeedForwardPlan::ChannelMix { hidden } => channel_mix::parameters(width, *hidden as u64),
+        }
+    }
+
+    /// Numbers remembered of one sequence: the token before, where there is channel mixing.
+    pub fn state_values(&self, width: u64) -> u64 {
+        match self {
+            FeedForwardPlan::ChannelMix { .. } => width,
+            _ => 0,
         }
     }
 
@@ -107,37 +131,50 @@ impl FeedForwardPlan {
                 dense::training_pass(width, *hidden as u64, tokens, trainable)
             }
             FeedForwardPlan::Moe(plan) => plan.training_pass(width, tokens, trainable),
+            FeedForwardPlan::ChannelMix { hidden } => {
+                channel_mix::training_pass(width, *hidden as u64, tokens, trainable)
+            }
         }
     }
 }
 
 impl<B: Ops> FeedForward<B> {
     /// A fresh network.
-    pub(crate) fn new(plan: &FeedForwardPlan, width: usize, initial: &mut Initial<B>) -> Self {
+    pub(crate) fn new(plan: &FeedForwardPlan, place: Place, initial: &mut Initial<B>) -> Self {
+        let width = place.width;
         match plan {
             FeedForwardPlan::Dense { hidden } => FeedForward::Dense(Gated::new(width, *hidden, initial)),
             FeedForwardPlan::Moe(plan) => FeedForward::Moe(Mixture::new(plan, width, initial)),
+            FeedForwardPlan::ChannelMix { hidden } => {
+                FeedForward::ChannelMix(ChannelMix::new(*hidden, place, initial))
+            }
         }
     }
 
-    /// `x [b, n, width]` to the same shape, and the balance loss of a router.
-    pub(crate) fn forward(&self, x: Tensor<B, 3>) -> (Tensor<B, 3>, Option<Tensor<B, 1>>) {
+    /// `x [b, n, width]` to the same shape, and the balance loss of a router; with `before`, `x` continues it.
+    pub(crate) fn forward(
+        &self,
+        x: Tensor<B, 3>,
+        before: Option<&mut Last<B>>,
+    ) -> (Tensor<B, 3>, Option<Tensor<B, 1>>) {
         match self {
             FeedForward::Dense(network) => (network.forward(x), None),
             FeedForward::Moe(mixture) => {
                 let (y, balance) = mixture.forward(x);
                 (y, Some(balance))
             }
+            FeedForward::ChannelMix(network) => (network.forward(x, before), None),
         }
     }
 }
 
 impl<B: Backend> FeedForward<B> {
-    /// The gated networks: the one, or every expert.
+    /// The gated networks: the one, every expert, or none where there is channel mixing.
     pub fn networks_mut(&mut self) -> Vec<&mut Gated<B>> {
         match self {
             FeedForward::Dense(network) => vec![network],
             FeedForward::Moe(mixture) => mixture.experts.iter_mut().collect(),
+            FeedForward::ChannelMix(_) => vec![],
         }
     }
 }
@@ -147,13 +184,14 @@ impl<B: Backend> Parts<B> for FeedForward<B> {
         match self {
             FeedForward::Dense(network) => network.each_part(path, visitor),
             FeedForward::Moe(mixture) => mixture.each_part(path, visitor),
+            FeedForward::ChannelMix(network) => network.each_part(path, visitor),
         }
     }
 }
 
 /// What the variants say of themselves.
 pub(super) fn about() -> Vec<About> {
-    vec![dense::ABOUT, moe::ABOUT]
+    vec![dense::ABOUT, moe::ABOUT, channel_mix::ABOUT]
 }
 
 /// The parameters of the family.
@@ -166,7 +204,15 @@ pub(super) fn parameters() -> Vec<ParameterInfo> {
         16.0,
         3.0,
     );
-    let mut all = vec![ratio.search(Domain::categorical(ratios).expect("not empty"))];
+    let kind = choice(
+        "feed_forward",
+        "what follows each attention: gated networks, or the channel mixing of RWKV",
+        &["gated", channel_mix::ABOUT.name],
+    );
+    let mut all = vec![
+        kind,
+        ratio.search(Domain::categorical(ratios).expect("not empty")),
+    ];
     all.extend(moe::parameters());
     all
 }
