@@ -11,7 +11,7 @@ use crate::{
     parameter::{Declared, Values, float, int},
     techniques::{
         attention,
-        feed_forward::{self, FeedForwardPlan},
+        feed_forward::{self, CHANNEL_MIX_ACTIVITY, FeedForwardPlan},
         fine_tuning::FineTuning,
         pruning::PruningPlan,
         quantization::QuantizationPlan,
@@ -265,6 +265,10 @@ impl Plan {
         if self.model.layers.iter().any(|l| l.feed_forward.networks() > 1) {
             names.push("expert_rows_dispatched");
         }
+        let mixes = |l: &LayerPlan| matches!(l.feed_forward, FeedForwardPlan::ChannelMix { .. });
+        if self.model.layers.iter().any(mixes) {
+            names.push(CHANNEL_MIX_ACTIVITY);
+        }
         if matches!(self.fine_tuning, Some(FineTuning::Lora(_))) {
             names.push("lora_matrices");
         }
@@ -392,6 +396,12 @@ fn read_model(values: Values, vocabulary: usize, context: usize) -> Result<Model
     if heads % kv_heads != 0 {
         return Err(format!(
             "kv_heads {kv_heads} does not divide heads {heads}; use a divisor of heads, or 0 for all"
+        ));
+    }
+    let experts = values.int("experts");
+    if experts > 1 && values.text("feed_forward") == "channel_mix" {
+        return Err(format!(
+            "experts {experts} are of gated networks, not of channel_mix; use experts = 1 or feed_forward = 'gated'"
         ));
     }
     let layer = |(i, core)| -> Result<LayerPlan, String> {

@@ -38,6 +38,7 @@ impl Served {
             (FeedForwardPlan::Dense { .. }, false) => Some(("LlamaForCausalLM", "llama")),
             (FeedForwardPlan::Dense { .. }, true) => Some(("MistralForCausalLM", "mistral")),
             (FeedForwardPlan::Moe(moe), _) => moe.is_mixtral().then_some(("MixtralForCausalLM", "mixtral")),
+            (FeedForwardPlan::ChannelMix { .. }, _) => None,
         }
     }
 }
@@ -57,6 +58,10 @@ pub(super) fn to_json(served: &Served) -> String {
     }
     if let Some(layer) = model.layers.first() {
         let attention = layer.attention;
+        let activation = match layer.feed_forward {
+            FeedForwardPlan::ChannelMix { .. } => "relu2",
+            _ => "silu",
+        };
         let common = json!({
             "vocab_size": model.vocabulary,
             "hidden_size": model.width,
@@ -65,7 +70,7 @@ pub(super) fn to_json(served: &Served) -> String {
             "num_attention_heads": attention.heads,
             "num_key_value_heads": attention.kv_heads,
             "head_dim": attention.depth,
-            "hidden_act": "silu",
+            "hidden_act": activation,
             "max_position_embeddings": model.context,
             "rms_norm_eps": NORM_EPSILON,
             "rope_theta": ROPE_THETA,

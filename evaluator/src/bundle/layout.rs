@@ -118,6 +118,23 @@ pub(super) fn entries(served: &Served) -> Vec<Entry> {
             FeedForwardPlan::Dense { .. } => {
                 network(&format!("{path}.mlp"), ["gate_proj", "up_proj", "down_proj"])
             }
+            FeedForwardPlan::ChannelMix { .. } => {
+                for (name, rows, columns, packing) in [
+                    ("r_proj", width, width, packing),
+                    ("k_proj", hidden, width, packing),
+                    ("v_proj", width, hidden, packing),
+                    ("mix_r", 1, width, None),
+                    ("mix_k", 1, width, None),
+                ] {
+                    matrix(
+                        &mut entries,
+                        &format!("{path}.mlp.{name}"),
+                        rows,
+                        columns,
+                        packing,
+                    );
+                }
+            }
             FeedForwardPlan::Moe(moe) => {
                 for e in 0..moe.experts {
                     network(

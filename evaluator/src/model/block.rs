@@ -10,7 +10,7 @@ use crate::{
     ops::{Ops, rms_norm, rope},
     techniques::{
         attention::{Core, Place, Start, State},
-        feed_forward::FeedForward,
+        feed_forward::{FeedForward, Last},
     },
 };
 
@@ -43,6 +43,15 @@ pub struct Block<B: Backend> {
     feed_forward_norm: Param<Tensor<B, 1>>,
     /// The feed-forward part.
     pub feed_forward: FeedForward<B>,
+}
+
+/// What decoding remembers of the tokens that one block has seen.
+#[derive(Debug)]
+pub(super) struct BlockState<B: Backend> {
+    /// Of the attention.
+    pub(super) attention: State<B>,
+    /// Of the feed-forward part.
+    pub(super) feed_forward: Last<B>,
 }
 
 /// Cosines and sines of the positions at hand, `[n, depth / 2]`.
@@ -124,7 +133,7 @@ impl<B: Ops> Block<B> {
             attention_norm: initial.ones(width),
             attention: Attention::new(&plan.attention, place, initial),
             feed_forward_norm: initial.ones(width),
-            feed_forward: FeedForward::new(&plan.feed_forward, width, initial),
+            feed_forward: FeedForward::new(&plan.feed_forward, place, initial),
         }
     }
 
@@ -133,12 +142,13 @@ impl<B: Ops> Block<B> {
         &self,
         x: Tensor<B, 3>,
         angles: Angles<B>,
-        state: Option<&mut State<B>>,
+        state: Option<&mut BlockState<B>>,
     ) -> (Tensor<B, 3>, Option<Tensor<B, 1>>) {
+        let (state, before) = state.map(|s| (&mut s.attention, &mut s.feed_forward)).unzip();
         let normal = rms_norm(x.clone(), self.attention_norm.val(), NORM_EPSILON as f32);
         let x = x + self.attention.forward(normal, angles, state);
         let normal = rms_norm(x.clone(), self.feed_forward_norm.val(), NORM_EPSILON as f32);
-        let (y, auxiliary) = self.feed_forward.forward(normal);
+        let (y, auxiliary) = self.feed_forward.forward(normal, before);
         (x + y, auxiliary)
     }
 }

@@ -214,7 +214,10 @@ impl ModelPlan {
     pub fn state_bytes(&self) -> u64 {
         self.layers
             .iter()
-            .map(|layer| 4 * layer.attention.core.state_values(&layer.attention, self.context))
+            .map(|layer| {
+                let attention = layer.attention.core.state_values(&layer.attention, self.context);
+                4 * (attention + layer.feed_forward.state_values(self.width as u64))
+            })
             .sum()
     }
 }

@@ -5,11 +5,10 @@ use burn::{
     tensor::{Int, Tensor, backend::Backend},
 };
 
-use super::{Block, Initial, Matrix, ModelPlan, NORM_EPSILON, Part, Parts, ROPE_THETA, join};
-use crate::{
-    ops::{Ops, rms_norm, rope_tables},
-    techniques::attention::State,
+use super::{
+    Block, Initial, Matrix, ModelPlan, NORM_EPSILON, Part, Parts, ROPE_THETA, block::BlockState, join,
 };
+use crate::ops::{Ops, rms_norm, rope_tables};
 
 /// A decoder language model with a tied head.
 #[derive(Module, Debug)]
@@ -35,7 +34,7 @@ pub struct Forward<B: Backend> {
 /// What decoding remembers of the tokens so far, for each block.
 #[derive(Debug)]
 pub struct Memory<B: Backend> {
-    states: Vec<State<B>>,
+    states: Vec<BlockState<B>>,
     position: usize,
 }
 
@@ -100,11 +99,12 @@ impl<B: Ops> Decoder<B> {
 
     /// An empty memory for `batch` sequences of up to `capacity` tokens.
     pub fn memory(&self, plan: &ModelPlan, batch: usize, capacity: usize) -> Memory<B> {
-        let state = |layer: &super::LayerPlan| {
-            layer
+        let state = |layer: &super::LayerPlan| BlockState {
+            attention: layer
                 .attention
                 .core
-                .state(&layer.attention, batch, capacity, &self.device())
+                .state(&layer.attention, batch, capacity, &self.device()),
+            feed_forward: None,
         };
         Memory {
             states: plan.layers.iter().map(state).collect(),

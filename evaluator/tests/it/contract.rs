@@ -274,6 +274,7 @@ fn every_technique_learns() {
         "attention = 'sliding_window'\nwindow = 5",
         "attention = 'linear'",
         "attention = 'rwkv'",
+        "attention = 'rwkv'\nfeed_forward = 'channel_mix'",
         "experts = 4\ntop_k = 2",
         "experts = 4\nrouter = 'switch'\nrouter_z_loss = 1e-3",
         "experts = 4\nrouter = 'gshard'\nmoe_every = 2",

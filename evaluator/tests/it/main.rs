@@ -9,4 +9,5 @@ mod mixture;
 mod oracles;
 mod parts;
 mod resume;
+mod rwkv;
 mod support;

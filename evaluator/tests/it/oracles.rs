@@ -53,7 +53,7 @@ pub(crate) fn random_model<B: evaluator::ops::Ops>(fixed: &str) -> (evaluator::p
 /// The central test of structured pruning: the smaller model is the larger one with the removed parts silenced.
 #[test]
 fn a_shrunk_model_equals_the_full_model_with_masked_structures() {
-    for fixed in ["kv_heads = 2", "experts = 2\ntop_k = 2"] {
+    for fixed in ["kv_heads = 2", "experts = 2\ntop_k = 2", "attention = 'rwkv'"] {
         let pruned = plan(&format!("{fixed}\nprune_ratio = 0.25\nhead_prune_ratio = 0.5"));
         let (full_plan, full) = random_model::<Flex>(fixed);
         let attention = full_plan.model.layers[0].attention;
@@ -208,6 +208,8 @@ fn only_low_rank_additions_get_gradients_and_the_work_is_the_formula() {
     for (fixed, feed_forward) in [
         ("kv_heads = 2", false),
         ("kv_heads = 1", true),
+        ("attention = 'rwkv'\nfeed_forward = 'channel_mix'", true),
+        ("attention = 'rwkv'", false),
         ("experts = 4\ntop_k = 2", true),
         ("experts = 4", false),
         ("experts = 4\ntop_k = 2\nrouter = 'noisy_top_k'", true),

@@ -44,7 +44,6 @@ pub(super) fn scan<B: Backend>(
 }
 
 /// Gradients of the rows and of decay and bonus: the scan again, with its slopes by decay, then one backwards.
-#[expect(clippy::type_complexity, reason = "the gradients in the order of the inputs")]
 pub(super) fn backward<B: Backend>(
     [r, k, v]: [Tensor<B, 3>; 3],
     [decay, bonus]: [Tensor<B, 2>; 2],

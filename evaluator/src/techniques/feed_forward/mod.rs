@@ -1,7 +1,8 @@
-//! The feed-forward part of a block: one gated network, or a mixture of them.
+//! The feed-forward part of a block: one gated network, a mixture of them, or channel mixing.
 //!
 //! A variant is one file, its plan and module in the two lists below, and the arms that the compiler then asks for.
 
+mod channel_mix;
 mod dense;
 mod moe;
 
@@ -12,8 +13,10 @@ use burn::{
 use serde::{Deserialize, Serialize};
 use spaces::{Domain, ParameterInfo, Value};
 
+pub(crate) use self::channel_mix::{ACTIVITY as CHANNEL_MIX_ACTIVITY, Last};
 pub(super) use self::moe::routers;
 pub use self::{
+    channel_mix::ChannelMix,
     dense::Gated,
     moe::{Mixture, MixturePlan, Router},
 };
@@ -21,7 +24,8 @@ use super::About;
 use crate::{
     model::{Initial, Part, Parts, Pass, Trainable},
     ops::Ops,
-    parameter::{Declared, Values, float},
+    parameter::{Declared, Values, choice, float},
+    techniques::attention::Place,
 };
 
 /// Hidden neurons come in multiples of this, so that rows of weights fill vector registers.
@@ -38,6 +42,11 @@ pub enum FeedForwardPlan {
     },
     /// A mixture of gated networks.
     Moe(MixturePlan),
+    /// Channel mixing.
+    ChannelMix {
+        /// Its hidden neurons.
+        hidden: usize,
+    },
 }
 
 /// A feed-forward part.
@@ -48,6 +57,8 @@ pub enum FeedForward<B: Backend> {
     Dense(Gated<B>),
     /// A mixture of gated networks.
     Moe(Mixture<B>),
+    /// Channel mixing.
+    ChannelMix(ChannelMix<B>),
 }
 
 impl FeedForwardPlan {
@@ -58,6 +69,9 @@ impl FeedForwardPlan {
     pub(crate) fn read(values: Values, width: usize, layer: usize) -> Result<Self, String> {
         let wanted = values.float("ffn_ratio") * width as f64 / HIDDEN_MULTIPLE as f64;
         let hidden = (wanted.round() as usize).max(1) * HIDDEN_MULTIPLE;
+        if values.text("feed_forward") == channel_mix::ABOUT.name {
+            return Ok(FeedForwardPlan::ChannelMix { hidden });
+        }
         // the last of every few layers is a mixture, so that there is one wherever there are enough layers (2112.06905)
         let every = values.int("moe_every").max(1);
         if values.int("experts") > 1 && (layer + 1).is_multiple_of(every) {
@@ -70,7 +84,7 @@ impl FeedForwardPlan {
     /// Hidden neurons of the network, or of each expert.
     pub fn hidden(&self) -> usize {
         match self {
-            FeedForwardPlan::Dense { hidden } => *hidden,
+            FeedForwardPlan::Dense { hidden } | FeedForwardPlan::ChannelMix { hidden } => *hidden,
             FeedForwardPlan::Moe(plan) => plan.hidden,
         }
     }
@@ -79,6 +93,7 @@ impl FeedForwardPlan {
     pub fn with_hidden(&self, hidden: usize) -> Self {
         match self {
             FeedForwardPlan::Dense { .. } => FeedForwardPlan::Dense { hidden },
+            FeedForwardPlan::ChannelMix { .. } => FeedForwardPlan::ChannelMix { hidden },
             FeedForwardPlan::Moe(plan) => FeedForwardPlan::Moe(MixturePlan {
                 hidden,
                 ..plan.clone()
@@ -89,7 +104,7 @@ impl FeedForwardPlan {
     /// The mixture, if this is one.
     pub fn mixture(&self) -> Option<&MixturePlan> {
         match self {
-            FeedForwardPlan::Dense { .. } => None,
+            FeedForwardPlan::Dense { .. } | FeedForwardPlan::ChannelMix { .. } => None,
             FeedForwardPlan::Moe(plan) => Some(plan),
         }
     }
@@ -102,7 +117,7 @@ impl FeedForwardPlan {
     /// Networks: 1, or the number of experts.
     pub fn networks(&self) -> usize {
         match self {
-            FeedForwardPlan::Dense { .. } => 1,
+            FeedForwardPlan::Dense { .. } | FeedForwardPlan::ChannelMix { .. } => 1,
             FeedForwardPlan::Moe(plan) => plan.experts,
         }
     }
@@ -112,6 +127,7 @@ impl FeedForwardPlan {
         match self {
             FeedForwardPlan::Dense { hidden } => dense::parameters(width, *hidden as u64),
             FeedForwardPlan::Moe(plan) => plan.parameters(width),
+            FeedForwardPlan::ChannelMix { hidden } => channel_mix::parameters(width, *hidden as u64),
         }
     }
 
@@ -120,6 +136,15 @@ impl FeedForwardPlan {
         match self {
             FeedForwardPlan::Dense { hidden } => dense::parameters(width, *hidden as u64),
             FeedForwardPlan::Moe(plan) => plan.active_parameters(width),
+            FeedForwardPlan::ChannelMix { hidden } => channel_mix::parameters(width, *hidden as u64),
+        }
+    }
+
+    /// Numbers remembered of one sequence: the token before, where there is channel mixing.
+    pub fn state_values(&self, width: u64) -> u64 {
+        match self {
+            FeedForwardPlan::ChannelMix { .. } => width,
+            _ => 0,
         }
     }
 
@@ -135,34 +160,47 @@ impl FeedForwardPlan {
                 dense::training_pass(width, *hidden as u64, tokens, trainable)
             }
             FeedForwardPlan::Moe(plan) => plan.training_pass(width, tokens, trainable),
+            FeedForwardPlan::ChannelMix { hidden } => {
+                channel_mix::training_pass(width, *hidden as u64, tokens, trainable)
+            }
         }
     }
 }
 
 impl<B: Ops> FeedForward<B> {
     /// A fresh network.
-    pub(crate) fn new(plan: &FeedForwardPlan, width: usize, initial: &mut Initial<B>) -> Self {
+    pub(crate) fn new(plan: &FeedForwardPlan, place: Place, initial: &mut Initial<B>) -> Self {
+        let width = place.width;
         match plan {
             FeedForwardPlan::Dense { hidden } => FeedForward::Dense(Gated::new(width, *hidden, initial)),
             FeedForwardPlan::Moe(plan) => FeedForward::Moe(Mixture::new(plan, width, initial)),
+            FeedForwardPlan::ChannelMix { hidden } => {
+                FeedForward::ChannelMix(ChannelMix::new(*hidden, place, initial))
+            }
         }
     }
 
-    /// `x [b, n, width]` to the same shape, and in training the auxiliary loss of a router.
-    pub(crate) fn forward(&self, x: Tensor<B, 3>) -> (Tensor<B, 3>, Option<Tensor<B, 1>>) {
+    /// `x [b, n, width]` to the same shape, and in training the auxiliary loss of a router; with `before`, `x` continues it.
+    pub(crate) fn forward(
+        &self,
+        x: Tensor<B, 3>,
+        before: Option<&mut Last<B>>,
+    ) -> (Tensor<B, 3>, Option<Tensor<B, 1>>) {
         match self {
             FeedForward::Dense(network) => (network.forward(x), None),
             FeedForward::Moe(mixture) => mixture.forward(x),
+            FeedForward::ChannelMix(network) => (network.forward(x, before), None),
         }
     }
 }
 
 impl<B: Backend> FeedForward<B> {
-    /// The gated networks: the one, or every expert.
+    /// The gated networks: the one, every expert, or none where there is channel mixing.
     pub fn networks_mut(&mut self) -> Vec<&mut Gated<B>> {
         match self {
             FeedForward::Dense(network) => vec![network],
             FeedForward::Moe(mixture) => mixture.experts.iter_mut().collect(),
+            FeedForward::ChannelMix(_) => vec![],
         }
     }
 }
@@ -172,13 +210,14 @@ impl<B: Backend> Parts<B> for FeedForward<B> {
         match self {
             FeedForward::Dense(network) => network.each_part(path, visitor),
             FeedForward::Moe(mixture) => mixture.each_part(path, visitor),
+            FeedForward::ChannelMix(network) => network.each_part(path, visitor),
         }
     }
 }
 
 /// What the variants say of themselves.
 pub(super) fn about() -> Vec<About> {
-    vec![dense::ABOUT, moe::ABOUT]
+    vec![dense::ABOUT, moe::ABOUT, channel_mix::ABOUT]
 }
 
 /// The parameters that a base checkpoint fixes: all of the family.
@@ -196,7 +235,15 @@ pub(super) fn parameters() -> Vec<ParameterInfo> {
         16.0,
         3.0,
     );
-    let mut all = vec![ratio.search(Domain::categorical(ratios).expect("not empty"))];
+    let kind = choice(
+        "feed_forward",
+        "what follows each attention: gated networks, or the channel mixing of RWKV",
+        &["gated", channel_mix::ABOUT.name],
+    );
+    let mut all = vec![
+        kind,
+        ratio.search(Domain::categorical(ratios).expect("not empty")),
+    ];
     all.extend(moe::parameters());
     all
 }

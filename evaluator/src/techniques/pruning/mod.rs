@@ -20,6 +20,7 @@ use super::About;
 use crate::{
     model::ModelPlan,
     parameter::{Declared, Values, choice, float},
+    techniques::feed_forward::FeedForwardPlan,
 };
 
 /// How importance is judged.
@@ -72,6 +73,12 @@ impl PruningPlan {
     pub fn pruned(&self, plan: &ModelPlan) -> Result<ModelPlan, String> {
         let mut pruned = plan.clone();
         for layer in &mut pruned.layers {
+            if self.neurons > 0.0 && matches!(layer.feed_forward, FeedForwardPlan::ChannelMix { .. }) {
+                return Err(format!(
+                    "prune_ratio = {} removes neurons of gated networks, not of channel_mix; use prune_ratio = 0 or feed_forward = 'gated'",
+                    self.neurons
+                ));
+            }
             let hidden = layer.feed_forward.hidden();
             layer.feed_forward =
                 layer
