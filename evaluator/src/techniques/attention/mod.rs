@@ -4,6 +4,7 @@
 
 mod full;
 mod linear;
+mod lsh;
 mod sliding_window;
 mod variant;
 
@@ -181,6 +182,7 @@ variants! {
     full::Full,
     sliding_window::SlidingWindow,
     linear::Linear,
+    lsh::Lsh,
 }
 
 impl Core {
