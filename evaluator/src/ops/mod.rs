@@ -10,6 +10,7 @@ mod cache;
 mod cross_entropy;
 mod linear;
 mod linear_attention;
+mod lsh;
 mod packed_linear;
 mod rms_norm;
 mod rope;
@@ -29,6 +30,7 @@ pub use self::{
     cross_entropy::{CrossEntropyOp, cross_entropy},
     linear::{LinearOp, linear, matmul},
     linear_attention::{LinearAttentionOp, linear_attention, linear_attention_step},
+    lsh::{Hashing, LshOp, lsh_attention, lsh_attention_step, lsh_places, unit_length},
     packed_linear::{PackedLinearOp, PackedMatrixParts, packed_linear, unpack_rows},
     rms_norm::{RmsNormOp, rms_norm},
     rope::{RopeOp, rope, rope_tables},
@@ -45,6 +47,7 @@ pub trait Ops:
     + CrossEntropyOp
     + LinearAttentionOp
     + LinearOp
+    + LshOp
     + PackedLinearOp
     + RmsNormOp
     + RopeOp
@@ -62,6 +65,7 @@ impl<B> Ops for B where
         + CrossEntropyOp
         + LinearAttentionOp
         + LinearOp
+        + LshOp
         + PackedLinearOp
         + RmsNormOp
         + RopeOp

@@ -275,6 +275,7 @@ fn every_technique_learns() {
         "attention = 'linear'",
         "attention = 'rwkv'",
         "attention = 'rwkv'\nfeed_forward = 'channel_mix'",
+        "attention = 'lsh'\nlsh_chunk = 4\nlsh_buckets = 4",
         "experts = 4\ntop_k = 2",
         "experts = 4\nrouter = 'switch'\nrouter_z_loss = 1e-3",
         "experts = 4\nrouter = 'gshard'\nmoe_every = 2",

@@ -5,6 +5,7 @@
 mod full;
 mod linear;
 mod rwkv;
+mod lsh;
 mod sliding_window;
 mod tiled;
 mod variant;
@@ -185,6 +186,7 @@ variants! {
     sliding_window::SlidingWindow,
     linear::Linear,
     rwkv::Rwkv,
+    lsh::Lsh,
 }
 
 impl Core {
