@@ -262,6 +262,7 @@ fn every_technique_learns() {
         "attention = 'full'",
         "attention = 'sliding_window'\nwindow = 5",
         "attention = 'linear'",
+        "attention = 'aft'\naft_variant = 'local'\naft_window = 5\naft_rank = 8",
         "experts = 4\ntop_k = 2",
     ] {
         let dir = tempfile::tempdir().unwrap();

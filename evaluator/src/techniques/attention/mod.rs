@@ -2,6 +2,7 @@
 //!
 //! A variant is one file with a type that implements `Variant`, and one line in the list below.
 
+mod aft;
 mod full;
 mod linear;
 mod sliding_window;
@@ -181,6 +182,7 @@ variants! {
     full::Full,
     sliding_window::SlidingWindow,
     linear::Linear,
+    aft::Aft,
 }
 
 impl Core {
