@@ -58,6 +58,7 @@ pub(crate) const TECHNIQUES: &[&str] = &[
     "attention = 'aft'\naft_variant = 'conv'\naft_window = 16\nhead_prune_ratio = 0.5",
     "attention = 'aft'\naft_variant = 'local'\naft_window = 1\naft_rank = 9\nhead_prune_ratio = 0.5",
     "attention_layer_2 = 'aft'",
+    "attention = 'aft'\naft_variant = 'conv'\naft_window = 3\nbits = 8",
     "experts = 4\ntop_k = 1",
     "experts = 4\ntop_k = 2\nattention = 'linear'\nlinear_chunk = 4",
     "prune_ratio = 0.5\nhead_prune_ratio = 0.5",

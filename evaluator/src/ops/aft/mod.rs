@@ -5,8 +5,11 @@
 //! only the others are visited one by one. The two are kept apart instead of adding a correction of `exp(w) - 1`, so
 //! that no sum has terms of both signs.
 
+mod biases;
 mod cpu;
+mod recall;
 mod reference;
+mod sequence;
 #[cfg(test)]
 mod tests;
 

@@ -218,6 +218,37 @@ fn the_reference_body_agrees_with_the_kernel() {
 }
 
 #[test]
+fn position_by_position_is_the_whole_and_what_is_remembered_stops_growing() {
+    for bias in ALL {
+        let [k, v] = inputs(37, 2.0).map(|x| plain(&x));
+        let tables: Vec<_> = tables(bias).iter().map(plain).collect();
+        let whole = aft(k.clone(), v.clone(), &tables, bias);
+        let rows = bias.window().min(40);
+        let ring = || Tensor::<Flex, 4>::zeros([2, rows, HEADS, DEPTH], &k.device());
+        let (mut keys, mut vals) = (ring(), ring());
+        let mut sums = aft_no_sums([2, HEADS, DEPTH], &k.device());
+        for t in 0..37 {
+            let at = |x: &Tensor<Flex, 4>, t: usize| x.clone().narrow(1, t, 1);
+            if t >= rows {
+                sums = aft_add_to_sums(sums, at(&k, t - rows), at(&v, t - rows));
+            }
+            let mean = if rows == 0 {
+                aft_mean_of_sums(sums.clone())
+            } else {
+                keys = crate::ops::write_rows(keys, at(&k, t), t % rows);
+                vals = crate::ops::write_rows(vals, at(&v, t), t % rows);
+                let older = (bias != AftBias::Full).then(|| sums.clone());
+                let mean = aft_recall([keys.clone(), vals.clone()], older.clone(), &tables, bias, t);
+                let body = reference::recall(keys.clone(), vals.clone(), older, &tables, bias, t);
+                close(mean.to_data(), body.into_data());
+                mean
+            };
+            close(mean.into_data(), at(&whole, t).into_data());
+        }
+    }
+}
+
+#[test]
 fn without_biases_all_forms_are_one_and_a_wide_window_is_the_full_form() {
     let [k, v] = inputs(33, 2.0);
     let simple = doubles(&run(&k, &v, &[], AftBias::None));

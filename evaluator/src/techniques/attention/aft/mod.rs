@@ -1,77 +1,24 @@
 //! The Attention-Free Transformer (2105.14103): for each channel a mean of values, weighted by keys and by biases of
 //! pairs of positions, and gated by the query. No query meets a key.
 
+mod decoding;
+mod form;
+
 use burn::tensor::{Tensor, activation::sigmoid};
-use serde::{Deserialize, Serialize};
 use spaces::{Domain, ParameterInfo, Value};
 
+pub use self::form::Aft;
+use self::form::Form;
 use super::{About, Heads, Own, Place, Start, State, Variant};
 use crate::{
     counter,
     model::{AttentionPlan, Pass},
-    ops::{AftBias, Ops, aft, aft_add_to_sums, aft_mean_of_sums, aft_no_sums, aft_recall, write_rows},
+    ops::{Ops, aft, aft_no_sums},
     parameter::{Declared, Values, choice, int},
 };
 
 /// Standard deviation of the bias of a pair at the start, small enough that keys decide.
 const BIAS_DEVIATION: f32 = 0.1;
-
-/// Weighted means of values, gated by queries.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Aft {
-    form: Form,
-    window: usize,
-    rank: usize,
-}
-
-/// Which pairs have a bias.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Form {
-    /// All, from factors.
-    Full,
-    /// Near ones, from factors; those further apart take part with a bias of 0.
-    Local,
-    /// None.
-    Simple,
-    /// Near ones, by their distance and head.
-    Conv,
-}
-
-impl Aft {
-    fn bias(&self) -> AftBias {
-        match self.form {
-            Form::Full => AftBias::Full,
-            Form::Local => AftBias::Local(self.window),
-            Form::Simple => AftBias::None,
-            Form::Conv => AftBias::Conv(self.window),
-        }
-    }
-
-    /// Pairs with a bias, over a whole sequence.
-    fn pairs(&self, n: usize) -> u64 {
-        let ramp = self.bias().window().min(n);
-        (ramp * (ramp + 1) / 2 + (n - ramp) * ramp) as u64
-    }
-
-    /// Components of the product that is a bias.
-    fn factors(&self) -> u64 {
-        match self.form {
-            Form::Full | Form::Local => self.rank as u64,
-            Form::Simple | Form::Conv => 0,
-        }
-    }
-
-    /// Positions whose keys and values are remembered one by one.
-    fn remembered(&self, capacity: usize) -> usize {
-        self.bias().window().min(capacity)
-    }
-
-    /// Whether positions beyond those are remembered as sums.
-    fn has_sums(&self) -> bool {
-        self.form != Form::Full
-    }
-}
 
 fn channels(plan: &AttentionPlan) -> u64 {
     (plan.heads * plan.depth) as u64
@@ -228,58 +175,5 @@ impl Variant for Aft {
             self.step(q, k, v, own, state)
         });
         Tensor::cat(outputs.collect(), 1)
-    }
-}
-
-impl Aft {
-    /// One token.
-    fn step<B: Ops>(
-        &self,
-        q: Tensor<B, 4>,
-        k: Tensor<B, 4>,
-        v: Tensor<B, 4>,
-        own: &[Tensor<B, 2>],
-        state: &mut State<B>,
-    ) -> Tensor<B, 4> {
-        let (now, rows) = (state.taken, state.parts[0].dims()[1]);
-        state.taken += 1;
-        if rows == 0 {
-            state.replace(2, |sums| aft_add_to_sums(sums, k, v));
-            return sigmoid(q) * aft_mean_of_sums(state.parts[2].clone());
-        }
-        let row = now % rows;
-        if now >= rows {
-            // the one that is written over
-            let [old_k, old_v] = [0, 1].map(|part| state.parts[part].clone().narrow(1, row, 1));
-            state.replace(2, |sums| aft_add_to_sums(sums, old_k, old_v));
-        }
-        state.replace(0, |ring| write_rows(ring, k, row));
-        state.replace(1, |ring| write_rows(ring, v, row));
-        let [k, v] = [0, 1].map(|part| state.parts[part].clone());
-        sigmoid(q) * aft_recall([k, v], state.parts.get(2).cloned(), own, self.bias(), now)
-    }
-
-    /// Remembers the first tokens.
-    fn take_in<B: Ops>(&self, k: &Tensor<B, 4>, v: &Tensor<B, 4>, state: &mut State<B>) {
-        let n = k.dims()[1];
-        let rows = state.parts[0].dims()[1];
-        let older = n.saturating_sub(rows);
-        if older > 0 {
-            let (k, v) = (k.clone().narrow(1, 0, older), v.clone().narrow(1, 0, older));
-            state.replace(2, |sums| aft_add_to_sums(sums, k, v));
-        }
-        if older == 0 {
-            state.replace(0, |ring| write_rows(ring, k.clone(), 0));
-            state.replace(1, |ring| write_rows(ring, v.clone(), 0));
-            state.taken = n;
-            return;
-        }
-        for i in older..n {
-            for (part, x) in [(0, k), (1, v)] {
-                let x = x.clone().narrow(1, i, 1);
-                state.replace(part, |ring| write_rows(ring, x, i % rows));
-            }
-        }
-        state.taken = n;
     }
 }
