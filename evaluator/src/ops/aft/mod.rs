@@ -164,6 +164,9 @@ pub fn aft_mean_of_sums<B: Backend>(sums: Tensor<B, 4>) -> Tensor<B, 4> {
 #[cfg(feature = "cuda")]
 impl AftOp for burn::backend::Cuda {}
 
+/// Means and logarithms of denominators.
+type Results<B> = (FloatTensor<B>, FloatTensor<B>);
+
 #[derive(Debug)]
 struct Aft;
 
@@ -206,7 +209,7 @@ impl<B: AftOp, C: CheckpointStrategy> AftOp for Autodiff<B, C> {
 fn tracked<B: AftOp, C: CheckpointStrategy, const N: usize>(
     inputs: Vec<FloatTensor<Autodiff<B, C>>>,
     bias: AftBias,
-) -> (FloatTensor<Autodiff<B, C>>, FloatTensor<Autodiff<B, C>>) {
+) -> Results<Autodiff<B, C>> {
     let nodes = std::array::from_fn::<_, N, _>(|i| inputs[i].node.clone());
     let kept: Vec<FloatTensor<B>> = inputs.into_iter().map(|x| x.primitive).collect();
     let (s, log_den) = B::aft_forward(kept[0].clone(), kept[1].clone(), kept[2..].to_vec(), bias);

@@ -112,10 +112,6 @@ pub(super) fn forward<B: Backend>(
     (Tensor::cat(means, 1), Tensor::cat(log_dens, 1))
 }
 
-#[expect(
-    clippy::type_complexity,
-    reason = "gradients of keys and values, and of tables"
-)]
 pub(super) fn backward<B: Backend>(
     [k, v]: [Tensor<B, 4>; 2],
     tables: &[Tensor<B, 2>],

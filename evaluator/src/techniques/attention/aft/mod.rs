@@ -7,7 +7,7 @@ mod form;
 use burn::tensor::{Tensor, activation::sigmoid};
 use spaces::{Domain, ParameterInfo, Value};
 
-pub use self::form::Aft;
+pub(super) use self::form::Aft;
 use self::form::Form;
 use super::{About, Heads, Own, Place, Start, State, Variant};
 use crate::{
