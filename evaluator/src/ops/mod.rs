@@ -5,6 +5,7 @@
 //! reference.
 
 mod adamw;
+mod aft;
 mod attention;
 mod cache;
 mod cross_entropy;
@@ -25,6 +26,7 @@ use burn::{
 
 pub use self::{
     adamw::{AdamWOp, AdamWStep, adamw},
+    aft::{AftBias, AftOp, aft, aft_add_to_sums, aft_mean_of_sums, aft_no_sums, aft_recall},
     attention::{AttentionOp, Band, TiledAttentionOp, Tiles, attention, tiled_attention},
     cache::{CacheOp, write_rows},
     cross_entropy::{CrossEntropyOp, cross_entropy},
@@ -42,6 +44,7 @@ pub use self::{
 pub trait Ops:
     Backend
     + AdamWOp
+    + AftOp
     + AttentionOp
     + CacheOp
     + CrossEntropyOp
@@ -60,6 +63,7 @@ pub trait Ops:
 impl<B> Ops for B where
     B: Backend
         + AdamWOp
+        + AftOp
         + AttentionOp
         + CacheOp
         + CrossEntropyOp

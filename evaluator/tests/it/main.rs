@@ -1,6 +1,7 @@
 //! The evaluator from outside: contracts over every technique, oracles of each, whole evaluations.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod aft;
 mod contract;
 #[cfg(feature = "cuda")]
 mod cuda;

@@ -53,7 +53,12 @@ pub(crate) fn random_model<B: evaluator::ops::Ops>(fixed: &str) -> (evaluator::p
 /// The central test of structured pruning: the smaller model is the larger one with the removed parts silenced.
 #[test]
 fn a_shrunk_model_equals_the_full_model_with_masked_structures() {
-    for fixed in ["kv_heads = 2", "experts = 2\ntop_k = 2", "attention = 'rwkv'"] {
+    for fixed in [
+        "kv_heads = 2",
+        "experts = 2\ntop_k = 2",
+        "attention = 'rwkv'",
+        "attention = 'aft'\naft_variant = 'conv'\naft_window = 5",
+    ] {
         let pruned = plan(&format!("{fixed}\nprune_ratio = 0.25\nhead_prune_ratio = 0.5"));
         let (full_plan, full) = random_model::<Flex>(fixed);
         let attention = full_plan.model.layers[0].attention;

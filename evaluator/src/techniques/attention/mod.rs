@@ -2,10 +2,11 @@
 //!
 //! A variant is one file with a type that implements `Variant`, and one line in the list below.
 
+mod aft;
 mod full;
 mod linear;
-mod rwkv;
 mod lsh;
+mod rwkv;
 mod sliding_window;
 mod tiled;
 mod variant;
@@ -187,6 +188,7 @@ variants! {
     linear::Linear,
     rwkv::Rwkv,
     lsh::Lsh,
+    aft::Aft,
 }
 
 impl Core {
