@@ -8,6 +8,7 @@ mod adamw;
 mod attention;
 mod cache;
 mod cross_entropy;
+mod kde;
 mod linear;
 mod linear_attention;
 mod packed_linear;
@@ -26,6 +27,7 @@ pub use self::{
     attention::{AttentionOp, Band, attention},
     cache::{CacheOp, write_rows},
     cross_entropy::{CrossEntropyOp, cross_entropy},
+    kde::{KdeBlocks, KdeOp, kde_attention, kde_draw},
     linear::{LinearOp, linear, matmul},
     linear_attention::{LinearAttentionOp, linear_attention, linear_attention_step},
     packed_linear::{PackedLinearOp, PackedMatrixParts, packed_linear, unpack_rows},
@@ -41,6 +43,7 @@ pub trait Ops:
     + AttentionOp
     + CacheOp
     + CrossEntropyOp
+    + KdeOp
     + LinearAttentionOp
     + LinearOp
     + PackedLinearOp
@@ -56,6 +59,7 @@ impl<B> Ops for B where
         + AttentionOp
         + CacheOp
         + CrossEntropyOp
+        + KdeOp
         + LinearAttentionOp
         + LinearOp
         + PackedLinearOp

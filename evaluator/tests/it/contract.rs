@@ -262,6 +262,7 @@ fn every_technique_learns() {
         "attention = 'full'",
         "attention = 'sliding_window'\nwindow = 5",
         "attention = 'linear'",
+        "attention = 'kde'\nkde_leaf = 4\nkde_samples = 4",
         "experts = 4\ntop_k = 2",
     ] {
         let dir = tempfile::tempdir().unwrap();

@@ -3,6 +3,7 @@
 //! A variant is one file with a type that implements `Variant`, and one line in the list below.
 
 mod full;
+mod kde;
 mod linear;
 mod sliding_window;
 mod variant;
@@ -181,6 +182,7 @@ variants! {
     full::Full,
     sliding_window::SlidingWindow,
     linear::Linear,
+    kde::Kde,
 }
 
 impl Core {
