@@ -9,6 +9,7 @@ mod aft;
 mod attention;
 mod cache;
 mod cross_entropy;
+mod kde;
 mod linear;
 mod linear_attention;
 mod lsh;
@@ -30,6 +31,7 @@ pub use self::{
     attention::{AttentionOp, Band, TiledAttentionOp, Tiles, attention, tiled_attention},
     cache::{CacheOp, write_rows},
     cross_entropy::{CrossEntropyOp, cross_entropy},
+    kde::{KdeBlocks, KdeOp, kde_attention, kde_draw},
     linear::{LinearOp, linear, matmul},
     linear_attention::{LinearAttentionOp, linear_attention, linear_attention_step},
     lsh::{Hashing, LshOp, lsh_attention, lsh_attention_step, lsh_places, unit_length},
@@ -48,6 +50,7 @@ pub trait Ops:
     + AttentionOp
     + CacheOp
     + CrossEntropyOp
+    + KdeOp
     + LinearAttentionOp
     + LinearOp
     + LshOp
@@ -67,6 +70,7 @@ impl<B> Ops for B where
         + AttentionOp
         + CacheOp
         + CrossEntropyOp
+        + KdeOp
         + LinearAttentionOp
         + LinearOp
         + LshOp

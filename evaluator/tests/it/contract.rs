@@ -277,6 +277,7 @@ fn every_technique_learns() {
         "attention = 'rwkv'\nfeed_forward = 'channel_mix'",
         "attention = 'lsh'\nlsh_chunk = 4\nlsh_buckets = 4",
         "attention = 'aft'\naft_variant = 'local'\naft_window = 5\naft_rank = 8",
+        "attention = 'kde'\nkde_leaf = 4\nkde_samples = 4",
         "experts = 4\ntop_k = 2",
         "experts = 4\nrouter = 'switch'\nrouter_z_loss = 1e-3",
         "experts = 4\nrouter = 'gshard'\nmoe_every = 2",

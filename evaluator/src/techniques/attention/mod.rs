@@ -4,6 +4,7 @@
 
 mod aft;
 mod full;
+mod kde;
 mod linear;
 mod lsh;
 mod rwkv;
@@ -189,6 +190,7 @@ variants! {
     rwkv::Rwkv,
     lsh::Lsh,
     aft::Aft,
+    kde::Kde,
 }
 
 impl Core {
