@@ -31,7 +31,7 @@ const ROUTERS: [&str; 4] = [
 fn mixture_of<B: Ops>(model: &mut Decoder<B>) -> &mut Mixture<B> {
     match &mut model.blocks[0].feed_forward {
         FeedForward::Moe(mixture) => mixture,
-        FeedForward::Dense(_) => panic!("a mixture was asked for"),
+        _ => panic!("a mixture was asked for"),
     }
 }
 
