@@ -3,6 +3,7 @@
 
 mod contract;
 mod evaluation;
+mod kde;
 mod oracles;
 mod parts;
 mod resume;
