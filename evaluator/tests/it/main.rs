@@ -7,6 +7,7 @@ mod contract;
 mod cuda;
 mod evaluation;
 mod mixture;
+mod kde;
 mod oracles;
 mod parts;
 mod resume;
