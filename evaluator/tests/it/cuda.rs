@@ -1,6 +1,6 @@
 //! The contracts of techniques on a GPU: the same model as on the processor, and decoding equals the form of training.
 //!
-//! One test, so that one process compiles each kernel once.
+//! Few tests, so that a process compiles each kernel once.
 
 use std::collections::BTreeMap;
 
@@ -72,30 +72,35 @@ fn decoded<B: Ops>(plan: &Plan) -> (Vec<f32>, Vec<f32>) {
     (last, values(expected.into_data()))
 }
 
-#[test]
-fn every_technique_is_the_same_model_on_a_gpu() {
+/// Whether training draws numbers from the bits of activations, which differ from those of the processor.
+fn is_random(technique: &str) -> bool {
+    ["gshard", "noisy_top_k", "router_jitter"]
+        .iter()
+        .any(|name| technique.contains(name))
+}
+
+fn agree(techniques: impl Iterator<Item = &'static &'static str>) {
     if let Err(reason) = "cuda:0".parse::<DeviceChoice>().unwrap().find() {
         eprintln!("skipped: {reason}");
         return;
     }
     let mut wrong = vec![];
-    for technique in TECHNIQUES {
+    for technique in techniques {
         let started = std::time::Instant::now();
         let plan = plan(technique);
-        let (logits, gradients) = trained::<Autodiff<Cuda>>(&plan);
-        let (expected, expected_gradients) = trained::<A>(&plan);
-        let mut worst = distance(&logits, &expected);
-        assert_eq!(
-            gradients.keys().collect::<Vec<_>>(),
-            expected_gradients.keys().collect::<Vec<_>>()
-        );
-        for (name, gradient) in &gradients {
-            worst = worst.max(distance(gradient, &expected_gradients[name]));
+        let (served, expected) = decoded::<Cuda>(&plan);
+        let decoding = distance(&served, &expected);
+        let (_, processor) = decoded::<Flex>(&plan);
+        let mut worst = distance(&expected, &processor);
+        if !is_random(technique) {
+            let (logits, gradients) = trained::<Autodiff<Cuda>>(&plan);
+            let (expected, expected_gradients) = trained::<A>(&plan);
+            worst = worst.max(distance(&logits, &expected));
+            assert!(gradients.keys().eq(expected_gradients.keys()), "{technique}");
+            for (name, gradient) in &gradients {
+                worst = worst.max(distance(gradient, &expected_gradients[name]));
+            }
         }
-        let (decoded, expected) = decoded::<Cuda>(&plan);
-        let decoding = distance(&decoded, &expected);
-        let (_, processor) = self::decoded::<Flex>(&plan);
-        worst = worst.max(distance(&expected, &processor));
         eprintln!(
             "{technique:?}: {worst:.1e} from the processor, decoding {decoding:.1e} from the form of training, {:.1} s",
             started.elapsed().as_secs_f64()
@@ -105,4 +110,22 @@ fn every_technique_is_the_same_model_on_a_gpu() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
+fn every_attention_is_the_same_model_on_a_gpu() {
+    agree(
+        TECHNIQUES
+            .iter()
+            .filter(|technique| !technique.contains("experts")),
+    );
+}
+
+#[test]
+fn every_mixture_is_the_same_model_on_a_gpu() {
+    agree(
+        TECHNIQUES
+            .iter()
+            .filter(|technique| technique.contains("experts")),
+    );
 }

@@ -6,8 +6,8 @@ mod contract;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod evaluation;
-mod mixture;
 mod kde;
+mod mixture;
 mod oracles;
 mod parts;
 mod resume;

@@ -150,7 +150,11 @@ impl FeedForwardPlan {
 
     /// Multiply-adds of one token when the model is served.
     pub fn serving_macs(&self, width: u64) -> u64 {
-        self.active_parameters(width)
+        match self {
+            // the vectors that mix a token with the one before multiply no matrix
+            FeedForwardPlan::ChannelMix { .. } => self.training_pass(width, 1, Trainable::All).forward,
+            _ => self.active_parameters(width),
+        }
     }
 
     /// Multiply-adds over `tokens`, forward and backward; the input always wants a gradient. No row is left out.
