@@ -1,7 +1,11 @@
 //! What sampled attention costs, remembers and refuses.
 
 use burn::backend::Flex;
-use evaluator::{counter::count_macs, model::Decoder, plan::Plan};
+use evaluator::{
+    counter::count_macs,
+    model::{Decoder, Trainable},
+    plan::Plan,
+};
 
 use crate::support::{VOCABULARY, config, plan, recall, tokens};
 
@@ -11,7 +15,8 @@ fn executed_work_grows_hardly_faster_than_the_sequence_and_less_than_full_attent
         let plan = plan(&format!("{fixed}\ncontext = {n}\nlayers = 1"));
         let model = Decoder::<Flex>::new(&plan.model, 3, &Default::default());
         // beside what grows with the sequence as it is: 4 projections, a feed-forward part, the head
-        let others = |n: usize| plan.model.forward_macs(1, 1) * n as u64 - 2 * 32 * n as u64;
+        let others =
+            |n: usize| plan.model.training_pass(1, 1, Trainable::All).forward * n as u64 - 2 * 32 * n as u64;
         count_macs(|| model.forward(tokens::<Flex>(1, n, 1))).1 - others(n)
     };
     let kde = "attention = 'kde'\nkde_leaf = 32\nkde_samples = 16";
