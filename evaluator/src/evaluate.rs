@@ -158,6 +158,9 @@ where
     }
     let plan = Plan::read(&job.config, data.vocab, base_served.as_ref().map(|s| &s.model))
         .map_err(EvaluationError::Invalid)?;
+    if matches!(device, Device::Cuda { .. }) {
+        plan.check_gpu().map_err(EvaluationError::Invalid)?;
+    }
     data.check_context(plan.training.context)?;
     prepare_folder(job)?;
 

@@ -252,6 +252,29 @@ impl Plan {
         }
     }
 
+    /// Whether everything in it can run on a GPU.
+    ///
+    /// # Errors
+    /// A sentence on what is known not to, and what to use instead.
+    pub fn check_gpu(&self) -> Result<(), String> {
+        for layer in &self.model.layers {
+            if !layer.attention.core.runs_on_gpu() {
+                return Err(format!(
+                    "attention '{}' fails on GPUs; use another one, or device cpu",
+                    layer.attention.core.name()
+                ));
+            }
+            if layer
+                .feed_forward
+                .mixture()
+                .is_some_and(|mixture| !mixture.runs_on_gpu())
+            {
+                return Err("router 'switch' fails on GPUs; use another one, or device cpu".into());
+            }
+        }
+        Ok(())
+    }
+
     /// Counters that are above zero once every technique that is on has done its work.
     pub fn expected_activity(&self) -> Vec<&'static str> {
         let mut names: Vec<&str> = self

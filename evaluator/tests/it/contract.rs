@@ -312,3 +312,24 @@ fn the_autodiff_model_is_the_same_model() {
     let tracked = model.forward(tokens::<A>(1, 9, 1)).logits.into_data();
     plain.assert_approx_eq::<f32>(&tracked, Tolerance::default());
 }
+
+#[test]
+fn what_is_known_to_fail_on_a_gpu_is_refused_there_in_one_sentence() {
+    for (fixed, said) in [
+        (
+            "attention = 'lsh'\nlsh_chunk = 3",
+            "attention 'lsh' fails on GPUs",
+        ),
+        (
+            "attention_layer_2 = 'lsh'\nlayers = 2\ncontext = 64",
+            "attention 'lsh' fails on GPUs",
+        ),
+        ("experts = 2\nrouter = 'switch'", "router 'switch' fails on GPUs"),
+    ] {
+        let error = plan(fixed).check_gpu().unwrap_err();
+        assert!(error.starts_with(said) && error.contains("device cpu"), "{error}");
+    }
+    plan("attention = 'kde'\nkde_leaf = 2\nkde_samples = 3\nexperts = 2")
+        .check_gpu()
+        .unwrap();
+}

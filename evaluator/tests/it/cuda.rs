@@ -88,6 +88,10 @@ fn agree(techniques: impl Iterator<Item = &'static &'static str>) {
     for technique in techniques {
         let started = std::time::Instant::now();
         let plan = plan(technique);
+        if let Err(refused) = plan.check_gpu() {
+            eprintln!("{technique:?}: skipped: {refused}");
+            continue;
+        }
         let (served, expected) = decoded::<Cuda>(&plan);
         let decoding = distance(&served, &expected);
         let (_, processor) = decoded::<Flex>(&plan);

@@ -212,7 +212,9 @@ fn forms(catalog: &Catalog, name: &str) -> Vec<Case> {
         .iter()
         .filter(is_own)
         .find_map(|p| match &p.allowed {
-            Domain::Categorical { choices } => Some((p.name.clone(), choices)),
+            Domain::Categorical { choices } if choices.iter().all(|c| c.as_str().is_some()) => {
+                Some((p.name.clone(), choices))
+            }
             _ => None,
         });
     let case = |form: Option<(&str, &str)>| Case {
@@ -246,6 +248,22 @@ fn slope(points: &[Point], value: fn(&Point) -> f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_attention_is_there_and_one_with_named_forms_in_each_of_them() {
+        let catalog = evaluator::catalog();
+        let names = |name: &str| {
+            forms(&catalog, name)
+                .into_iter()
+                .map(|c| c.name)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(names("aft"), ["aft full", "aft local", "aft simple", "aft conv"]);
+        let attentions = catalog.techniques.iter().filter(|t| t.family == "attention");
+        for attention in attentions.filter(|t| t.name != "aft") {
+            assert_eq!(names(&attention.name), [attention.name.clone()]);
+        }
+    }
 
     #[test]
     fn the_slope_is_the_exponent() {

@@ -75,6 +75,13 @@ macro_rules! variants {
                 }
             }
 
+            /// Whether it was seen to run on a GPU, or has not been tried there.
+            pub(crate) fn runs_on_gpu(&self) -> bool {
+                match self {
+                    $(Core::$variant(_) => $module::$variant::ON_GPU,)+
+                }
+            }
+
             /// Whether each query head has a key/value head of its own.
             fn has_own_keys(&self) -> bool {
                 match self {

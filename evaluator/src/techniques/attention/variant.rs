@@ -27,6 +27,9 @@ pub(crate) trait Variant: Copy {
     /// Whether each query head has a key/value head of its own.
     const OWN_KEYS: bool = false;
 
+    /// Whether it was seen to run on a GPU, or has not been tried there.
+    const ON_GPU: bool = true;
+
     /// Parameters of its own.
     fn parameters() -> Vec<ParameterInfo> {
         vec![]
