@@ -261,7 +261,7 @@ mod tests {
         assert_eq!(names("aft"), ["aft full", "aft local", "aft simple", "aft conv"]);
         let attentions = catalog.techniques.iter().filter(|t| t.family == "attention");
         for attention in attentions.filter(|t| t.name != "aft") {
-            assert_eq!(names(&attention.name), [attention.name.clone()]);
+            assert_eq!(names(&attention.name), std::slice::from_ref(&attention.name));
         }
     }
 
