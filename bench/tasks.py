@@ -21,8 +21,9 @@ TASKS = {
     ),
 }
 CASES = {
-    "full": {}, "tiled": {}, "sliding_window": dict(window=8), "linear": {}, "lsh": {}, "kde": {}, "rwkv": {},
-    "aft full": {}, "aft local": {}, "aft simple": {}, "aft conv": {},
+    "full": {}, "tiled": {}, "sliding_window": dict(window=8), "linear": {}, "rwkv": {},
+    "lsh": dict(lsh_chunk=4, lsh_buckets=8), "kde": dict(kde_leaf=4, kde_samples=3),
+    "aft full": {}, "aft local": dict(aft_window=8), "aft simple": {}, "aft conv": dict(aft_window=8),
 }  # fmt: skip
 
 
