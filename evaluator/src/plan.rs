@@ -260,7 +260,7 @@ impl Plan {
         for layer in &self.model.layers {
             if !layer.attention.core.runs_on_gpu() {
                 return Err(format!(
-                    "attention '{}' fails on GPUs; use another one, or device cpu",
+                    "attention '{}' fails on GPUs in this form; use another one, or device cpu",
                     layer.attention.core.name()
                 ));
             }

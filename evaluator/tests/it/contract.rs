@@ -324,6 +324,10 @@ fn what_is_known_to_fail_on_a_gpu_is_refused_there_in_one_sentence() {
             "attention_layer_2 = 'lsh'\nlayers = 2\ncontext = 64",
             "attention 'lsh' fails on GPUs",
         ),
+        (
+            "attention = 'aft'\naft_variant = 'simple'",
+            "attention 'aft' fails on GPUs",
+        ),
         ("experts = 2\nrouter = 'switch'", "router 'switch' fails on GPUs"),
     ] {
         let error = plan(fixed).check_gpu().unwrap_err();

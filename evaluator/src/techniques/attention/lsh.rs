@@ -57,9 +57,6 @@ impl Variant for Lsh {
 
     const ACTIVITY: Option<&'static str> = Some("lsh_tokens_hashed");
 
-    // on an H200 its plain tensor operations end with an illegal memory access
-    const ON_GPU: bool = false;
-
     const SHARED_KEYS: bool = true;
 
     const OWN_KEYS: bool = true;
@@ -99,6 +96,11 @@ impl Variant for Lsh {
         Err(format!(
             "two chunks of lsh_chunk {chunk} cover context {context}, so a round would cost as much as full attention; use a smaller lsh_chunk or attention = 'full'"
         ))
+    }
+
+    fn runs_on_gpu(&self) -> bool {
+        // on an H200 its plain tensor operations end with an illegal memory access
+        false
     }
 
     fn training_pass(&self, plan: &AttentionPlan, n: usize) -> Pass {

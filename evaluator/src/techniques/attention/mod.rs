@@ -75,10 +75,10 @@ macro_rules! variants {
                 }
             }
 
-            /// Whether it was seen to run on a GPU, or has not been tried there.
+            /// Whether it was seen to run on a GPU.
             pub(crate) fn runs_on_gpu(&self) -> bool {
                 match self {
-                    $(Core::$variant(_) => $module::$variant::ON_GPU,)+
+                    $(Core::$variant(core) => core.runs_on_gpu(),)+
                 }
             }
 

@@ -27,9 +27,6 @@ pub(crate) trait Variant: Copy {
     /// Whether each query head has a key/value head of its own.
     const OWN_KEYS: bool = false;
 
-    /// Whether it was seen to run on a GPU, or has not been tried there.
-    const ON_GPU: bool = true;
-
     /// Parameters of its own.
     fn parameters() -> Vec<ParameterInfo> {
         vec![]
@@ -44,6 +41,11 @@ pub(crate) trait Variant: Copy {
     /// A sentence on the value that has none, and what to use instead.
     fn check(&self, _context: usize) -> Result<(), String> {
         Ok(())
+    }
+
+    /// Whether it was seen to run on a GPU.
+    fn runs_on_gpu(&self) -> bool {
+        true
     }
 
     /// Weights of its own, beside the projections.
