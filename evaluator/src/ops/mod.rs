@@ -4,11 +4,23 @@
 //! operations (used as it stands on a GPU), the CPU kernel, the autodiff rule, and a test of the kernel against the
 //! reference.
 
+/// Hands each gradient to the parent that wants it. A macro, because burn's type of parents has no public name.
+macro_rules! pass_on {
+    ($backend:ident, $parents:expr, $gradients:expr, $all:expr) => {
+        for (parent, gradient) in $parents.into_iter().zip($gradients) {
+            if let Some(parent) = parent {
+                $all.register::<$backend>(parent.id, gradient);
+            }
+        }
+    };
+}
+
 mod adamw;
 mod aft;
 mod attention;
 mod cache;
 mod cross_entropy;
+mod heads;
 mod kde;
 mod linear;
 mod linear_attention;

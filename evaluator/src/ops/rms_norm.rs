@@ -157,15 +157,7 @@ impl<B: RmsNormOp, C: CheckpointStrategy> RmsNormOp for Autodiff<B, C> {
             fn backward(self, ops: Step<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
                 let g = grads.consume::<B>(&ops.node);
                 let [x, w, inverse] = ops.state;
-                for (node, gradient) in ops
-                    .parents
-                    .into_iter()
-                    .zip(B::rms_norm_backward(x, w, inverse, g))
-                {
-                    if let Some(node) = node {
-                        grads.register::<B>(node.id, gradient);
-                    }
-                }
+                pass_on!(B, ops.parents, B::rms_norm_backward(x, w, inverse, g), grads);
             }
         }
         let nodes = [x.node.clone(), w.node.clone()];

@@ -112,11 +112,7 @@ impl<B: SwigluOp, C: CheckpointStrategy> SwigluOp for Autodiff<B, C> {
             fn backward(self, ops: Step<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
                 let g = grads.consume::<B>(&ops.node);
                 let [a, b] = ops.state;
-                for (node, gradient) in ops.parents.into_iter().zip(B::swiglu_backward(a, b, g)) {
-                    if let Some(node) = node {
-                        grads.register::<B>(node.id, gradient);
-                    }
-                }
+                pass_on!(B, ops.parents, B::swiglu_backward(a, b, g), grads);
             }
         }
         let nodes = [a.node.clone(), b.node.clone()];

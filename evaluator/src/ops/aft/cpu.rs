@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     counter,
-    ops::{contiguous, cpu_tensor, simd, values},
+    ops::{contiguous, cpu_tensor, heads::interleave, simd, values},
 };
 
 /// Sizes of one call. Biases of products are the same for all heads, so they are not divided among tasks.
@@ -57,15 +57,7 @@ impl Sizes {
 
     /// Puts the columns of each task in their place.
     fn join<'a>(&self, parts: impl Iterator<Item = &'a [f32]>) -> Vec<f32> {
-        let width = self.width();
-        let mut out = vec![0.0f32; self.batch * self.n * self.channels];
-        for (task, part) in parts.enumerate() {
-            let (b, column) = (task / self.tasks, task % self.tasks);
-            for (r, row) in part.chunks_exact(width).enumerate() {
-                out[(b * self.n + r) * self.channels + column * width..][..width].copy_from_slice(row);
-            }
-        }
-        out
+        interleave(parts, self.tasks, self.width())
     }
 }
 

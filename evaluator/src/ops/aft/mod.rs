@@ -182,11 +182,7 @@ impl<B: AftOp, const N: usize> Backward<B, N> for Aft {
         let tables = inputs.split_off(2);
         let inputs = [inputs[0].clone(), inputs[1].clone()];
         let gradients = B::aft_backward(inputs, tables, bias, results, g);
-        for (node, gradient) in ops.parents.into_iter().zip(gradients) {
-            if let Some(node) = node {
-                grads.register::<B>(node.id, gradient);
-            }
-        }
+        pass_on!(B, ops.parents, gradients, grads);
     }
 }
 

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::{AttentionOp, Band};
 use crate::{
     counter,
-    ops::{contiguous, cpu_tensor, simd, values},
+    ops::{contiguous, cpu_tensor, heads::interleave, simd, values},
 };
 
 /// Sizes of one call, and where the rows of one head lie.
@@ -73,7 +73,6 @@ impl AttentionOp for Flex {
         let (q, k, v) = (contiguous(q), contiguous(k), contiguous(v));
         let (batch, sizes) = Sizes::of(&q, &k, band);
         let pairs = band.pairs(sizes.queries);
-        let mut out = vec![0.0f32; q.shape().num_elements()];
         let mut saved = vec![0.0f32; batch * sizes.heads * pairs];
         let (qs, ks, vs) = (values(&q), values(&k), values(&v));
         let (q_len, k_len) = (sizes.queries * sizes.query_stride(), ks.len() / batch);
@@ -97,7 +96,8 @@ impl AttentionOp for Flex {
                 part
             })
             .collect();
-        interleave(&parts, &mut out, sizes.groups, sizes.share() * sizes.depth);
+        let parts = parts.iter().map(Vec::as_slice);
+        let out = interleave(parts, sizes.groups, sizes.share() * sizes.depth);
         counter::add_macs(2 * batch * sizes.heads * pairs * sizes.depth);
         (
             cpu_tensor(out, &q.shape()),
@@ -136,10 +136,8 @@ impl AttentionOp for Flex {
             .collect();
         counter::add_macs(4 * batch * sizes.heads * pairs * sizes.depth);
         let join = |which: usize, shape: &[usize], width: usize| {
-            let mut out = vec![0.0f32; shape.iter().product()];
-            let parts: Vec<&[f32]> = parts.iter().map(|p| p[which].as_slice()).collect();
-            interleave(&parts, &mut out, sizes.groups, width);
-            cpu_tensor(out, shape)
+            let parts = parts.iter().map(|p| p[which].as_slice());
+            cpu_tensor(interleave(parts, sizes.groups, width), shape)
         };
         [
             join(0, &q.shape(), sizes.share() * sizes.depth),
@@ -147,20 +145,6 @@ impl AttentionOp for Flex {
             join(2, &k.shape(), sizes.depth),
         ]
     }
-}
-
-/// Puts the columns of each group back between those of the other groups.
-pub(super) fn interleave<P: AsRef<[f32]> + Sync>(parts: &[P], out: &mut [f32], groups: usize, width: usize) {
-    let rows = parts[0].as_ref().len() / width;
-    out.par_chunks_mut(rows * groups * width)
-        .zip(parts.par_chunks(groups))
-        .for_each(|(sequence, parts)| {
-            for (g, part) in parts.iter().enumerate() {
-                for (r, row) in part.as_ref().chunks_exact(width).enumerate() {
-                    sequence[(r * groups + g) * width..][..width].copy_from_slice(row);
-                }
-            }
-        });
 }
 
 /// The query heads of one key/value head in one sequence. `p` receives the probabilities, row after row.

@@ -118,15 +118,12 @@ impl<B: AttentionOp, C: CheckpointStrategy> AttentionOp for Autodiff<B, C> {
             fn backward(self, ops: Step<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
                 let g = grads.consume::<B>(&ops.node);
                 let (q, k, v, saved, band) = ops.state;
-                for (node, gradient) in ops
-                    .parents
-                    .into_iter()
-                    .zip(B::attention_backward(q, k, v, saved, g, band))
-                {
-                    if let Some(node) = node {
-                        grads.register::<B>(node.id, gradient);
-                    }
-                }
+                pass_on!(
+                    B,
+                    ops.parents,
+                    B::attention_backward(q, k, v, saved, g, band),
+                    grads
+                );
             }
         }
         let nodes = [q.node.clone(), k.node.clone(), v.node.clone()];

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     counter,
-    ops::{contiguous, cpu_tensor, simd, values},
+    ops::{contiguous, cpu_tensor, heads::interleave, simd, values},
 };
 
 /// Sizes of one call.
@@ -219,20 +219,6 @@ impl KdeOp for Flex {
         };
         [join(0, &q), join(1, &k), join(2, &v)]
     }
-}
-
-/// Puts the columns of each head back between those of the other heads.
-fn interleave<'a>(parts: impl Iterator<Item = &'a [f32]>, heads: usize, width: usize) -> Vec<f32> {
-    let parts: Vec<&[f32]> = parts.collect();
-    let rows = parts[0].len() / width;
-    let mut out = vec![0.0f32; parts.len() * rows * width];
-    for (task, part) in parts.iter().enumerate() {
-        let (b, h) = (task / heads, task % heads);
-        for (r, row) in part.chunks_exact(width).enumerate() {
-            out[((b * rows + r) * heads + h) * width..][..width].copy_from_slice(row);
-        }
-    }
-    out
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma"))]

@@ -123,11 +123,7 @@ impl<B: KdeOp, C: CheckpointStrategy> KdeOp for Autodiff<B, C> {
                 let g = grads.consume::<B>(&ops.node);
                 let (inputs, o, log_sums, offset, blocks) = ops.state;
                 let gradients = B::kde_backward(inputs, o, log_sums, g, offset, blocks);
-                for (node, gradient) in ops.parents.into_iter().zip(gradients) {
-                    if let Some(node) = node {
-                        grads.register::<B>(node.id, gradient);
-                    }
-                }
+                pass_on!(B, ops.parents, gradients, grads);
             }
         }
         let nodes = [q.node.clone(), k.node.clone(), v.node.clone()];

@@ -7,20 +7,23 @@ use burn::{
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::{EPSILON, LinearAttentionOp};
+use super::{
+    EPSILON, LinearAttentionOp,
+    backward::{Sequence, backward_group},
+};
 use crate::{
     counter,
-    ops::{contiguous, cpu_tensor, simd, values},
+    ops::{contiguous, cpu_tensor, heads::interleave, simd, values},
 };
 
 /// Sizes of one call.
 #[derive(Clone, Copy)]
-struct Sizes {
-    n: usize,
-    heads: usize,
-    groups: usize,
-    d: usize,
-    chunk: usize,
+pub(super) struct Sizes {
+    pub(super) n: usize,
+    pub(super) heads: usize,
+    pub(super) groups: usize,
+    pub(super) d: usize,
+    pub(super) chunk: usize,
 }
 
 impl Sizes {
@@ -44,7 +47,7 @@ impl Sizes {
         )
     }
 
-    fn share(&self) -> usize {
+    pub(super) fn share(&self) -> usize {
         self.heads / self.groups
     }
 }
@@ -76,10 +79,10 @@ impl LinearAttentionOp for Flex {
         counter::add_macs(parts.iter().map(|p| p.2).sum());
         let o = interleave(
             parts.iter().map(|p| p.0.as_slice()),
-            sizes,
+            sizes.groups,
             sizes.share() * sizes.d,
         );
-        let den = interleave(parts.iter().map(|p| p.1.as_slice()), sizes, sizes.share());
+        let den = interleave(parts.iter().map(|p| p.1.as_slice()), sizes.groups, sizes.share());
         (
             cpu_tensor(o, &q.shape()),
             cpu_tensor(den, &[batch, sizes.n, sizes.heads]),
@@ -114,10 +117,8 @@ impl LinearAttentionOp for Flex {
             .collect();
         counter::add_macs(parts.iter().map(|p| p.1).sum());
         let join = |which: usize, like: &FlexTensor, width: usize| {
-            cpu_tensor(
-                interleave(parts.iter().map(|p| p.0[which].as_slice()), sizes, width),
-                &like.shape(),
-            )
+            let parts = parts.iter().map(|p| p.0[which].as_slice());
+            cpu_tensor(interleave(parts, sizes.groups, width), &like.shape())
         };
         [
             join(0, &q, sizes.share() * sizes.d),
@@ -153,27 +154,14 @@ impl LinearAttentionOp for Flex {
     }
 }
 
-/// Puts the columns of each group back between those of the other groups.
-fn interleave<'a>(parts: impl Iterator<Item = &'a [f32]>, sizes: Sizes, width: usize) -> Vec<f32> {
-    let parts: Vec<&[f32]> = parts.collect();
-    let mut out = vec![0.0f32; parts.len() * sizes.n * width];
-    for (task, part) in parts.iter().enumerate() {
-        let (b, g) = (task / sizes.groups, task % sizes.groups);
-        for (r, row) in part.chunks_exact(width).enumerate() {
-            out[((b * sizes.n + r) * sizes.groups + g) * width..][..width].copy_from_slice(row);
-        }
-    }
-    out
-}
-
 #[inline(always)]
-fn phi(x: f32) -> f32 {
+pub(super) fn phi(x: f32) -> f32 {
     if x > 0.0 { x + 1.0 } else { simd::exp(x) }
 }
 
 /// φ of `rows` rows of one head, as rows and turned.
 #[inline(always)]
-fn features(x: &[f32], stride: usize, rows: usize, d: usize) -> (Vec<f32>, Vec<f32>) {
+pub(super) fn features(x: &[f32], stride: usize, rows: usize, d: usize) -> (Vec<f32>, Vec<f32>) {
     let mut plain = vec![0.0f32; rows * d];
     for (row, source) in plain.chunks_exact_mut(d).zip(x.chunks(stride)) {
         for (y, x) in row.iter_mut().zip(source) {
@@ -244,7 +232,7 @@ fn forward_group(q: &[f32], k: &[f32], v: &[f32], group: usize, sizes: Sizes) ->
     clippy::too_many_arguments,
     reason = "slices of one chunk, inlined into its loop"
 )]
-fn add_to_state(
+pub(super) fn add_to_state(
     s: &mut [f32],
     z: &mut [f32],
     fk: &[f32],
@@ -261,135 +249,6 @@ fn add_to_state(
         simd::add_scaled(z, 1.0, row);
     }
     rows * d * d
-}
-
-/// What the backward pass reads of one sequence.
-struct Sequence<'a> {
-    q: &'a [f32],
-    k: &'a [f32],
-    v: &'a [f32],
-    o: &'a [f32],
-    den: &'a [f32],
-    gradient: &'a [f32],
-}
-
-#[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma"))]
-fn backward_group(x: Sequence, group: usize, sizes: Sizes) -> ([Vec<f32>; 3], usize) {
-    let Sizes {
-        n,
-        heads,
-        groups,
-        d,
-        chunk,
-    } = sizes;
-    let share = sizes.share();
-    let (q_stride, k_stride) = (heads * d, groups * d);
-    let (k, v) = (&x.k[group * d..], &x.v[group * d..]);
-    let [mut dq, mut dk, mut dv] = [n * share * d, n * d, n * d].map(|len| vec![0.0f32; len]);
-    let mut macs = 0;
-
-    // gradients of numerator and denominator, and the features of the queries, once for both sweeps
-    let mut of_num = vec![0.0f32; n * share * d];
-    let mut of_den = vec![0.0f32; n * share];
-    let mut fq = vec![0.0f32; n * share * d];
-    for i in 0..n {
-        for h in 0..share {
-            let (at, head) = (i * share + h, group * share + h);
-            let row = i * q_stride + head * d;
-            let den = x.den[i * heads + head];
-            for c in 0..d {
-                of_num[at * d + c] = x.gradient[row + c] / den;
-                fq[at * d + c] = phi(x.q[row + c]);
-            }
-            of_den[at] = -simd::dot(&of_num[at * d..][..d], &x.o[row..row + d]);
-        }
-    }
-
-    let (mut s, mut z) = (vec![0.0f32; d * d], vec![0.0f32; d]);
-    let mut s_turned = vec![0.0f32; d * d];
-    let (mut a, mut da) = (vec![0.0f32; chunk], vec![0.0f32; chunk]);
-    for start in (0..n).step_by(chunk) {
-        let rows = chunk.min(n - start);
-        let (fk, fk_turned) = features(&k[start * k_stride..], k_stride, rows, d);
-        let v = &v[start * k_stride..];
-        let mut v_turned = vec![0.0f32; rows * d];
-        simd::transpose(v, k_stride, rows, d, &mut v_turned);
-        simd::transpose(&s, d, d, d, &mut s_turned);
-        for i in 0..rows {
-            for h in 0..share {
-                let at = (start + i) * share + h;
-                let g = &of_num[at * d..][..d];
-                let da = &mut da[..=i];
-                da.fill(of_den[at]);
-                simd::add_weighted_rows(da, g, &v_turned, rows);
-                let dq = &mut dq[at * d..][..d];
-                simd::add_weighted_rows(dq, da, &fk, d);
-                macs += 2 * da.len() * d;
-                if start > 0 {
-                    simd::add_weighted_rows(dq, g, &s_turned, d);
-                    simd::add_scaled(dq, of_den[at], &z);
-                    macs += d * d;
-                }
-                for (dq, f) in dq.iter_mut().zip(&fq[at * d..][..d]) {
-                    *dq *= f.min(1.0);
-                }
-            }
-        }
-        if start + rows < n {
-            macs += add_to_state(&mut s, &mut z, &fk, &fk_turned, v, k_stride, rows, d);
-        }
-    }
-
-    // backwards: what later chunks say of earlier keys and values
-    let (mut r, mut e_sum) = (vec![0.0f32; d * d], vec![0.0f32; d]);
-    let mut r_turned = vec![0.0f32; d * d];
-    for start in (0..n).step_by(chunk).rev() {
-        let rows = chunk.min(n - start);
-        let (fk, fk_turned) = features(&k[start * k_stride..], k_stride, rows, d);
-        let v = &v[start * k_stride..];
-        let mut v_turned = vec![0.0f32; rows * d];
-        simd::transpose(v, k_stride, rows, d, &mut v_turned);
-        for i in 0..rows {
-            for h in 0..share {
-                let at = (start + i) * share + h;
-                let (f, g) = (&fq[at * d..][..d], &of_num[at * d..][..d]);
-                let (a, da) = (&mut a[..=i], &mut da[..=i]);
-                a.fill(0.0);
-                da.fill(of_den[at]);
-                simd::add_weighted_rows(a, f, &fk_turned, rows);
-                simd::add_weighted_rows(da, g, &v_turned, rows);
-                for j in 0..=i {
-                    simd::add_scaled(&mut dk[(start + j) * d..][..d], da[j], f);
-                    simd::add_scaled(&mut dv[(start + j) * d..][..d], a[j], g);
-                }
-                macs += 4 * a.len() * d;
-            }
-        }
-        if start + rows < n {
-            simd::transpose(&r, d, d, d, &mut r_turned);
-            for j in 0..rows {
-                let dk = &mut dk[(start + j) * d..][..d];
-                simd::add_weighted_rows(dk, &v[j * k_stride..][..d], &r_turned, d);
-                simd::add_scaled(dk, 1.0, &e_sum);
-                simd::add_weighted_rows(&mut dv[(start + j) * d..][..d], &fk[j * d..][..d], &r, d);
-            }
-            macs += 2 * rows * d * d;
-        }
-        if start > 0 {
-            for at in start * share..(start + rows) * share {
-                let (f, g) = (&fq[at * d..][..d], &of_num[at * d..][..d]);
-                for (r, f) in r.chunks_exact_mut(d).zip(f) {
-                    simd::add_scaled(r, *f, g);
-                }
-                simd::add_scaled(&mut e_sum, of_den[at], f);
-            }
-            macs += rows * share * d * d;
-        }
-        for (dk, f) in dk[start * d..(start + rows) * d].iter_mut().zip(&fk) {
-            *dk *= f.min(1.0);
-        }
-    }
-    ([dq, dk, dv], macs)
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma"))]

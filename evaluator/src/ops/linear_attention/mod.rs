@@ -3,6 +3,7 @@
 //! Training goes chunk by chunk: pairs within a chunk directly, everything before through the running state
 //! `S = Σ φ(k_j) v_jᵀ`, `z = Σ φ(k_j)`. Decoding is the recurrence on that state. Key/value heads may be shared.
 
+mod backward;
 mod cpu;
 mod reference;
 
@@ -108,11 +109,7 @@ impl<B: LinearAttentionOp, C: CheckpointStrategy> LinearAttentionOp for Autodiff
                 let g = grads.consume::<B>(&ops.node);
                 let (inputs, o, den, chunk) = ops.state;
                 let gradients = B::linear_attention_backward(inputs, o, den, g, chunk);
-                for (node, gradient) in ops.parents.into_iter().zip(gradients) {
-                    if let Some(node) = node {
-                        grads.register::<B>(node.id, gradient);
-                    }
-                }
+                pass_on!(B, ops.parents, gradients, grads);
             }
         }
         let nodes = [q.node.clone(), k.node.clone(), v.node.clone()];

@@ -7,15 +7,20 @@ use burn::{
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::{EPSILON, Hashing, LshOp, SELF_SCORE, rotations::rotations};
+use super::{
+    EPSILON, Hashing, LshOp, SELF_SCORE,
+    rotations::rotations,
+    rounds::{Round, places_of_head, rounds},
+    step::{seen_rows, step_head},
+};
 use crate::{
     counter,
-    ops::{contiguous, cpu_tensor, simd, values},
+    ops::{contiguous, cpu_tensor, heads::interleave, simd, values},
 };
 
 /// `[b, n, h, width]` seen as the columns of single heads.
 #[derive(Clone, Copy)]
-struct Heads<'a> {
+pub(super) struct Heads<'a> {
     values: &'a [f32],
     shape: [usize; 4],
 }
@@ -30,9 +35,13 @@ impl<'a> Heads<'a> {
     }
 
     /// Row of one position of the head of this task.
-    fn row(&self, task: usize, position: usize) -> &'a [f32] {
+    pub(super) fn row(&self, task: usize, position: usize) -> &'a [f32] {
         let [_, n, h, width] = self.shape;
         &self.values[((task / h * n + position) * h + task % h) * width..][..width]
+    }
+
+    pub(super) fn width(&self) -> usize {
+        self.shape[3]
     }
 
     /// All rows of one head.
@@ -40,17 +49,6 @@ impl<'a> Heads<'a> {
         let rows = (0..self.shape[1]).flat_map(|i| self.row(task, i));
         rows.copied().collect()
     }
-}
-
-/// The opposite of [`Heads::head`] for the results of all tasks.
-fn join<'a>(parts: impl Iterator<Item = &'a [f32]>, [b, n, h, width]: [usize; 4]) -> FlexTensor {
-    let mut all = vec![0.0f32; b * n * h * width];
-    for (task, part) in parts.enumerate() {
-        for (i, row) in part.chunks_exact(width).enumerate() {
-            all[((task / h * n + i) * h + task % h) * width..][..width].copy_from_slice(row);
-        }
-    }
-    cpu_tensor(all, &[b, n, h, width])
 }
 
 impl LshOp for Flex {
@@ -76,7 +74,10 @@ impl LshOp for Flex {
             })
             .collect();
         counter::add_macs(parts.iter().map(|p| p.1).sum());
-        join(parts.iter().map(|p| p.0.as_slice()), [b, n, h, hashing.rounds])
+        cpu_tensor(
+            interleave(parts.iter().map(|p| p.0.as_slice()), h, hashing.rounds),
+            &[b, n, h, hashing.rounds],
+        )
     }
 
     fn lsh_forward(
@@ -96,7 +97,10 @@ impl LshOp for Flex {
             })
             .collect();
         counter::add_macs(parts.iter().map(|p| p.1).sum());
-        let part = |which: usize, width| join(parts.iter().map(|p| p.0[which].as_slice()), [b, n, h, width]);
+        let part = |which: usize, width| {
+            let parts = parts.iter().map(|p| p.0[which].as_slice());
+            cpu_tensor(interleave(parts, h, width), &[b, n, h, width])
+        };
         (part(0, d), part(1, 2))
     }
 
@@ -124,7 +128,10 @@ impl LshOp for Flex {
             })
             .collect();
         counter::add_macs(parts.iter().map(|p| p.1).sum());
-        [0, 1].map(|which| join(parts.iter().map(|p| p.0[which].as_slice()), q.shape))
+        [0, 1].map(|which| {
+            let parts = parts.iter().map(|p| p.0[which].as_slice());
+            cpu_tensor(interleave(parts, h, d), &q.shape)
+        })
     }
 
     fn lsh_step(q: FlexTensor, caches: [FlexTensor; 3], position: usize, hashing: Hashing) -> FlexTensor {
@@ -135,154 +142,13 @@ impl LshOp for Flex {
         let parts: Vec<(Vec<f32>, usize)> = (0..b * h)
             .into_par_iter()
             .map(|task| {
-                let slots = hashing.slots(position);
-                let mut rows = Rows::new(hashing.rounds * slots, d);
-                let own = places.row(task, position);
-                for round in 0..hashing.rounds {
-                    let mut slot = (round + 1) * slots;
-                    // from itself backwards, until the chunk before its own is through
-                    let (bucket, chunk) = hashing.cell(own[round] as usize);
-                    for other in (0..=position).rev() {
-                        let row = places.row(task, other);
-                        let (its_bucket, its_chunk) = hashing.cell(row[round] as usize);
-                        if its_bucket != bucket {
-                            continue;
-                        }
-                        if its_chunk + 1 < chunk {
-                            break;
-                        }
-                        slot -= 1;
-                        let meetings = meetings(own, row, hashing);
-                        rows.put(slot, keys.row(task, other), values.row(task, other), meetings);
-                    }
-                }
+                let (mut rows, slots) = seen_rows(task, [keys, values, places], position, hashing);
                 step_head(q.row(task, 0), &mut rows, slots)
             })
             .collect();
         counter::add_macs(parts.iter().map(|p| p.1).sum());
-        join(parts.iter().map(|p| p.0.as_slice()), q.shape)
+        cpu_tensor(interleave(parts.iter().map(|p| p.0.as_slice()), h, d), &q.shape)
     }
-}
-
-/// Rounds in which a token sees another one, by the places of both.
-fn meetings(own: &[f32], other: &[f32], hashing: Hashing) -> usize {
-    let seen = own.iter().zip(other).filter(|(own, other)| {
-        let ((bucket, chunk), (its_bucket, its_chunk)) =
-            (hashing.cell(**own as usize), hashing.cell(**other as usize));
-        bucket == its_bucket && chunk - its_chunk <= 1
-    });
-    seen.count()
-}
-
-/// The tokens of one head in the order of one round.
-struct Round {
-    /// Position of each row.
-    order: Vec<usize>,
-    /// Row of each position.
-    row: Vec<usize>,
-    /// Rows of a bucket up to its own that each position sees.
-    seen: Vec<usize>,
-    /// `bucket + buckets · chunk` of each row, in all rounds; the same or one `buckets` less is seen.
-    cells: Vec<Vec<i32>>,
-    /// Rows of zeros before the first.
-    padding: usize,
-    hashing: Hashing,
-}
-
-impl Round {
-    /// The first row and the number of rows that the token at a position is multiplied with.
-    fn window(&self, position: usize) -> (usize, usize) {
-        let slots = self.hashing.slots(position);
-        (self.padding + self.row[position] + 1 - slots, slots)
-    }
-
-    fn rows(&self) -> usize {
-        self.padding + self.order.len()
-    }
-
-    /// Rows in the order of the round, after the padding.
-    fn sorted(&self, x: &[f32], d: usize) -> Vec<f32> {
-        let mut rows = vec![0.0f32; self.rows() * d];
-        for (row, position) in rows[self.padding * d..].chunks_exact_mut(d).zip(&self.order) {
-            row.copy_from_slice(&x[position * d..][..d]);
-        }
-        rows
-    }
-}
-
-/// Sorts by bucket and position in each round, given `[n, rounds]` places.
-fn rounds(places: &[f32], n: usize, hashing: Hashing) -> Vec<Round> {
-    let place = |position: usize, round: usize| places[position * hashing.rounds + round] as usize;
-    let padding = (2 * hashing.chunk).min(n);
-    let all = (0..hashing.rounds).map(|round| {
-        let mut start = vec![0usize; hashing.buckets + 1];
-        for i in 0..n {
-            start[place(i, round) % hashing.buckets + 1] += 1;
-        }
-        for bucket in 0..hashing.buckets {
-            start[bucket + 1] += start[bucket];
-        }
-        let (mut order, mut row, mut seen) = (vec![0; n], vec![0; n], vec![0; n]);
-        for i in 0..n {
-            let (rank, bucket) = (
-                place(i, round) / hashing.buckets,
-                place(i, round) % hashing.buckets,
-            );
-            row[i] = start[bucket] + rank;
-            order[row[i]] = i;
-            let first = (rank / hashing.chunk).saturating_sub(1) * hashing.chunk;
-            seen[i] = rank - first + 1;
-        }
-        let cell = |position: &usize, round: usize| {
-            let (bucket, chunk) = hashing.cell(place(*position, round));
-            (bucket + chunk * hashing.buckets) as i32
-        };
-        let empty = || std::iter::repeat_n(i32::MIN, padding);
-        let cells = (0..hashing.rounds).map(|r| empty().chain(order.iter().map(|p| cell(p, r))).collect());
-        Round {
-            cells: cells.collect(),
-            order,
-            row,
-            seen,
-            padding,
-            hashing,
-        }
-    });
-    all.collect()
-}
-
-/// Places `[n, rounds]` of `q [n, d]`, where `ranks [rounds, buckets]` tokens came before; and multiply-adds.
-#[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma"))]
-pub(super) fn places_of_head(
-    q: &[f32],
-    rotations: &[f32],
-    d: usize,
-    hashing: Hashing,
-    ranks: &mut [usize],
-) -> (Vec<f32>, usize) {
-    let (half, mut macs) = (hashing.buckets / 2, 0);
-    let mut turned = vec![0.0f32; half];
-    let mut places = Vec::with_capacity(q.len() / d * hashing.rounds);
-    for q in q.chunks_exact(d) {
-        for (rotation, ranks) in rotations
-            .chunks_exact(d * half)
-            .zip(ranks.chunks_exact_mut(hashing.buckets))
-        {
-            turned.fill(0.0);
-            simd::add_weighted_rows(&mut turned, q, rotation, half);
-            macs += turned.len() * d;
-            let mut best = (0, f32::NEG_INFINITY);
-            for (i, x) in turned.iter().enumerate() {
-                if x.abs() > best.1 {
-                    best = (if *x < 0.0 { half + i } else { i }, x.abs());
-                }
-            }
-            let bucket = best.0;
-            places.push((ranks[bucket] * hashing.buckets + bucket) as f32);
-            ranks[bucket] += 1;
-        }
-    }
-    (places, macs)
 }
 
 #[inline(always)]
@@ -436,61 +302,4 @@ fn backward_head(
         simd::add_scaled(dq, -simd::dot(q, dk) * scale * scale * scale, q);
     }
     ([dq, dv], macs)
-}
-
-/// Rows that one token is multiplied with; what is not put stays zero.
-struct Rows {
-    keys: Vec<f32>,
-    values: Vec<f32>,
-    /// One over the rounds in which the pair meets; 0 for a row that is not seen.
-    shares: Vec<f32>,
-    d: usize,
-}
-
-impl Rows {
-    fn new(slots: usize, d: usize) -> Self {
-        Rows {
-            keys: vec![0.0; slots * d],
-            values: vec![0.0; slots * d],
-            shares: vec![0.0; slots],
-            d,
-        }
-    }
-
-    fn put(&mut self, slot: usize, key: &[f32], value: &[f32], meetings: usize) {
-        let at = slot * self.d..(slot + 1) * self.d;
-        self.keys[at.clone()].copy_from_slice(key);
-        self.values[at].copy_from_slice(value);
-        self.shares[slot] = 1.0 / meetings as f32;
-    }
-}
-
-/// The output of one token; the last of each `slots` rows is its own. And multiply-adds.
-#[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma"))]
-fn step_head(q: &[f32], rows: &mut Rows, slots: usize) -> (Vec<f32>, usize) {
-    let d = q.len();
-    let mut scores: Vec<f32> = rows.keys.chunks_exact(d).map(|key| simd::dot(q, key)).collect();
-    for scores in scores.chunks_exact_mut(slots) {
-        scores[slots - 1] = SELF_SCORE;
-    }
-    let mut largest = SELF_SCORE;
-    for (s, share) in scores.iter().zip(&rows.shares) {
-        if *share > 0.0 {
-            largest = largest.max(*s);
-        }
-    }
-    for (s, share) in scores.iter_mut().zip(&rows.shares) {
-        *s = if *share > 0.0 {
-            simd::exp(*s - largest) * share
-        } else {
-            0.0
-        };
-    }
-    let mut o = vec![0.0f32; d];
-    simd::add_weighted_rows(&mut o, &scores, &rows.values, d);
-    let sum = simd::sum(&scores);
-    for o in &mut o {
-        *o /= sum;
-    }
-    (o, 2 * scores.len() * d)
 }

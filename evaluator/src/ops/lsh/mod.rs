@@ -17,6 +17,8 @@
 mod cpu;
 mod reference;
 mod rotations;
+mod rounds;
+mod step;
 #[cfg(test)]
 mod tests;
 
@@ -190,11 +192,7 @@ impl<B: LshOp, C: CheckpointStrategy> LshOp for Autodiff<B, C> {
                 let g = grads.consume::<B>(&ops.node);
                 let (inputs, results, hashing) = ops.state;
                 let gradients = B::lsh_backward(inputs, results, g, hashing);
-                for (node, gradient) in ops.parents.into_iter().zip(gradients) {
-                    if let Some(node) = node {
-                        grads.register::<B>(node.id, gradient);
-                    }
-                }
+                pass_on!(B, ops.parents, gradients, grads);
             }
         }
         let nodes = [q.node.clone(), v.node.clone()];

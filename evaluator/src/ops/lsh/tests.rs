@@ -212,7 +212,7 @@ fn nearer_vectors_collide_more_often() {
         let draws = 20_000;
         let hits = (0..draws).filter(|_| {
             let rotation: Vec<f32> = StandardNormal.sample_iter(&mut random).take(16 * 4).collect();
-            let places = cpu::places_of_head(&pair, &rotation, 16, hashing(1, 8, 8), &mut [0; 8]).0;
+            let places = rounds::places_of_head(&pair, &rotation, 16, hashing(1, 8, 8), &mut [0; 8]).0;
             places[0] as usize % 8 == places[1] as usize % 8
         });
         let share = hits.count() as f64 / f64::from(draws);

@@ -103,11 +103,7 @@ impl<B: WkvOp, C: CheckpointStrategy> WkvOp for Autodiff<B, C> {
             fn backward(self, ops: Step<Self::State, 5>, grads: &mut Gradients, _: &mut Checkpointer) {
                 let g = grads.consume::<B>(&ops.node);
                 let gradients = B::wkv_backward(ops.state, g);
-                for (node, gradient) in ops.parents.into_iter().zip(gradients) {
-                    if let Some(node) = node {
-                        grads.register::<B>(node.id, gradient);
-                    }
-                }
+                pass_on!(B, ops.parents, gradients, grads);
             }
         }
         let nodes = inputs.each_ref().map(|x| x.node.clone());

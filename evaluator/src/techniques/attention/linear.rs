@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use spaces::{Domain, ParameterInfo};
 
-use super::{About, State, Variant};
+use super::{About, State, Variant, variant::one_by_one};
 use crate::{
     counter,
     model::{AttentionPlan, Pass},
@@ -97,17 +97,13 @@ impl Variant for Linear {
         _: &[Tensor<B, 2>],
         state: &mut State<B>,
     ) -> Tensor<B, 4> {
-        let [b, n, h, d] = q.dims();
-        let g = k.dims()[2];
-        let mut outputs = Vec::with_capacity(n);
-        for i in 0..n {
-            let at = |x: &Tensor<B, 4>, heads: usize| x.clone().slice([0..b, i..i + 1, 0..heads, 0..d]);
+        let [b, _, g, d] = k.dims();
+        one_by_one([q, k, v], |[q, k, v]| {
             let past = (state.take(0), state.take(1).reshape([b, g, d]));
-            let (o, (s, z)) = linear_attention_step(at(&q, h), at(&k, g), at(&v, g), past);
+            let (o, (s, z)) = linear_attention_step(q, k, v, past);
             state.parts = vec![s, z.reshape([b, g, 1, d])];
-            outputs.push(o);
-        }
-        state.taken += n;
-        Tensor::cat(outputs, 1)
+            state.taken += 1;
+            o
+        })
     }
 }

@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use spaces::{Domain, ParameterInfo, Value};
 
-use super::{About, State, Variant};
+use super::{About, State, Variant, variant::one_by_one};
 use crate::{
     counter,
     model::{AttentionPlan, Pass},
@@ -153,14 +153,10 @@ impl Variant for Lsh {
         own: &[Tensor<B, 2>],
         state: &mut State<B>,
     ) -> Tensor<B, 4> {
-        let [b, n, h, d] = q.dims();
+        let n = q.dims()[1];
         let now = state.taken;
         if n > 1 && now > 0 {
-            let outputs = (0..n).map(|i| {
-                let at = |x: &Tensor<B, 4>| x.clone().slice([0..b, i..i + 1, 0..h, 0..d]);
-                self.extend(at(&q), at(&k), at(&v), own, state)
-            });
-            return Tensor::cat(outputs.collect(), 1);
+            return one_by_one([q, k, v], |[q, k, v]| self.extend(q, k, v, own, state));
         }
         let keys = unit_length(q.clone());
         if n > 1 {

@@ -266,13 +266,8 @@ pub(crate) fn read(
     cores.collect()
 }
 
-/// Names of all parameters that decide the shape of attentions.
-pub(crate) fn shape_parameters() -> Vec<String> {
-    parameters().into_iter().map(|p| p.name).collect()
-}
-
 /// The parameters of the family.
-pub(super) fn parameters() -> Vec<ParameterInfo> {
+pub(crate) fn parameters() -> Vec<ParameterInfo> {
     let names: Vec<&str> = about().iter().map(|a| a.name).collect();
     let mut all = vec![
         choice("attention", "how a token looks at earlier ones", &names),

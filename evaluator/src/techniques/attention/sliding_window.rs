@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use spaces::{Domain, ParameterInfo};
 
-use super::{About, State, Variant};
+use super::{About, State, Variant, variant::one_by_one};
 use crate::{
     counter,
     model::{AttentionPlan, Pass},
@@ -132,13 +132,7 @@ impl Variant for SlidingWindow {
         if n > 1 {
             // a prompt: at the start it is a whole sequence of its own; later it goes token by token
             if now > 0 {
-                let h = q.dims()[2];
-                let outputs = (0..n).map(|i| {
-                    let at =
-                        |x: &Tensor<B, 4>, heads: usize| x.clone().slice([0..b, i..i + 1, 0..heads, 0..d]);
-                    self.extend(at(&q, h), at(&k, g), at(&v, g), own, state)
-                });
-                return Tensor::cat(outputs.collect(), 1);
+                return one_by_one([q, k, v], |[q, k, v]| self.extend(q, k, v, own, state));
             }
             let output = self.whole(q, k.clone(), v.clone(), own);
             for i in n.saturating_sub(rows)..n {

@@ -193,3 +193,13 @@ pub(super) fn extend_cache<B: Ops>(
     };
     (state.parts[0].clone(), state.parts[1].clone(), band)
 }
+
+/// Takes in several tokens one after the other, each as `step` does it.
+pub(super) fn one_by_one<B: Backend>(
+    inputs: [Tensor<B, 4>; 3],
+    mut step: impl FnMut([Tensor<B, 4>; 3]) -> Tensor<B, 4>,
+) -> Tensor<B, 4> {
+    let n = inputs[0].dims()[1];
+    let outputs = (0..n).map(|i| step(inputs.each_ref().map(|x| x.clone().narrow(1, i, 1))));
+    Tensor::cat(outputs.collect(), 1)
+}

@@ -224,13 +224,8 @@ pub(super) fn about() -> Vec<About> {
     vec![dense::ABOUT, moe::ABOUT, channel_mix::ABOUT]
 }
 
-/// The parameters that a base checkpoint fixes: all of the family.
-pub(crate) fn shape_parameters() -> Vec<String> {
-    parameters().into_iter().map(|p| p.name).collect()
-}
-
 /// The parameters of the family.
-pub(super) fn parameters() -> Vec<ParameterInfo> {
+pub(crate) fn parameters() -> Vec<ParameterInfo> {
     let ratios = [1.0, 2.0, 3.0, 4.0].map(Value::Float).to_vec();
     let ratio = float(
         "ffn_ratio",

@@ -10,10 +10,7 @@ use rayon::prelude::*;
 use super::{Band, TiledAttentionOp, Tiles};
 use crate::{
     counter,
-    ops::{
-        attention::cpu::{Sizes, interleave},
-        contiguous, cpu_tensor, simd, values,
-    },
+    ops::{attention::cpu::Sizes, contiguous, cpu_tensor, heads::interleave, simd, values},
 };
 
 impl TiledAttentionOp for Flex {
@@ -33,8 +30,8 @@ impl TiledAttentionOp for Flex {
                 forward_group(q, &ks[at.clone()], &vs[at], g, sizes, tiles, sums)
             })
             .collect();
-        let mut out = vec![0.0f32; qs.len()];
-        interleave(&parts, &mut out, sizes.groups, sizes.share() * sizes.depth);
+        let parts = parts.iter().map(Vec::as_slice);
+        let out = interleave(parts, sizes.groups, sizes.share() * sizes.depth);
         counter::add_macs(2 * batch * sizes.heads * band.pairs(sizes.queries) * sizes.depth);
         let sums = cpu_tensor(sums, &[batch, sizes.heads, sizes.queries]);
         (cpu_tensor(out, &q.shape()), sums)
@@ -70,10 +67,8 @@ impl TiledAttentionOp for Flex {
             .collect();
         counter::add_macs(5 * batch * sizes.heads * band.pairs(sizes.queries) * sizes.depth);
         let join = |which: usize, like: &FlexTensor, width: usize| {
-            let mut out = vec![0.0f32; like.shape().num_elements()];
-            let parts: Vec<&[f32]> = parts.iter().map(|p| p[which].as_slice()).collect();
-            interleave(&parts, &mut out, sizes.groups, width);
-            cpu_tensor(out, &like.shape())
+            let parts = parts.iter().map(|p| p[which].as_slice());
+            cpu_tensor(interleave(parts, sizes.groups, width), &like.shape())
         };
         [
             join(0, &q, sizes.share() * sizes.depth),

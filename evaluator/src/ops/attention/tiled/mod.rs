@@ -87,11 +87,7 @@ impl<B: TiledAttentionOp, C: CheckpointStrategy> TiledAttentionOp for Autodiff<B
                 let g = grads.consume::<B>(&ops.node);
                 let (inputs, o, sums, band, tiles) = ops.state;
                 let gradients = B::tiled_backward(inputs, o, sums, g, band, tiles);
-                for (node, gradient) in ops.parents.into_iter().zip(gradients) {
-                    if let Some(node) = node {
-                        grads.register::<B>(node.id, gradient);
-                    }
-                }
+                pass_on!(B, ops.parents, gradients, grads);
             }
         }
         let nodes = inputs.each_ref().map(|x| x.node.clone());

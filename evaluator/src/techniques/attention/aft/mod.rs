@@ -9,7 +9,7 @@ use spaces::{Domain, ParameterInfo, Value};
 
 pub(super) use self::form::Aft;
 use self::form::Form;
-use super::{About, Heads, Own, Place, Start, State, Variant};
+use super::{About, Heads, Own, Place, Start, State, Variant, variant::one_by_one};
 use crate::{
     counter,
     model::{AttentionPlan, Pass},
@@ -175,10 +175,6 @@ impl Variant for Aft {
             self.take_in(&k, &v, state);
             return self.whole(q, k, v, own);
         }
-        let outputs = (0..n).map(|i| {
-            let [q, k, v] = [&q, &k, &v].map(|x| x.clone().narrow(1, i, 1));
-            self.step(q, k, v, own, state)
-        });
-        Tensor::cat(outputs.collect(), 1)
+        one_by_one([q, k, v], |[q, k, v]| self.step(q, k, v, own, state))
     }
 }

@@ -44,6 +44,9 @@ pub(crate) trait Rule: Copy {
     /// Whether it may leave out rows in training.
     const MAY_DROP: bool = false;
 
+    /// Whether its trainings were seen to run on a GPU.
+    const ON_GPU: bool = true;
+
     /// Deviation of its initial weights, over the usual one.
     const INITIAL_SCALE: f32 = 1.0;
 
@@ -120,6 +123,10 @@ macro_rules! routers {
 
             fn may_drop(&self) -> bool {
                 match self { $(Router::$router(_) => $module::$router::MAY_DROP,)+ }
+            }
+
+            pub(crate) fn runs_on_gpu(&self) -> bool {
+                match self { $(Router::$router(_) => $module::$router::ON_GPU,)+ }
             }
 
             fn initial_scale(&self) -> f32 {

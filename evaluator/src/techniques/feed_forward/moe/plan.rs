@@ -128,12 +128,6 @@ impl MixturePlan {
         self.router.may_drop()
     }
 
-    /// Whether it was seen to run on a GPU, or has not been tried there: a training with Switch's router ended on an
-    /// H200 with an illegal memory access.
-    pub(crate) fn runs_on_gpu(&self) -> bool {
-        !matches!(self.router, Router::Switch(_))
-    }
-
     /// Whether Mixtral routes so, in training too.
     pub(crate) fn is_mixtral(&self) -> bool {
         matches!(self.router, Router::TopK(_)) && self.top_k > 1

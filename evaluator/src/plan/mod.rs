@@ -1,17 +1,22 @@
 //! A configuration, read and checked: what is built, trained, removed, packed. Costs that follow from it alone.
 
+mod parameters;
+mod shape;
+
 use std::collections::BTreeMap;
 
-use spaces::{Config, Evidence, Measurement, ParameterInfo};
+use spaces::{Config, Evidence, Measurement};
 
+pub use self::parameters::conflicts_with_base;
+pub(crate) use self::parameters::parameters;
+use self::shape::{check_tables, read_model};
 use crate::{
     bundle,
     data::DataFacts,
-    model::{AttentionPlan, LayerPlan, ModelPlan, Trainable},
-    parameter::{Declared, Values, float, int},
+    model::{LayerPlan, ModelPlan, Trainable},
+    parameter::Values,
     techniques::{
-        attention,
-        feed_forward::{self, CHANNEL_MIX_ACTIVITY, FeedForwardPlan},
+        feed_forward::{CHANNEL_MIX_ACTIVITY, FeedForwardPlan},
         fine_tuning::FineTuning,
         pruning::PruningPlan,
         quantization::QuantizationPlan,
@@ -94,95 +99,6 @@ impl TrainingPlan {
     }
 }
 
-/// The parameters of the model and its training, parents first.
-pub(crate) fn parameters() -> Vec<ParameterInfo> {
-    use spaces::Domain;
-    let log = |low, high| Domain::float(low, high, true, None).expect("not empty");
-    let steps = |low, high, step| Domain::int(low, high, false, step).expect("not empty");
-    let model = [
-        int(
-            "context",
-            "tokens of a sequence, in training and serving",
-            1,
-            1 << 20,
-            128,
-        )
-        .unit("tokens"),
-        int("layers", "blocks", 1, 256, 2).search(steps(1, 6, 1)),
-        int(
-            "width",
-            "components of the residual stream; heads must divide it",
-            2,
-            16_384,
-            128,
-        )
-        .search(steps(64, 256, 32)),
-    ];
-    let training = [
-        float(
-            "training_time",
-            "training budget in wall time; 0 to go by tokens",
-            0.0,
-            1e7,
-            0.0,
-        )
-        .unit("s"),
-        int("tokens", "training budget in tokens", 1, 1 << 50, 1_000_000)
-            .unit("tokens")
-            .when("training_time == 0"),
-        int("batch", "sequences of one step", 1, 65_536, 16).unit("sequences"),
-        float("learning_rate", "highest learning rate", 1e-7, 1.0, 1e-3).search(log(3e-4, 1e-2)),
-        float(
-            "warmup",
-            "share of the steps in which the learning rate rises",
-            0.0,
-            0.9,
-            0.05,
-        ),
-        float(
-            "final_rate",
-            "last learning rate over the highest one, by a cosine",
-            0.0,
-            1.0,
-            0.1,
-        ),
-        float("weight_decay", "decay of matrices (AdamW)", 0.0, 10.0, 0.1),
-        float(
-            "gradient_clip",
-            "largest norm of the whole gradient",
-            1e-3,
-            1e6,
-            1.0,
-        ),
-        int(
-            "validation_tokens",
-            "held-out tokens that the loss is measured on, at most",
-            1,
-            1 << 40,
-            131_072,
-        )
-        .unit("tokens"),
-    ];
-    let group = |name: &str, list: Vec<ParameterInfo>| {
-        let name = name.to_owned();
-        list.into_iter().map(move |p| ParameterInfo {
-            group: name.clone(),
-            ..p
-        })
-    };
-    group("model", model.to_vec())
-        .chain(group("training", training.to_vec()))
-        .collect()
-}
-
-/// Names of the parameters that a base checkpoint fixes.
-pub fn fixed_by_base() -> Vec<String> {
-    let own = ["layers", "width"].map(String::from).into_iter();
-    own.chain(feed_forward::shape_parameters())
-        .chain(attention::shape_parameters())
-        .collect()
-}
-
 impl Plan {
     /// Reads a configuration; `base` is the shape of the checkpoint it starts from.
     ///
@@ -257,19 +173,23 @@ impl Plan {
     /// # Errors
     /// A sentence on what is known not to, and what to use instead.
     pub fn check_gpu(&self) -> Result<(), String> {
-        for layer in &self.model.layers {
-            if !layer.attention.core.runs_on_gpu() {
-                return Err(format!(
-                    "attention '{}' fails on GPUs in this form; use another one, or device cpu",
-                    layer.attention.core.name()
-                ));
+        let fails = |what: &str, name: &str| {
+            Err(format!(
+                "{what} '{name}' fails on GPUs in this form; use another one, or device cpu"
+            ))
+        };
+        for LayerPlan {
+            attention,
+            feed_forward,
+        } in &self.model.layers
+        {
+            if !attention.core.runs_on_gpu() {
+                return fails("attention", attention.core.name());
             }
-            if layer
-                .feed_forward
-                .mixture()
-                .is_some_and(|mixture| !mixture.runs_on_gpu())
+            if let Some(router) = feed_forward.mixture().map(|mixture| mixture.router)
+                && !router.runs_on_gpu()
             {
-                return Err("router 'switch' fails on GPUs; use another one, or device cpu".into());
+                return fails("router", router.name());
             }
         }
         Ok(())
@@ -380,86 +300,4 @@ impl Plan {
         };
         self.known(facts).into_iter().map(row).collect()
     }
-}
-
-/// Refuses another context where the base has tables that are as long as its own.
-fn check_tables(base: &ModelPlan, model: &ModelPlan) -> Result<(), String> {
-    let tables = |plan: &ModelPlan, i: usize| plan.layers[i].attention.own(plan.place(i));
-    if (0..base.layers.len()).all(|i| tables(base, i) == tables(model, i)) {
-        return Ok(());
-    }
-    Err(format!(
-        "context {} is not the base's {}, for which its attention has a table of positions; use context = {}",
-        model.context, base.context, base.context
-    ))
-}
-
-fn read_model(values: Values, vocabulary: usize, context: usize) -> Result<ModelPlan, String> {
-    let (width, heads) = (values.int("width"), values.int("heads"));
-    if width % heads != 0 {
-        let near: Vec<String> = (1..=width)
-            .filter(|h| width % h == 0 && (width / h) % 2 == 0)
-            .map(|h| h.to_string())
-            .collect();
-        return Err(format!(
-            "heads {heads} does not divide width {width}; use one of {}",
-            near.join(", ")
-        ));
-    }
-    let depth = width / heads;
-    if depth % 2 != 0 {
-        return Err(format!(
-            "width {width} over heads {heads} gives heads of {depth}, but rotary positions need an even number; use other heads or width"
-        ));
-    }
-    let kv_heads = match values.int("kv_heads") {
-        0 => heads,
-        n => n,
-    };
-    if heads % kv_heads != 0 {
-        return Err(format!(
-            "kv_heads {kv_heads} does not divide heads {heads}; use a divisor of heads, or 0 for all"
-        ));
-    }
-    let experts = values.int("experts");
-    if experts > 1 && values.text("feed_forward") == "channel_mix" {
-        return Err(format!(
-            "experts {experts} are of gated networks, not of channel_mix; use experts = 1 or feed_forward = 'gated'"
-        ));
-    }
-    let layer = |(i, core)| -> Result<LayerPlan, String> {
-        Ok(LayerPlan {
-            attention: AttentionPlan {
-                heads,
-                kv_heads,
-                depth,
-                core,
-            },
-            feed_forward: FeedForwardPlan::read(values, width, i)?,
-        })
-    };
-    let cores = attention::read(values, values.int("layers"), heads, kv_heads, context)?;
-    Ok(ModelPlan {
-        vocabulary,
-        context,
-        width,
-        layers: cores
-            .into_iter()
-            .enumerate()
-            .map(layer)
-            .collect::<Result<_, _>>()?,
-    })
-}
-
-/// Where a study opens or fixes what its base fixes: one sentence for each.
-pub fn conflicts_with_base<'a>(names: impl Iterator<Item = &'a String>) -> Vec<(String, String)> {
-    names
-        .filter(|name| fixed_by_base().contains(name))
-        .map(|name| {
-            (
-                name.clone(),
-                format!("'{name}' is fixed by the checkpoint of [base]; remove it"),
-            )
-        })
-        .collect()
 }
