@@ -35,6 +35,8 @@ async fn a_trial_shows_all_that_is_known_of_it() {
             .await
             .contains("41207")
     );
+    let named = browser.text("document.getElementById('named').textContent").await;
+    assert!(named.contains(&format!("trial:{id}")), "{named}");
     assert_clean(&browser, "a trial").await;
 
     // the one that runs: its curve grows by itself, and it can be stopped

@@ -48,6 +48,8 @@ pub(super) async fn show(
                 a #export .button .primary href=(format!("/api/v1/trials/{}/export", trial.id)) download hidden { "Export model" }
             }
         }
+        // numbers begin anew in each study; commands name trials across all of them
+        p #named .small .muted { "On the command line: " code { "--pick trial:" (trial.id) } }
         p #failure .alert hidden {}
         div.trial {
             div.stack { (metrics()) (curve()) }
