@@ -13,6 +13,7 @@ use evaluator::{
     model::{Decoder, TensorMut, each_tensor},
     ops::{Ops, cross_entropy},
     plan::Plan,
+    techniques::quantization,
 };
 
 use crate::support::{A, TECHNIQUES, VOCABULARY, plan, tokens};
@@ -57,7 +58,10 @@ where
 }
 
 fn decoded<B: Ops>(plan: &Plan) -> (Vec<f32>, Vec<f32>) {
-    let model = Decoder::<B>::new(&plan.served, 3, &Default::default());
+    let mut model = Decoder::<B>::new(&plan.served, 3, &Default::default());
+    if let Some(packing) = plan.quantization {
+        quantization::quantize(&mut model, packing);
+    }
     let all: Tensor<B, 2, Int> = tokens(2, 16, 4);
     let expected = model.forward(all.clone()).logits.slice([0..2, 15..16]);
     let mut memory = model.memory(&plan.served, 2, 16);
