@@ -150,8 +150,10 @@ def main():
     import torch
 
     torch.set_num_threads(options.threads)
-    torch.set_float32_matmul_precision("high")
-    wait = torch.cuda.synchronize if options.device != "cpu" else lambda: None
+    wait = lambda: None
+    if options.device != "cpu":
+        torch.set_float32_matmul_precision("high")
+        wait = torch.cuda.synchronize
     a, b = (torch.rand(1024, 1024, device=options.device) for _ in range(2))
     their_gemm = 2 * 1024**3 * rate(lambda: len((a @ b)[:1]), 1.0, wait) / 1e9
     print(f"tokens a second, medians of {options.turns} turns; {options.device}, {options.threads} threads; PyTorch {torch.__version__}")
