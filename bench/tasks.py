@@ -13,10 +13,10 @@ MARGINS = {"recall": 0.10, "listops": 0.10}
 TASKS = {
     "recall": dict(
         data=dict(corpus="recall", pairs=4, queries=4, keys=8, values=8, train_examples=100_000),
-        fixed=dict(context=16, layers=2, width=64, heads=2, batch=64, tokens=2_000_000, learning_rate=3e-3),
+        fixed=dict(context=16, layers=2, width=64, heads=2, batch=64, tokens=6_000_000, learning_rate=1e-3),
     ),
     "listops": dict(
-        data=dict(corpus="listops", max_depth=3, max_args=3, train_examples=20_000),
+        data=dict(corpus="listops"),
         fixed=dict(context=64, layers=2, width=64, heads=2, batch=32, tokens=2_000_000, learning_rate=2e-3),
     ),
 }
