@@ -11,6 +11,7 @@ use crate::{
     data::DataAccess,
     device::{Device, DeviceChoice},
     evaluate::{Job, run},
+    pool::{awake, on_pool},
     scaling::{self, AttentionCost},
     speed::{self, Rounds, Speed, Work},
 };
@@ -22,7 +23,7 @@ macro_rules! on_device {
             Device::Cpu => {
                 type $backend = Flex;
                 let $handle = &FlexDevice;
-                $body
+                on_pool(|| $body)
             }
             #[cfg(feature = "cuda")]
             Device::Cuda { index, .. } => {
@@ -36,12 +37,6 @@ macro_rules! on_device {
     };
 }
 
-/// Runs `work` on a thread of the pool: a kernel that shares its rows out then starts at once, instead of waking another
-/// thread for each call, which costs more than a small product itself.
-fn on_pool<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    rayon::join(work, || ()).0
-}
-
 /// Evaluates a configuration: trains, compresses, exports and measures.
 ///
 /// The exported model lies in `bundle` below the job's folder. A process evaluates one job: counters, memory and the
@@ -51,11 +46,9 @@ fn on_pool<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 /// [`EvaluationError`], each a sentence for people.
 pub fn evaluate(job: &Job, events: &mut dyn Events) -> Result<Evaluation, EvaluationError> {
     let device = job.device.find().map_err(EvaluationError::Invalid)?;
-    on_pool(|| {
-        on_device!(&device, |B, handle| run::<Autodiff<B>>(
-            job, &device, handle, events
-        ))
-    })
+    on_device!(&device, |B, handle| run::<Autodiff<B>>(
+        job, &device, handle, events
+    ))
 }
 
 /// Measures an exported model again, on the data that its configuration names.
@@ -68,11 +61,9 @@ pub fn remeasure(
     device: DeviceChoice,
 ) -> Result<Evaluation, EvaluationError> {
     let device = device.find().map_err(EvaluationError::Invalid)?;
-    on_pool(|| {
-        on_device!(&device, |B, handle| bundle_use::remeasure::<B>(
-            dir, access, &device, handle
-        ))
-    })
+    on_device!(&device, |B, handle| bundle_use::remeasure::<B>(
+        dir, access, &device, handle
+    ))
 }
 
 /// Times a configuration on random tokens of so large a vocabulary.
@@ -87,11 +78,9 @@ pub fn time(
     device: DeviceChoice,
 ) -> Result<Speed, EvaluationError> {
     let device = device.find().map_err(EvaluationError::Invalid)?;
-    on_pool(|| {
-        on_device!(&device, |B, handle| speed::time::<Autodiff<B>>(
-            config, vocabulary, work, rounds, handle
-        ))
-    })
+    on_device!(&device, |B, handle| speed::time::<Autodiff<B>>(
+        config, vocabulary, work, rounds, handle
+    ))
 }
 
 /// What one pass of a configuration's first attention costs, forward and backward, over one full-length sequence.
@@ -104,11 +93,9 @@ pub fn attention_cost(
     device: DeviceChoice,
 ) -> Result<AttentionCost, EvaluationError> {
     let device = device.find().map_err(EvaluationError::Invalid)?;
-    on_pool(|| {
-        on_device!(&device, |B, handle| scaling::attention_cost::<Autodiff<B>>(
-            config, seconds, handle
-        ))
-    })
+    on_device!(&device, |B, handle| scaling::attention_cost::<Autodiff<B>>(
+        config, seconds, handle
+    ))
 }
 
 /// FLOPs a second that a device gives a large product of 32-bit matrices, the best within so many seconds.
@@ -117,7 +104,7 @@ pub fn attention_cost(
 /// [`EvaluationError`]: a device that is not there.
 pub fn gemm_flops_per_s(seconds: f64, device: DeviceChoice) -> Result<f64, EvaluationError> {
     let device = device.find().map_err(EvaluationError::Invalid)?;
-    on_pool(|| on_device!(&device, |B, handle| speed::gemm::<B>(seconds, handle)))
+    on_device!(&device, |B, handle| speed::gemm::<B>(seconds, handle))
 }
 
 /// Continues a prompt with an exported model, handing over each piece of text as it is written.
@@ -132,9 +119,7 @@ pub fn generate(
     write: &mut (dyn FnMut(&str) + Send),
 ) -> Result<(), EvaluationError> {
     let device = device.find().map_err(EvaluationError::Invalid)?;
-    on_pool(|| {
-        on_device!(&device, |B, handle| bundle_use::generate::<B>(
-            dir, prompt, sampling, handle, write
-        ))
-    })
+    on_device!(&device, |B, handle| awake(|| bundle_use::generate::<B>(
+        dir, prompt, sampling, handle, write
+    )))
 }

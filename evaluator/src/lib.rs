@@ -22,6 +22,7 @@ pub mod model;
 pub mod ops;
 mod parameter;
 pub mod plan;
+mod pool;
 mod scaling;
 mod speed;
 pub mod techniques;

@@ -17,6 +17,7 @@ use crate::{
     model::Decoder,
     ops::{Ops, matmul},
     plan::Plan,
+    pool::awake,
     training::{Optimizer, gradients_of, to_device},
 };
 
@@ -112,12 +113,14 @@ where
                 (memory, token)
             };
             let (mut memory, mut token) = fresh();
-            timed(rounds, sync, || {
-                if memory.position() >= context {
-                    (memory, token) = fresh();
-                }
-                token = next_token(&model, token.clone(), &mut memory);
-                1
+            awake(|| {
+                timed(rounds, sync, || {
+                    if memory.position() >= context {
+                        (memory, token) = fresh();
+                    }
+                    token = next_token(&model, token.clone(), &mut memory);
+                    1
+                })
             })?
         }
     };

@@ -5,7 +5,7 @@ use std::time::Instant;
 use spaces::{Evidence, Measurement};
 
 use super::{Subject, next_token};
-use crate::{EvaluationError, energy, ops::Ops};
+use crate::{EvaluationError, energy, ops::Ops, pool::awake};
 
 pub(super) const METRICS: &[&str] = &["throughput_tokens_per_s", "energy_j_per_token"];
 
@@ -16,16 +16,18 @@ pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, Ev
     let mut token = next_token(model, prompt.clone(), &mut memory);
     let mut decoded = 0u64;
     let measured = energy::measure(s.energy, || {
-        let started = Instant::now();
-        while started.elapsed() < window || decoded == 0 {
-            if memory.position() >= context {
-                memory = fresh();
-                token = next_token(model, prompt.clone(), &mut memory);
-            } else {
-                token = next_token(model, token.clone(), &mut memory);
+        awake(|| {
+            let started = Instant::now();
+            while started.elapsed() < window || decoded == 0 {
+                if memory.position() >= context {
+                    memory = fresh();
+                    token = next_token(model, prompt.clone(), &mut memory);
+                } else {
+                    token = next_token(model, token.clone(), &mut memory);
+                }
+                decoded += 1;
             }
-            decoded += 1;
-        }
+        });
     });
     let ((), reading) = measured.map_err(EvaluationError::Device)?;
     let protocol = format!("batch 1, {decoded} tokens in {:.2} s", reading.seconds);

@@ -5,7 +5,7 @@ use std::time::Instant;
 use spaces::{Evidence, Measurement};
 
 use super::{Subject, median_and_spread, next_token};
-use crate::{EvaluationError, ops::Ops};
+use crate::{EvaluationError, ops::Ops, pool::awake};
 
 pub(super) const METRICS: &[&str] = &["latency_ms_per_token", "time_to_first_token_ms"];
 
@@ -20,22 +20,25 @@ pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, Ev
     let prompt = s.prompt();
     let decoded = DECODED.min(s.plan.served.context - s.prompt_length()).max(1);
     let (mut first, mut later) = (vec![], vec![]);
-    for repetition in 0..WARM_UP + REPETITIONS {
-        let counts = repetition >= WARM_UP;
-        let mut memory = s.memory();
-        let started = Instant::now();
-        let mut token = next_token(s.model, prompt.clone(), &mut memory);
-        if counts {
-            first.push(started.elapsed().as_secs_f64() * 1e3);
-        }
-        while memory.position() < s.prompt_length() + decoded && memory.position() < s.plan.served.context {
+    awake(|| {
+        for repetition in 0..WARM_UP + REPETITIONS {
+            let counts = repetition >= WARM_UP;
+            let mut memory = s.memory();
             let started = Instant::now();
-            token = next_token(s.model, token, &mut memory);
+            let mut token = next_token(s.model, prompt.clone(), &mut memory);
             if counts {
-                later.push(started.elapsed().as_secs_f64() * 1e3);
+                first.push(started.elapsed().as_secs_f64() * 1e3);
+            }
+            while memory.position() < s.prompt_length() + decoded && memory.position() < s.plan.served.context
+            {
+                let started = Instant::now();
+                token = next_token(s.model, token, &mut memory);
+                if counts {
+                    later.push(started.elapsed().as_secs_f64() * 1e3);
+                }
             }
         }
-    }
+    });
     let protocol = format!(
         "clock: batch 1, prompt {}, {WARM_UP} warm-up, ",
         s.prompt_length()

@@ -30,6 +30,7 @@ mod rms_norm;
 mod rope;
 mod simd;
 mod swiglu;
+mod tile;
 mod wkv;
 
 use burn::{

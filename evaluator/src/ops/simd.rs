@@ -108,6 +108,29 @@ pub(super) fn add_weighted_rows(out: &mut [f32], weights: &[f32], matrix: &[f32]
     }
 }
 
+/// Turns scores into probabilities.
+#[inline(always)]
+pub(super) fn softmax(scores: &mut [f32]) {
+    let max = max(scores);
+    for s in scores.iter_mut() {
+        *s = exp(*s - max);
+    }
+    let inverse = 1.0 / sum(scores);
+    for s in scores.iter_mut() {
+        *s *= inverse;
+    }
+}
+
+/// `rows` rows of `width` values, `stride` apart in `source`, one after the other.
+#[inline(always)]
+pub(super) fn pack(source: &[f32], stride: usize, rows: usize, width: usize) -> Vec<f32> {
+    let mut packed = Vec::with_capacity(rows * width);
+    for r in 0..rows {
+        packed.extend_from_slice(&source[r * stride..r * stride + width]);
+    }
+    packed
+}
+
 /// Writes `rows` rows of `width` values, `stride` apart in `source`, as a `width` x `rows` matrix.
 #[inline(always)]
 pub(super) fn transpose(source: &[f32], stride: usize, rows: usize, width: usize, out: &mut [f32]) {

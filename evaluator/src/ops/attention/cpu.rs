@@ -4,14 +4,17 @@ use burn::{
     backend::{Flex, flex::FlexTensor},
     tensor::TensorMetadata,
 };
-use multiversion::multiversion;
+use pulp::Arch;
 use rayon::prelude::*;
 
-use super::{AttentionOp, Band};
+use super::{AttentionOp, Band, backward::Backward, forward::Forward};
 use crate::{
     counter,
-    ops::{contiguous, cpu_tensor, heads::interleave, simd, values},
+    ops::{contiguous, cpu_tensor, heads::interleave, values},
 };
+
+/// Multiply-adds of scores that one core forms before another one is worth waking.
+const SHARE: usize = 1 << 15;
 
 /// Sizes of one call, and where the rows of one head lie.
 #[derive(Clone, Copy)]
@@ -70,39 +73,15 @@ impl AttentionOp for Flex {
         v: FlexTensor,
         band: Band,
     ) -> (FlexTensor, FlexTensor) {
-        let (q, k, v) = (contiguous(q), contiguous(k), contiguous(v));
-        let (batch, sizes) = Sizes::of(&q, &k, band);
-        let pairs = band.pairs(sizes.queries);
-        let mut saved = vec![0.0f32; batch * sizes.heads * pairs];
-        let (qs, ks, vs) = (values(&q), values(&k), values(&v));
-        let (q_len, k_len) = (sizes.queries * sizes.query_stride(), ks.len() / batch);
-        // one task for each sequence and key/value head: its output columns are interleaved with other heads', so
-        // each task returns its own and they are put in place afterwards
-        let parts: Vec<Vec<f32>> = saved
-            .par_chunks_mut(sizes.share() * pairs)
-            .enumerate()
-            .map(|(task, p)| {
-                let (b, g) = (task / sizes.groups, task % sizes.groups);
-                let mut part = vec![0.0f32; sizes.queries * sizes.share() * sizes.depth];
-                forward_group(
-                    &qs[b * q_len..][..q_len],
-                    &ks[b * k_len..][..k_len],
-                    &vs[b * k_len..][..k_len],
-                    g,
-                    sizes,
-                    p,
-                    &mut part,
-                );
-                part
-            })
-            .collect();
-        let parts = parts.iter().map(Vec::as_slice);
-        let out = interleave(parts, sizes.groups, sizes.share() * sizes.depth);
-        counter::add_macs(2 * batch * sizes.heads * pairs * sizes.depth);
-        (
-            cpu_tensor(out, &q.shape()),
-            cpu_tensor(saved, &[batch, sizes.heads, pairs]),
-        )
+        let (batch, heads) = (q.shape()[0], q.shape()[2]);
+        let pairs = band.pairs(q.shape()[1]);
+        let mut saved = vec![0.0f32; batch * heads * pairs];
+        let o = forward(q, k, v, band, Some(&mut saved));
+        (o, cpu_tensor(saved, &[batch, heads, pairs]))
+    }
+
+    fn attention_output(q: FlexTensor, k: FlexTensor, v: FlexTensor, band: Band) -> FlexTensor {
+        forward(q, k, v, band, None)
     }
 
     fn attention_backward(
@@ -118,20 +97,21 @@ impl AttentionOp for Flex {
         let pairs = band.pairs(sizes.queries);
         let (qs, ks, vs, gs) = (values(&q), values(&k), values(&v), values(&gradient));
         let (q_len, k_len) = (sizes.queries * sizes.query_stride(), ks.len() / batch);
+        let arch = Arch::new();
         let parts: Vec<[Vec<f32>; 3]> = values(&saved)
             .par_chunks(sizes.share() * pairs)
             .enumerate()
             .map(|(task, p)| {
                 let (b, g) = (task / sizes.groups, task % sizes.groups);
-                backward_group(
-                    &qs[b * q_len..][..q_len],
-                    &ks[b * k_len..][..k_len],
-                    &vs[b * k_len..][..k_len],
-                    &gs[b * q_len..][..q_len],
-                    g,
+                arch.dispatch(Backward {
+                    q: &qs[b * q_len..][..q_len],
+                    k: &ks[b * k_len..][..k_len],
+                    v: &vs[b * k_len..][..k_len],
+                    gradient: &gs[b * q_len..][..q_len],
+                    group: g,
                     sizes,
                     p,
-                )
+                })
             })
             .collect();
         counter::add_macs(4 * batch * sizes.heads * pairs * sizes.depth);
@@ -147,126 +127,49 @@ impl AttentionOp for Flex {
     }
 }
 
-/// The query heads of one key/value head in one sequence. `p` receives the probabilities, row after row.
-#[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma"))]
-fn forward_group(
-    q: &[f32],
-    k: &[f32],
-    v: &[f32],
-    group: usize,
-    sizes: Sizes,
-    p: &mut [f32],
-    out: &mut [f32],
-) {
-    let Sizes {
-        queries, depth, band, ..
-    } = sizes;
-    let (share, stride) = (sizes.share(), sizes.key_stride());
-    let (k, v) = (&k[group * depth..], &v[group * depth..]);
-    let scale = 1.0 / (depth as f32).sqrt();
-    // with many queries the keys are turned once, so that scores are sums of rows instead of many short dot products
-    let turned = (queries >= 4).then(|| {
-        let mut turned = vec![0.0f32; depth * band.keys];
-        simd::transpose(k, stride, band.keys, depth, &mut turned);
-        turned
-    });
-    let mut scaled = vec![0.0f32; depth];
-    let mut at = 0;
-    for h in 0..share {
-        for i in 0..queries {
-            let row = band.row(i);
-            let scores = &mut p[at..at + row.len()];
-            at += row.len();
-            let q_row = &q[i * sizes.query_stride() + (group * share + h) * depth..][..depth];
-            for (s, x) in scaled.iter_mut().zip(q_row) {
-                *s = x * scale;
-            }
-            match &turned {
-                Some(turned) => simd::add_weighted_rows(scores, &scaled, &turned[row.start..], band.keys),
-                None => {
-                    for (s, j) in scores.iter_mut().zip(row.clone()) {
-                        *s = simd::dot(&scaled, &k[j * stride..j * stride + depth]);
-                    }
-                }
-            }
-            let max = simd::max(scores);
-            for s in scores.iter_mut() {
-                *s = simd::exp(*s - max);
-            }
-            let inverse = 1.0 / simd::sum(scores);
-            for s in scores.iter_mut() {
-                *s *= inverse;
-            }
-            let o = &mut out[(i * share + h) * depth..][..depth];
-            simd::add_weighted_rows(o, scores, &v[row.start * stride..], stride);
+/// The output; `saved` receives the probabilities where there is a backward pass to come.
+fn forward(q: FlexTensor, k: FlexTensor, v: FlexTensor, band: Band, saved: Option<&mut [f32]>) -> FlexTensor {
+    let (q, k, v) = (contiguous(q), contiguous(k), contiguous(v));
+    let (batch, sizes) = Sizes::of(&q, &k, band);
+    let pairs = band.pairs(sizes.queries);
+    let (qs, ks, vs) = (values(&q), values(&k), values(&v));
+    let (q_len, k_len) = (sizes.queries * sizes.query_stride(), ks.len() / batch);
+    let arch = Arch::new();
+    // few pairs, as in decoding, are not worth waking another core for each head
+    let least = SHARE.div_ceil(sizes.share() * pairs * sizes.depth);
+    // one task for each sequence and key/value head: its output columns are interleaved with other heads', so each task
+    // returns its own and they are put in place afterwards
+    let of_task = |task: usize, p: Option<&mut [f32]>| {
+        let (b, g) = (task / sizes.groups, task % sizes.groups);
+        let mut out = vec![0.0f32; sizes.queries * sizes.share() * sizes.depth];
+        arch.dispatch(Forward {
+            q: &qs[b * q_len..][..q_len],
+            k: &ks[b * k_len..][..k_len],
+            v: &vs[b * k_len..][..k_len],
+            group: g,
+            sizes,
+            p,
+            out: &mut out,
+        });
+        out
+    };
+    let parts: Vec<Vec<f32>> = match saved {
+        Some(saved) => {
+            let tasks = saved
+                .par_chunks_mut(sizes.share() * pairs)
+                .with_min_len(least)
+                .enumerate();
+            tasks.map(|(task, p)| of_task(task, Some(p))).collect()
         }
-    }
-}
-
-/// Gradients of the query heads of one key/value head, and of that head, in one sequence.
-#[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma"))]
-fn backward_group(
-    q: &[f32],
-    k: &[f32],
-    v: &[f32],
-    gradient: &[f32],
-    group: usize,
-    sizes: Sizes,
-    p: &[f32],
-) -> [Vec<f32>; 3] {
-    let Sizes {
-        queries, depth, band, ..
-    } = sizes;
-    let (share, stride) = (sizes.share(), sizes.key_stride());
-    let (k, v) = (&k[group * depth..], &v[group * depth..]);
-    let scale = 1.0 / (depth as f32).sqrt();
-    let allocated = k.len().div_ceil(stride);
-    let mut v_turned = vec![0.0f32; depth * band.keys];
-    simd::transpose(v, stride, band.keys, depth, &mut v_turned);
-    let mut dq = vec![0.0f32; queries * share * depth];
-    // turned as well: row c holds the gradient of component c for all keys
-    let mut dk_turned = vec![0.0f32; depth * band.keys];
-    let mut dv_turned = vec![0.0f32; depth * band.keys];
-    let mut ds = vec![0.0f32; band.keys];
-    let mut at = 0;
-    for h in 0..share {
-        for i in 0..queries {
-            let row = band.row(i);
-            let p_row = &p[at..at + row.len()];
-            at += row.len();
-            let column = i * sizes.query_stride() + (group * share + h) * depth;
-            let (q_row, g_row) = (&q[column..][..depth], &gradient[column..][..depth]);
-            let ds = &mut ds[..row.len()];
-            ds.fill(0.0);
-            simd::add_weighted_rows(ds, g_row, &v_turned[row.start..], band.keys);
-            let mean = simd::dot(ds, p_row);
-            for (s, p) in ds.iter_mut().zip(p_row) {
-                *s = p * (*s - mean) * scale;
-            }
-            let dq_row = &mut dq[(i * share + h) * depth..][..depth];
-            simd::add_weighted_rows(dq_row, ds, &k[row.start * stride..], stride);
-            for c in 0..depth {
-                let line = c * band.keys + row.start..c * band.keys + row.end;
-                simd::add_scaled(&mut dk_turned[line.clone()], q_row[c], ds);
-                simd::add_scaled(&mut dv_turned[line], g_row[c], p_row);
-            }
+        None => {
+            let tasks = (0..batch * sizes.groups).into_par_iter().with_min_len(least);
+            tasks.map(|task| of_task(task, None)).collect()
         }
-    }
-    let mut dk = vec![0.0f32; allocated * depth];
-    let mut dv = vec![0.0f32; allocated * depth];
-    simd::transpose(
-        &dk_turned,
-        band.keys,
-        depth,
-        band.keys,
-        &mut dk[..band.keys * depth],
-    );
-    simd::transpose(
-        &dv_turned,
-        band.keys,
-        depth,
-        band.keys,
-        &mut dv[..band.keys * depth],
-    );
-    [dq, dk, dv]
+    };
+    counter::add_macs(2 * batch * sizes.heads * pairs * sizes.depth);
+    let parts = parts.iter().map(Vec::as_slice);
+    cpu_tensor(
+        interleave(parts, sizes.groups, sizes.share() * sizes.depth),
+        &q.shape(),
+    )
 }

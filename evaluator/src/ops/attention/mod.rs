@@ -4,7 +4,9 @@
 //! exactly those pairs, so a window of `w` costs `w` products for each query and never forms the full matrix.
 //! The probabilities are kept for the backward pass (the tiled form computes them again instead).
 
+mod backward;
 mod cpu;
+mod forward;
 mod reference;
 mod tiled;
 
@@ -71,6 +73,16 @@ pub trait AttentionOp: Backend {
         (unwrap(o), unwrap(p))
     }
 
+    /// The output alone, where no backward pass is to come.
+    fn attention_output(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        band: Band,
+    ) -> FloatTensor<Self> {
+        Self::attention_forward(q, k, v, band).0
+    }
+
     /// Gradients of `q`, `k` and `v`.
     fn attention_backward(
         q: FloatTensor<Self>,
@@ -91,7 +103,7 @@ pub fn attention<B: AttentionOp>(
     v: Tensor<B, 4>,
     band: Band,
 ) -> Tensor<B, 4> {
-    wrap(B::attention_forward(unwrap(q), unwrap(k), unwrap(v), band).0)
+    wrap(B::attention_output(unwrap(q), unwrap(k), unwrap(v), band))
 }
 
 #[cfg(feature = "cuda")]

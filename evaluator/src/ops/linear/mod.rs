@@ -1,15 +1,17 @@
 //! `y = x wᵀ` and batched products, with every multiply-add counted in both directions.
 
+mod cpu;
+
 use burn::{
     backend::{
-        Autodiff, Flex,
+        Autodiff,
         autodiff::{
             checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
             grads::Gradients,
             ops::{Backward, Ops as Step, OpsKind},
         },
     },
-    tensor::{Tensor, TensorMetadata, backend::Backend, ops::FloatTensor},
+    tensor::{Shape, Tensor, TensorMetadata, backend::Backend, ops::FloatTensor},
 };
 
 use super::{unwrap, wrap};
@@ -19,14 +21,14 @@ use crate::counter;
 pub trait LinearOp: Backend {
     /// Product of the last two dimensions, `[.., n, k] x [.., k, m]`.
     fn counted_matmul(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
-        let (left, right) = (a.shape(), b.shape());
-        let k = left[left.num_dims() - 1];
-        counter::add_macs(left.num_elements() / k * k * right[right.num_dims() - 1]);
+        count(&a.shape(), &b.shape());
         Self::float_matmul(a, b)
     }
 }
 
-impl LinearOp for Flex {}
+fn count(left: &Shape, right: &Shape) {
+    counter::add_macs(left.num_elements() * right[right.num_dims() - 1]);
+}
 
 #[cfg(feature = "cuda")]
 impl LinearOp for burn::backend::Cuda {}
@@ -85,7 +87,7 @@ pub fn matmul<B: LinearOp, const D: usize>(a: Tensor<B, D>, b: Tensor<B, D>) -> 
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Distribution;
+    use burn::{backend::Flex, tensor::Distribution};
 
     use super::*;
 
@@ -118,5 +120,19 @@ mod tests {
         let loss = linear(x, w).sum();
         let (_, backward) = counter::count_macs(|| loss.backward());
         assert_eq!(backward, 5 * 6 * 7);
+    }
+
+    #[test]
+    fn one_row_agrees_with_many() {
+        let device = Default::default();
+        for (m, k) in [(1, 1), (7, 5), (8, 16), (40, 33), (1030, 200)] {
+            let x = Tensor::<Flex, 2>::random([2, k], Distribution::Default, &device);
+            let w = Tensor::<Flex, 2>::random([m, k], Distribution::Default, &device);
+            let many = linear(x.clone(), w.clone()).slice([0..1, 0..m]);
+            let (one, macs) = counter::count_macs(|| linear(x.slice([0..1, 0..k]), w));
+            assert_eq!(macs, (m * k) as u64);
+            one.into_data()
+                .assert_approx_eq::<f32>(&many.into_data(), burn::tensor::Tolerance::rel_abs(1e-4, 1e-4));
+        }
     }
 }

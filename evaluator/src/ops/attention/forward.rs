@@ -1,0 +1,162 @@
+//! The forward pass of one key/value head in one sequence.
+
+use pulp::{Simd, WithSimd};
+
+use super::cpu::Sizes;
+use crate::ops::{
+    simd,
+    tile::{Weights, add_product, dots},
+};
+
+/// Queries whose scores are formed together.
+const BLOCK: usize = 16;
+/// Below so many queries the keys are not worth turning.
+const FEW: usize = 4;
+
+/// The query heads of one key/value head.
+pub(super) struct Forward<'a> {
+    pub(super) q: &'a [f32],
+    pub(super) k: &'a [f32],
+    pub(super) v: &'a [f32],
+    pub(super) group: usize,
+    pub(super) sizes: Sizes,
+    /// Receives the probabilities, row after row, if they are wanted.
+    pub(super) p: Option<&'a mut [f32]>,
+    /// `[queries, share, depth]`, zeros.
+    pub(super) out: &'a mut [f32],
+}
+
+impl WithSimd for Forward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        if self.sizes.queries < FEW {
+            self.row_by_row(simd);
+        } else {
+            self.in_blocks(simd);
+        }
+    }
+}
+
+impl Forward<'_> {
+    #[inline(always)]
+    fn row_by_row<S: Simd>(self, simd: S) {
+        let Forward {
+            q,
+            k,
+            v,
+            group,
+            sizes,
+            mut p,
+            out,
+        } = self;
+        let Sizes {
+            queries, depth, band, ..
+        } = sizes;
+        let (share, stride) = (sizes.share(), sizes.key_stride());
+        let (k, v) = (&k[group * depth..], &v[group * depth..]);
+        let scale = 1.0 / (depth as f32).sqrt();
+        let (mut scores, mut scaled) = (vec![0.0f32; band.keys], vec![0.0f32; depth]);
+        let mut at = 0;
+        for h in 0..share {
+            for i in 0..queries {
+                let row = band.row(i);
+                let scores = &mut scores[..row.len()];
+                let q = &q[i * sizes.query_stride() + (group * share + h) * depth..][..depth];
+                for (s, x) in scaled.iter_mut().zip(q) {
+                    *s = x * scale;
+                }
+                let (k, v) = (&k[row.start * stride..], &v[row.start * stride..]);
+                let (eights, rest) = scores.as_chunks_mut::<8>();
+                for (j, scores) in eights.iter_mut().enumerate() {
+                    *scores = dots(simd, &scaled, &k[j * 8 * stride..], stride);
+                }
+                for (j, score) in rest.iter_mut().enumerate() {
+                    [*score] = dots(simd, &scaled, &k[(eights.len() * 8 + j) * stride..], stride);
+                }
+                simd::softmax(scores);
+                let weights = Weights {
+                    values: scores,
+                    row: 0,
+                    column: 1,
+                };
+                let out = (&mut out[(i * share + h) * depth..][..depth], 0);
+                add_product(simd, [1, row.len(), depth], weights, (v, stride), out);
+                if let Some(p) = &mut p {
+                    p[at..at + row.len()].copy_from_slice(scores);
+                }
+                at += row.len();
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn in_blocks<S: Simd>(self, simd: S) {
+        let Forward {
+            q,
+            k,
+            v,
+            group,
+            sizes,
+            mut p,
+            out,
+        } = self;
+        let Sizes {
+            queries, depth, band, ..
+        } = sizes;
+        let (share, stride, keys) = (sizes.share(), sizes.key_stride(), band.keys);
+        let (k, v) = (&k[group * depth..], &v[group * depth..]);
+        let scale = 1.0 / (depth as f32).sqrt();
+        // turned once, so that scores are sums of rows instead of many short dot products
+        let mut turned = vec![0.0f32; depth * keys];
+        simd::transpose(k, stride, keys, depth, &mut turned);
+        let v = simd::pack(v, stride, keys, depth);
+        let mut scaled = vec![0.0f32; BLOCK * depth];
+        let mut scores = vec![0.0f32; BLOCK * keys];
+        let mut at = 0;
+        for h in 0..share {
+            for first in (0..queries).step_by(BLOCK) {
+                let rows = BLOCK.min(queries - first);
+                for (i, scaled) in scaled.chunks_exact_mut(depth).take(rows).enumerate() {
+                    let q = &q[(first + i) * sizes.query_stride() + (group * share + h) * depth..][..depth];
+                    for (s, x) in scaled.iter_mut().zip(q) {
+                        *s = x * scale;
+                    }
+                }
+                // all keys that one of the queries sees
+                let (start, end) = (band.row(first).start, band.row(first + rows - 1).end);
+                let width = end - start;
+                let scores = &mut scores[..rows * width];
+                scores.fill(0.0);
+                let weights = Weights {
+                    values: &scaled,
+                    row: depth,
+                    column: 1,
+                };
+                let matrix = (&turned[start..], keys);
+                add_product(simd, [rows, depth, width], weights, matrix, (scores, width));
+                for (i, scores) in scores.chunks_exact_mut(width).enumerate() {
+                    let row = band.row(first + i);
+                    let (from, to) = (row.start - start, row.end - start);
+                    scores[..from].fill(0.0);
+                    scores[to..].fill(0.0);
+                    let scores = &mut scores[from..to];
+                    simd::softmax(scores);
+                    if let Some(p) = &mut p {
+                        p[at..at + row.len()].copy_from_slice(scores);
+                    }
+                    at += row.len();
+                }
+                let weights = Weights {
+                    values: scores,
+                    row: width,
+                    column: 1,
+                };
+                let matrix = (&v[start * depth..], depth);
+                let out = (&mut out[(first * share + h) * depth..], share * depth);
+                add_product(simd, [rows, width, depth], weights, matrix, out);
+            }
+        }
+    }
+}
