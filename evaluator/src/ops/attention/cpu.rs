@@ -8,14 +8,14 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::{AttentionOp, Band};
-use crate::{
-    counter,
-    ops::{contiguous, cpu_tensor, heads::interleave, simd, values},
-};
+use crate::ops::{contiguous, cpu_tensor, heads::interleave, simd, values};
 
-/// Sizes of one call, and where the rows of one head lie.
-#[derive(Clone, Copy)]
+/// Sizes of one call or of one of its sequences, and where the rows of one head lie.
+#[derive(Clone)]
 pub(super) struct Sizes {
+    /// Rows of queries, padding included.
+    pub(super) rows: usize,
+    /// Queries that are there.
     pub(super) queries: usize,
     pub(super) heads: usize,
     pub(super) groups: usize,
@@ -41,6 +41,7 @@ impl Sizes {
         (
             q[0],
             Sizes {
+                rows: q[1],
                 queries: q[1],
                 heads: q[2],
                 groups: k[2],
@@ -48,6 +49,16 @@ impl Sizes {
                 band,
             },
         )
+    }
+
+    /// Those of one sequence.
+    pub(super) fn sequence(&self, b: usize) -> Sizes {
+        let (band, queries) = self.band.of(b, self.queries);
+        Sizes {
+            queries,
+            band,
+            ..*self
+        }
     }
 
     pub(super) fn share(&self) -> usize {
@@ -72,7 +83,7 @@ impl AttentionOp for Flex {
     ) -> (FlexTensor, FlexTensor) {
         let (q, k, v) = (contiguous(q), contiguous(k), contiguous(v));
         let (batch, sizes) = Sizes::of(&q, &k, band);
-        let pairs = band.pairs(sizes.queries);
+        let pairs = sizes.band.pairs(sizes.queries);
         let mut saved = vec![0.0f32; batch * sizes.heads * pairs];
         let (qs, ks, vs) = (values(&q), values(&k), values(&v));
         let (q_len, k_len) = (sizes.queries * sizes.query_stride(), ks.len() / batch);
@@ -83,13 +94,13 @@ impl AttentionOp for Flex {
             .enumerate()
             .map(|(task, p)| {
                 let (b, g) = (task / sizes.groups, task % sizes.groups);
-                let mut part = vec![0.0f32; sizes.queries * sizes.share() * sizes.depth];
+                let mut part = vec![0.0f32; sizes.rows * sizes.share() * sizes.depth];
                 forward_group(
                     &qs[b * q_len..][..q_len],
                     &ks[b * k_len..][..k_len],
                     &vs[b * k_len..][..k_len],
                     g,
-                    sizes,
+                    &sizes.sequence(b),
                     p,
                     &mut part,
                 );
@@ -98,7 +109,9 @@ impl AttentionOp for Flex {
             .collect();
         let parts = parts.iter().map(Vec::as_slice);
         let out = interleave(parts, sizes.groups, sizes.share() * sizes.depth);
-        counter::add_macs(2 * batch * sizes.heads * pairs * sizes.depth);
+        sizes
+            .band
+            .count(batch, sizes.queries, sizes.heads * sizes.depth, 2, Some(4));
         (
             cpu_tensor(out, &q.shape()),
             cpu_tensor(saved, &[batch, sizes.heads, pairs]),
@@ -115,7 +128,7 @@ impl AttentionOp for Flex {
     ) -> [FlexTensor; 3] {
         let (q, k, v, gradient) = (contiguous(q), contiguous(k), contiguous(v), contiguous(gradient));
         let (batch, sizes) = Sizes::of(&q, &k, band);
-        let pairs = band.pairs(sizes.queries);
+        let pairs = sizes.band.pairs(sizes.queries);
         let (qs, ks, vs, gs) = (values(&q), values(&k), values(&v), values(&gradient));
         let (q_len, k_len) = (sizes.queries * sizes.query_stride(), ks.len() / batch);
         let parts: Vec<[Vec<f32>; 3]> = values(&saved)
@@ -129,12 +142,14 @@ impl AttentionOp for Flex {
                     &vs[b * k_len..][..k_len],
                     &gs[b * q_len..][..q_len],
                     g,
-                    sizes,
+                    &sizes.sequence(b),
                     p,
                 )
             })
             .collect();
-        counter::add_macs(4 * batch * sizes.heads * pairs * sizes.depth);
+        sizes
+            .band
+            .count(batch, sizes.queries, sizes.heads * sizes.depth, 4, None);
         let join = |which: usize, shape: &[usize], width: usize| {
             let parts = parts.iter().map(|p| p[which].as_slice());
             cpu_tensor(interleave(parts, sizes.groups, width), shape)
@@ -154,13 +169,11 @@ fn forward_group(
     k: &[f32],
     v: &[f32],
     group: usize,
-    sizes: Sizes,
+    sizes: &Sizes,
     p: &mut [f32],
     out: &mut [f32],
 ) {
-    let Sizes {
-        queries, depth, band, ..
-    } = sizes;
+    let (queries, depth, band) = (sizes.queries, sizes.depth, &sizes.band);
     let (share, stride) = (sizes.share(), sizes.key_stride());
     let (k, v) = (&k[group * depth..], &v[group * depth..]);
     let scale = 1.0 / (depth as f32).sqrt();
@@ -211,19 +224,17 @@ fn backward_group(
     v: &[f32],
     gradient: &[f32],
     group: usize,
-    sizes: Sizes,
+    sizes: &Sizes,
     p: &[f32],
 ) -> [Vec<f32>; 3] {
-    let Sizes {
-        queries, depth, band, ..
-    } = sizes;
+    let (queries, depth, band) = (sizes.queries, sizes.depth, &sizes.band);
     let (share, stride) = (sizes.share(), sizes.key_stride());
     let (k, v) = (&k[group * depth..], &v[group * depth..]);
     let scale = 1.0 / (depth as f32).sqrt();
     let allocated = k.len().div_ceil(stride);
     let mut v_turned = vec![0.0f32; depth * band.keys];
     simd::transpose(v, stride, band.keys, depth, &mut v_turned);
-    let mut dq = vec![0.0f32; queries * share * depth];
+    let mut dq = vec![0.0f32; sizes.rows * share * depth];
     // turned as well: row c holds the gradient of component c for all keys
     let mut dk_turned = vec![0.0f32; depth * band.keys];
     let mut dv_turned = vec![0.0f32; depth * band.keys];
