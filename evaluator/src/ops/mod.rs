@@ -22,6 +22,7 @@ mod cache;
 mod cross_entropy;
 mod heads;
 mod kde;
+mod lengths;
 mod linear;
 mod linear_attention;
 mod lsh;
@@ -40,13 +41,16 @@ use burn::{
 
 pub use self::{
     adamw::{AdamWOp, AdamWStep, adamw},
-    aft::{AftBias, AftOp, aft, aft_add_to_sums, aft_mean_of_sums, aft_no_sums, aft_recall},
+    aft::{AftBias, AftOp, aft, aft_add_to_sums, aft_both_ways, aft_mean_of_sums, aft_no_sums, aft_recall},
     attention::{AttentionOp, Band, TiledAttentionOp, Tiles, attention, tiled_attention},
     cache::{CacheOp, write_rows},
     cross_entropy::{CrossEntropyOp, cross_entropy},
     kde::{KdeBlocks, KdeOp, kde_attention, kde_draw},
+    lengths::Lengths,
     linear::{LinearOp, linear, matmul},
-    linear_attention::{LinearAttentionOp, linear_attention, linear_attention_step},
+    linear_attention::{
+        LinearAttentionOp, linear_attention, linear_attention_both_ways, linear_attention_step,
+    },
     lsh::{Hashing, LshOp, lsh_attention, lsh_attention_step, lsh_places, unit_length},
     packed_linear::{PackedLinearOp, PackedMatrixParts, packed_linear, unpack_rows},
     rms_norm::{RmsNormOp, rms_norm},

@@ -6,6 +6,7 @@
 //! that no sum has terms of both signs.
 
 mod biases;
+mod both_ways;
 mod cpu;
 mod recall;
 mod reference;
@@ -29,6 +30,7 @@ use burn::{
     },
 };
 
+pub use self::both_ways::aft_both_ways;
 use super::{unwrap, wrap};
 
 /// Which pairs of positions have a bias, and the tables it comes from.

@@ -18,13 +18,13 @@ pub(super) struct Backward<'a> {
     pub(super) v: &'a [f32],
     pub(super) gradient: &'a [f32],
     pub(super) group: usize,
-    pub(super) sizes: Sizes,
+    pub(super) sizes: &'a Sizes,
     /// The probabilities, row after row.
     pub(super) p: &'a [f32],
 }
 
 impl WithSimd for Backward<'_> {
-    /// Of queries `[queries, share, depth]`, of keys and of values `[allocated, depth]`.
+    /// Of queries `[rows, share, depth]`, of keys and of values `[allocated, depth]`.
     type Output = [Vec<f32>; 3];
 
     #[inline(always)]
@@ -38,9 +38,7 @@ impl WithSimd for Backward<'_> {
             sizes,
             p,
         } = self;
-        let Sizes {
-            queries, depth, band, ..
-        } = sizes;
+        let (queries, depth, band) = (sizes.queries, sizes.depth, &sizes.band);
         let (share, stride, keys) = (sizes.share(), sizes.key_stride(), band.keys);
         let allocated = k.len() / stride;
         let (k, v) = (&k[group * depth..], &v[group * depth..]);
@@ -48,7 +46,7 @@ impl WithSimd for Backward<'_> {
         let mut v_turned = vec![0.0f32; depth * keys];
         simd::transpose(v, stride, keys, depth, &mut v_turned);
         let k = simd::pack(k, stride, keys, depth);
-        let mut dq = vec![0.0f32; queries * share * depth];
+        let mut dq = vec![0.0f32; sizes.rows * share * depth];
         let mut dk = vec![0.0f32; allocated * depth];
         let mut dv = vec![0.0f32; allocated * depth];
         // rows of a block side by side: probabilities, gradients of scores

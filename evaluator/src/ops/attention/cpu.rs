@@ -8,17 +8,17 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use super::{AttentionOp, Band, backward::Backward, forward::Forward};
-use crate::{
-    counter,
-    ops::{contiguous, cpu_tensor, heads::interleave, values},
-};
+use crate::ops::{contiguous, cpu_tensor, heads::interleave, values};
 
 /// Multiply-adds of scores that one core forms before another one is worth waking.
 const SHARE: usize = 1 << 15;
 
-/// Sizes of one call, and where the rows of one head lie.
-#[derive(Clone, Copy)]
+/// Sizes of one call or of one of its sequences, and where the rows of one head lie.
+#[derive(Clone)]
 pub(super) struct Sizes {
+    /// Rows of queries, padding included.
+    pub(super) rows: usize,
+    /// Queries that are there.
     pub(super) queries: usize,
     pub(super) heads: usize,
     pub(super) groups: usize,
@@ -44,6 +44,7 @@ impl Sizes {
         (
             q[0],
             Sizes {
+                rows: q[1],
                 queries: q[1],
                 heads: q[2],
                 groups: k[2],
@@ -51,6 +52,16 @@ impl Sizes {
                 band,
             },
         )
+    }
+
+    /// Those of one sequence.
+    pub(super) fn sequence(&self, b: usize) -> Sizes {
+        let (band, queries) = self.band.of(b, self.queries);
+        Sizes {
+            queries,
+            band,
+            ..*self
+        }
     }
 
     pub(super) fn share(&self) -> usize {
@@ -94,7 +105,7 @@ impl AttentionOp for Flex {
     ) -> [FlexTensor; 3] {
         let (q, k, v, gradient) = (contiguous(q), contiguous(k), contiguous(v), contiguous(gradient));
         let (batch, sizes) = Sizes::of(&q, &k, band);
-        let pairs = band.pairs(sizes.queries);
+        let pairs = sizes.band.pairs(sizes.queries);
         let (qs, ks, vs, gs) = (values(&q), values(&k), values(&v), values(&gradient));
         let (q_len, k_len) = (sizes.queries * sizes.query_stride(), ks.len() / batch);
         let arch = Arch::new();
@@ -109,12 +120,14 @@ impl AttentionOp for Flex {
                     v: &vs[b * k_len..][..k_len],
                     gradient: &gs[b * q_len..][..q_len],
                     group: g,
-                    sizes,
+                    sizes: &sizes.sequence(b),
                     p,
                 })
             })
             .collect();
-        counter::add_macs(4 * batch * sizes.heads * pairs * sizes.depth);
+        sizes
+            .band
+            .count(batch, sizes.queries, sizes.heads * sizes.depth, 4, None);
         let join = |which: usize, shape: &[usize], width: usize| {
             let parts = parts.iter().map(|p| p[which].as_slice());
             cpu_tensor(interleave(parts, sizes.groups, width), shape)
@@ -131,7 +144,7 @@ impl AttentionOp for Flex {
 fn forward(q: FlexTensor, k: FlexTensor, v: FlexTensor, band: Band, saved: Option<&mut [f32]>) -> FlexTensor {
     let (q, k, v) = (contiguous(q), contiguous(k), contiguous(v));
     let (batch, sizes) = Sizes::of(&q, &k, band);
-    let pairs = band.pairs(sizes.queries);
+    let pairs = sizes.band.pairs(sizes.queries);
     let (qs, ks, vs) = (values(&q), values(&k), values(&v));
     let (q_len, k_len) = (sizes.queries * sizes.query_stride(), ks.len() / batch);
     let arch = Arch::new();
@@ -141,13 +154,13 @@ fn forward(q: FlexTensor, k: FlexTensor, v: FlexTensor, band: Band, saved: Optio
     // returns its own and they are put in place afterwards
     let of_task = |task: usize, p: Option<&mut [f32]>| {
         let (b, g) = (task / sizes.groups, task % sizes.groups);
-        let mut out = vec![0.0f32; sizes.queries * sizes.share() * sizes.depth];
+        let mut out = vec![0.0f32; sizes.rows * sizes.share() * sizes.depth];
         arch.dispatch(Forward {
             q: &qs[b * q_len..][..q_len],
             k: &ks[b * k_len..][..k_len],
             v: &vs[b * k_len..][..k_len],
             group: g,
-            sizes,
+            sizes: &sizes.sequence(b),
             p,
             out: &mut out,
         });
@@ -166,7 +179,9 @@ fn forward(q: FlexTensor, k: FlexTensor, v: FlexTensor, band: Band, saved: Optio
             tasks.map(|task| of_task(task, None)).collect()
         }
     };
-    counter::add_macs(2 * batch * sizes.heads * pairs * sizes.depth);
+    sizes
+        .band
+        .count(batch, sizes.queries, sizes.heads * sizes.depth, 2, Some(4));
     let parts = parts.iter().map(Vec::as_slice);
     cpu_tensor(
         interleave(parts, sizes.groups, sizes.share() * sizes.depth),

@@ -19,10 +19,10 @@ pub(super) struct Forward<'a> {
     pub(super) k: &'a [f32],
     pub(super) v: &'a [f32],
     pub(super) group: usize,
-    pub(super) sizes: Sizes,
+    pub(super) sizes: &'a Sizes,
     /// Receives the probabilities, row after row, if they are wanted.
     pub(super) p: Option<&'a mut [f32]>,
-    /// `[queries, share, depth]`, zeros.
+    /// `[rows, share, depth]`, zeros.
     pub(super) out: &'a mut [f32],
 }
 
@@ -51,9 +51,7 @@ impl Forward<'_> {
             mut p,
             out,
         } = self;
-        let Sizes {
-            queries, depth, band, ..
-        } = sizes;
+        let (queries, depth, band) = (sizes.queries, sizes.depth, &sizes.band);
         let (share, stride) = (sizes.share(), sizes.key_stride());
         let (k, v) = (&k[group * depth..], &v[group * depth..]);
         let scale = 1.0 / (depth as f32).sqrt();
@@ -102,9 +100,7 @@ impl Forward<'_> {
             mut p,
             out,
         } = self;
-        let Sizes {
-            queries, depth, band, ..
-        } = sizes;
+        let (queries, depth, band) = (sizes.queries, sizes.depth, &sizes.band);
         let (share, stride, keys) = (sizes.share(), sizes.key_stride(), band.keys);
         let (k, v) = (&k[group * depth..], &v[group * depth..]);
         let scale = 1.0 / (depth as f32).sqrt();

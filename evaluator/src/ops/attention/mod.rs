@@ -1,7 +1,8 @@
-//! Softmax attention over a causal band: full causal attention and a sliding window, with grouped key/value heads.
+//! Softmax attention over a band: causal or in both directions, full or a sliding window, with grouped key/value heads.
 //!
 //! `O_i = softmax_j(q_i · k_j / √d) v_j` over the keys `j` that the band of row `i` holds. The CPU kernel visits
-//! exactly those pairs, so a window of `w` costs `w` products for each query and never forms the full matrix.
+//! exactly those pairs, so a window of `w` costs `w` products for each query and never forms the full matrix; padding
+//! it does not visit at all.
 //! The probabilities are kept for the backward pass (the tiled form computes them again instead).
 
 mod backward;
@@ -13,7 +14,8 @@ mod tiled;
 use std::ops::Range;
 
 pub use self::tiled::{TiledAttentionOp, Tiles, tiled_attention};
-use super::{unwrap, wrap};
+use super::{Lengths, unwrap, wrap};
+use crate::{counter, model::Pass};
 use burn::{
     backend::{
         Autodiff,
@@ -26,16 +28,20 @@ use burn::{
     tensor::{Tensor, backend::Backend, ops::FloatTensor},
 };
 
-/// Which keys each query sees: query `i` stands at position `offset + i` of `keys` keys, and sees itself and the
-/// `window - 1` positions before.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// Which keys each query sees: query `i` stands at position `offset + i` of `keys` keys, and sees itself, the
+/// `window - 1` positions before and the `ahead` positions behind.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Band {
     /// Position of the first query among the keys.
     pub offset: usize,
     /// Number of keys that are filled; the key tensor may be longer.
     pub keys: usize,
-    /// Number of keys seen at most; `usize::MAX` for all.
+    /// Keys seen at most up to the query's own position; `usize::MAX` for all.
     pub window: usize,
+    /// Keys seen at most behind the query's own position: 0 where attention is causal.
+    pub ahead: usize,
+    /// Where sequences are padded, how many positions of each are there, as queries and as keys.
+    pub lengths: Option<Lengths>,
 }
 
 impl Band {
@@ -45,18 +51,63 @@ impl Band {
             offset: 0,
             keys: n,
             window: usize::MAX,
+            ahead: 0,
+            lengths: None,
         }
     }
 
-    /// The keys that query `i` sees.
-    pub fn row(&self, i: usize) -> Range<usize> {
-        let end = (self.offset + i + 1).min(self.keys);
-        end.saturating_sub(self.window)..end
+    /// All of a sequence of `n`, in both directions.
+    pub fn whole(n: usize, lengths: Option<Lengths>) -> Band {
+        Band {
+            ahead: usize::MAX,
+            lengths,
+            ..Band::causal(n)
+        }
     }
 
-    /// Pairs of query and key for `queries` queries.
+    /// The keys that query `i` sees of a sequence without padding.
+    pub fn row(&self, i: usize) -> Range<usize> {
+        let at = self.offset + i + 1;
+        let end = at.saturating_add(self.ahead).min(self.keys);
+        at.saturating_sub(self.window).min(end)..end
+    }
+
+    /// Pairs of query and key for `queries` queries of a sequence without padding.
     pub fn pairs(&self, queries: usize) -> usize {
         (0..queries).map(|i| self.row(i).len()).sum()
+    }
+
+    /// The band of one sequence, and its queries of `queries`, padding left out.
+    fn of(&self, sequence: usize, queries: usize) -> (Band, usize) {
+        let length = self.lengths.as_ref().map(|lengths| lengths.of(sequence));
+        let band = Band {
+            keys: length.unwrap_or(self.keys),
+            lengths: None,
+            ..*self
+        };
+        (band, length.unwrap_or(queries))
+    }
+
+    /// Counts `products` of `values` multiply-adds for each pair of `batch` sequences, and what padding leaves out; that of
+    /// the way back, `backward` products, is noted with the forward pass, where those are named.
+    fn count(&self, batch: usize, queries: usize, values: usize, products: usize, backward: Option<usize>) {
+        let all = batch * self.pairs(queries);
+        let there = |b| {
+            let (band, queries) = self.of(b, queries);
+            band.pairs(queries)
+        };
+        let done = match self.lengths {
+            Some(_) => (0..batch).map(there).sum(),
+            None => all,
+        };
+        counter::add_macs(products * values * done);
+        if let (Some(backward), true) = (backward, done < all) {
+            let left_out = (values * (all - done)) as u64;
+            counter::add_skipped(Pass {
+                forward: products as u64 * left_out,
+                backward: backward as u64 * left_out,
+            });
+        }
     }
 }
 
@@ -140,7 +191,7 @@ impl<B: AttentionOp, C: CheckpointStrategy> AttentionOp for Autodiff<B, C> {
         }
         let nodes = [q.node.clone(), k.node.clone(), v.node.clone()];
         let (q, k, v) = (q.primitive, k.primitive, v.primitive);
-        let (o, saved) = B::attention_forward(q.clone(), k.clone(), v.clone(), band);
+        let (o, saved) = B::attention_forward(q.clone(), k.clone(), v.clone(), band.clone());
         let kept = <Self as burn::tensor::backend::AutodiffBackend>::from_inner(saved.clone());
         let o = match Attention.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish((q, k, v, saved, band), o),
@@ -175,12 +226,24 @@ mod tests {
         ]
     }
 
+    fn lengths() -> Option<Lengths> {
+        Some(Lengths::new(vec![9, 33]))
+    }
+
+    fn near(window: usize, ahead: usize, lengths: Option<Lengths>) -> Band {
+        Band {
+            window,
+            ahead,
+            ..Band::whole(20, lengths)
+        }
+    }
+
     #[test]
     fn the_kernel_and_its_gradients_equal_the_definition() {
         let window = |window, n| Band {
             offset: 0,
-            keys: n,
             window,
+            ..Band::causal(n)
         };
         let cases = [
             (1, 1, Band::causal(1)),
@@ -194,8 +257,8 @@ mod tests {
                 20,
                 Band {
                     offset: 9,
-                    keys: 12,
                     window: usize::MAX,
+                    ..Band::causal(12)
                 },
             ),
             (
@@ -203,17 +266,28 @@ mod tests {
                 20,
                 Band {
                     offset: 9,
-                    keys: 15,
                     window: 4,
+                    ..Band::causal(15)
                 },
             ),
+            (1, 1, Band::whole(1, None)),
+            (33, 33, Band::whole(33, None)),
+            (33, 33, Band::whole(33, lengths())),
+            (20, 20, near(3, 2, None)),
+            (20, 20, near(1, 4, Some(Lengths::new(vec![20, 2])))),
+            // a few queries over all of another sequence
+            (5, 20, Band::whole(20, None)),
         ];
         for (n, keys, band) in cases {
             for (h, g) in [(4, 4), (4, 2), (4, 1)] {
                 let [q, k, v] = inputs(n, keys, h, g);
-                let (o, saved) =
-                    Flex::attention_forward(unwrap(q.clone()), unwrap(k.clone()), unwrap(v.clone()), band);
-                let (expected, p) = reference::forward(q.clone(), k.clone(), v.clone(), band);
+                let (o, saved) = Flex::attention_forward(
+                    unwrap(q.clone()),
+                    unwrap(k.clone()),
+                    unwrap(v.clone()),
+                    band.clone(),
+                );
+                let (expected, p) = reference::forward(q.clone(), k.clone(), v.clone(), band.clone());
                 close(wrap::<Flex, 4>(o).into_data(), expected.clone().into_data());
                 let gradient = expected.clone() * 0.5 + 0.1;
                 let got = Flex::attention_backward(
@@ -222,9 +296,9 @@ mod tests {
                     unwrap(v.clone()),
                     saved,
                     unwrap(gradient.clone()),
-                    band,
+                    band.clone(),
                 );
-                let expected = reference::backward(q, k, v, p, gradient, band);
+                let expected = reference::backward(q, k, v, p, gradient, band.clone());
                 for (got, expected) in got.into_iter().zip(expected) {
                     close(wrap::<Flex, 4>(got).into_data(), expected.into_data());
                 }
@@ -243,9 +317,7 @@ mod tests {
             reference::spread(k.clone(), 9, 4),
             reference::spread(v.clone(), 9, 4),
         );
-        let mask = reference::outside_band::<A>(&q.device(), 9, Band::causal(9))
-            .unsqueeze::<4>()
-            .expand([2, 4, 9, 9]);
+        let mask = reference::outside::<A>(&q.device(), [2, 4], [0, 9], &Band::causal(9));
         let scores = q
             .clone()
             .swap_dims(1, 2)
@@ -266,8 +338,8 @@ mod tests {
         assert_eq!(causal, 2 * 2 * 4 * 8 * (64 * 65 / 2));
         let band = Band {
             offset: 0,
-            keys: 64,
             window: 4,
+            ..Band::causal(64)
         };
         let windowed = counter::count_macs(|| attention(q, k, v, band)).1;
         assert_eq!(windowed, 2 * 2 * 4 * 8 * (1 + 2 + 3 + 61 * 4));
@@ -287,5 +359,55 @@ mod tests {
         let after = attention(q, k2, v2, Band::causal(16));
         let head = |t: Tensor<Flex, 4>| t.slice([0..2, 0..10]).into_data();
         assert_eq!(head(before), head(after));
+    }
+
+    #[test]
+    fn padding_changes_no_bit_and_what_it_leaves_out_is_noted() {
+        let [q, k, v] = inputs(20, 20, 4, 2);
+        for band in [Band::whole(20, None), near(3, 2, None)] {
+            let padded = Band {
+                lengths: Some(Lengths::new(vec![20, 13])),
+                ..band.clone()
+            };
+            let run = |band: Band, change: f64| {
+                let change = Tensor::full([2, 7, 2, 8], change, &q.device());
+                let at = [0..2, 13..20, 0..2, 0..8];
+                let (k, v) = (
+                    k.clone().slice_assign(at.clone(), change.clone()),
+                    v.clone().slice_assign(at, change),
+                );
+                let work = || attention(q.clone(), k, v, band);
+                let ((o, macs), skipped) = counter::count_skipped(|| counter::count_macs(work));
+                (o.slice([1..2]).into_data(), macs, skipped)
+            };
+            let (o, macs, skipped) = run(padded.clone(), 1e4);
+            assert_eq!(o, run(padded, -3.0).0);
+            let (_, all, none) = run(band.clone(), 0.0);
+            assert_eq!((macs + skipped.forward, none.total()), (all, 0));
+            assert_eq!(skipped.backward, 2 * skipped.forward);
+            // the same as the sequence alone, without padding
+            let alone = |x: &Tensor<Flex, 4>| x.clone().slice([1..2, 0..13]);
+            let alone = attention(
+                alone(&q),
+                alone(&k),
+                alone(&v),
+                Band {
+                    keys: 13,
+                    ..band.clone()
+                },
+            );
+            let expected: Vec<f32> = alone.into_data().iter().collect();
+            let got: Vec<f32> = o.iter().collect();
+            assert_eq!(got[..expected.len()], expected);
+            assert!(got[expected.len()..].iter().all(|x| *x == 0.0));
+        }
+    }
+
+    #[test]
+    fn in_both_directions_the_order_of_the_tokens_does_not_matter() {
+        let [q, k, v] = inputs(9, 9, 4, 4);
+        let o = attention(q.clone(), k.clone(), v.clone(), Band::whole(9, None));
+        let turned = attention(q.flip([1]), k.flip([1]), v.flip([1]), Band::whole(9, None));
+        close(turned.flip([1]).into_data(), o.into_data());
     }
 }

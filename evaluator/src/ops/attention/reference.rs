@@ -14,12 +14,43 @@ pub(super) fn spread<B: Backend>(x: Tensor<B, 4>, keys: usize, heads: usize) -> 
         .reshape([b, heads, keys, d])
 }
 
-pub(super) fn outside_band<B: Backend>(device: &B::Device, queries: usize, band: Band) -> Tensor<B, 2, Bool> {
-    let at = Tensor::<B, 1, Int>::arange(band.offset as i64..(band.offset + queries) as i64, device);
+/// Pairs outside the band or of padding, `[b, h, queries, keys]`; the queries are those of the sequence from `first` on.
+pub(super) fn outside<B: Backend>(
+    device: &B::Device,
+    [b, h]: [usize; 2],
+    [first, queries]: [usize; 2],
+    band: &Band,
+) -> Tensor<B, 4, Bool> {
+    let shape = [b, h, queries, band.keys];
+    let outside = outside_band::<B>(device, first, queries, band)
+        .unsqueeze::<4>()
+        .expand(shape);
+    let Some(lengths) = &band.lengths else {
+        return outside;
+    };
+    let keys = lengths.absent::<B>(0..band.keys, device);
+    let keys = keys.reshape([b, 1, 1, band.keys]).expand(shape);
+    let rows = lengths.absent::<B>(first..first + queries, device);
+    let rows = rows.reshape([b, 1, queries, 1]).expand(shape);
+    outside.bool_or(keys).bool_or(rows)
+}
+
+fn outside_band<B: Backend>(
+    device: &B::Device,
+    first: usize,
+    queries: usize,
+    band: &Band,
+) -> Tensor<B, 2, Bool> {
+    let first = band.offset + first;
+    let at = Tensor::<B, 1, Int>::arange(first as i64..(first + queries) as i64, device);
     let key = Tensor::<B, 1, Int>::arange(0..band.keys as i64, device);
     let at = at.unsqueeze_dim::<2>(1).expand([queries, band.keys]);
     let key = key.unsqueeze_dim::<2>(0).expand([queries, band.keys]);
-    let ahead = key.clone().greater(at.clone());
+    let ahead = if band.ahead >= band.keys {
+        key.clone().greater_equal_elem(band.keys as i64)
+    } else {
+        (key.clone() - at.clone()).greater_elem(band.ahead as i64)
+    };
     if band.window >= band.keys {
         ahead
     } else {
@@ -36,14 +67,17 @@ pub(super) fn forward<B: AttentionOp>(
 ) -> (Tensor<B, 4>, Tensor<B, 4>) {
     let [b, n, h, d] = q.dims();
     let (k, v) = (spread(k, band.keys, h), spread(v, band.keys, h));
-    let mask = outside_band::<B>(&q.device(), n, band)
-        .unsqueeze::<4>()
-        .expand([b, h, n, band.keys]);
+    let mask = outside::<B>(&q.device(), [b, h], [0, n], &band);
     let scores = q
         .swap_dims(1, 2)
         .matmul(k.swap_dims(2, 3))
         .mul_scalar(1.0 / (d as f64).sqrt());
-    let p = burn::tensor::activation::softmax(scores.mask_fill(mask, f32::MIN), 3);
+    let p = burn::tensor::activation::softmax(scores.mask_fill(mask.clone(), f32::MIN), 3);
+    // a row of padding has nothing to see, and softmax then gives all of it the same share
+    let p = match band.lengths {
+        Some(_) => p.mask_fill(mask, 0.0),
+        None => p,
+    };
     counter::add_macs(2 * b * h * n * band.keys * d);
     (p.clone().matmul(v).swap_dims(1, 2), p)
 }

@@ -4,9 +4,11 @@
 //! `S = Σ φ(k_j) v_jᵀ`, `z = Σ φ(k_j)`. Decoding is the recurrence on that state. Key/value heads may be shared.
 
 mod backward;
+mod both_ways;
 mod cpu;
 mod reference;
 
+pub use self::both_ways::linear_attention_both_ways;
 use super::{unwrap, wrap};
 use burn::{
     backend::{

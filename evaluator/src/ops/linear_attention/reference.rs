@@ -5,7 +5,7 @@ use burn::tensor::{Tensor, backend::Backend};
 use super::EPSILON;
 use crate::counter;
 
-fn phi<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
+pub(super) fn phi<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
     let positive = x.clone().clamp_min(0.0);
     x.clamp_max(0.0).exp() + positive
 }

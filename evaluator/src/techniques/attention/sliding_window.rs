@@ -98,9 +98,8 @@ impl Variant for SlidingWindow {
             k,
             v,
             Band {
-                offset: 0,
-                keys: n,
                 window: self.window,
+                ..Band::causal(n)
             },
         )
     }
@@ -148,8 +147,7 @@ impl Variant for SlidingWindow {
         let filled = rows.min(now + 1);
         let band = Band {
             offset: filled - 1,
-            keys: filled,
-            window: usize::MAX,
+            ..Band::causal(filled)
         };
         attention(q, state.parts[0].clone(), state.parts[1].clone(), band)
     }

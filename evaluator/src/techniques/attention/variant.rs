@@ -188,8 +188,7 @@ pub(super) fn extend_cache<B: Ops>(
     state.taken += n;
     let band = Band {
         offset: taken,
-        keys: taken + n,
-        window: usize::MAX,
+        ..Band::causal(taken + n)
     };
     (state.parts[0].clone(), state.parts[1].clone(), band)
 }

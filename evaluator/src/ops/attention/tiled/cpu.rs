@@ -8,10 +8,7 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::{Band, TiledAttentionOp, Tiles};
-use crate::{
-    counter,
-    ops::{attention::cpu::Sizes, contiguous, cpu_tensor, heads::interleave, simd, values},
-};
+use crate::ops::{attention::cpu::Sizes, contiguous, cpu_tensor, heads::interleave, simd, values};
 
 impl TiledAttentionOp for Flex {
     fn tiled_forward(inputs: [FlexTensor; 3], band: Band, tiles: Tiles) -> (FlexTensor, FlexTensor) {
@@ -19,21 +16,23 @@ impl TiledAttentionOp for Flex {
         let (batch, sizes) = Sizes::of(&q, &k, band);
         let (qs, ks, vs) = (values(&q), values(&k), values(&v));
         let (q_len, k_len) = (qs.len() / batch, ks.len() / batch);
-        let mut sums = vec![0.0f32; batch * sizes.heads * sizes.queries];
+        let mut sums = vec![0.0f32; batch * sizes.heads * sizes.rows];
         let parts: Vec<Vec<f32>> = sums
-            .par_chunks_mut(sizes.share() * sizes.queries)
+            .par_chunks_mut(sizes.share() * sizes.rows)
             .enumerate()
             .map(|(task, sums)| {
                 let (b, g) = (task / sizes.groups, task % sizes.groups);
                 let at = b * k_len..(b + 1) * k_len;
                 let q = &qs[b * q_len..][..q_len];
-                forward_group(q, &ks[at.clone()], &vs[at], g, sizes, tiles, sums)
+                forward_group(q, &ks[at.clone()], &vs[at], g, &sizes.sequence(b), tiles, sums)
             })
             .collect();
         let parts = parts.iter().map(Vec::as_slice);
         let out = interleave(parts, sizes.groups, sizes.share() * sizes.depth);
-        counter::add_macs(2 * batch * sizes.heads * band.pairs(sizes.queries) * sizes.depth);
-        let sums = cpu_tensor(sums, &[batch, sizes.heads, sizes.queries]);
+        sizes
+            .band
+            .count(batch, sizes.queries, sizes.heads * sizes.depth, 2, Some(5));
+        let sums = cpu_tensor(sums, &[batch, sizes.heads, sizes.rows]);
         (cpu_tensor(out, &q.shape()), sums)
     }
 
@@ -49,7 +48,7 @@ impl TiledAttentionOp for Flex {
         let [o, sums, gradient] = [o, sums, gradient].map(contiguous);
         let (batch, sizes) = Sizes::of(&q, &k, band);
         let (q_len, k_len) = (values(&q).len() / batch, values(&k).len() / batch);
-        let s_len = sizes.heads * sizes.queries;
+        let s_len = sizes.heads * sizes.rows;
         let parts: Vec<[Vec<f32>; 3]> = (0..batch * sizes.groups)
             .into_par_iter()
             .map(|task| {
@@ -62,10 +61,12 @@ impl TiledAttentionOp for Flex {
                     sums: &values(&sums)[b * s_len..][..s_len],
                     gradient: &values(&gradient)[b * q_len..][..q_len],
                 };
-                backward_group(saved, g, sizes, tiles)
+                backward_group(saved, g, &sizes.sequence(b), tiles)
             })
             .collect();
-        counter::add_macs(5 * batch * sizes.heads * band.pairs(sizes.queries) * sizes.depth);
+        sizes
+            .band
+            .count(batch, sizes.queries, sizes.heads * sizes.depth, 5, None);
         let join = |which: usize, like: &FlexTensor, width: usize| {
             let parts = parts.iter().map(|p| p[which].as_slice());
             cpu_tensor(interleave(parts, sizes.groups, width), &like.shape())
@@ -80,7 +81,7 @@ impl TiledAttentionOp for Flex {
 
 /// Keys and values of one key/value head, `[d, keys]`.
 #[inline(always)]
-fn turned(x: &[f32], group: usize, sizes: Sizes) -> Vec<f32> {
+fn turned(x: &[f32], group: usize, sizes: &Sizes) -> Vec<f32> {
     let mut turned = vec![0.0f32; sizes.depth * sizes.band.keys];
     let x = &x[group * sizes.depth..];
     simd::transpose(x, sizes.key_stride(), sizes.band.keys, sizes.depth, &mut turned);
@@ -89,14 +90,14 @@ fn turned(x: &[f32], group: usize, sizes: Sizes) -> Vec<f32> {
 
 /// The first keys of the blocks that a block of queries meets.
 #[inline(always)]
-fn key_blocks(rows: &std::ops::Range<usize>, band: Band, keys: usize) -> impl Iterator<Item = usize> {
+fn key_blocks(rows: &std::ops::Range<usize>, band: &Band, keys: usize) -> impl Iterator<Item = usize> {
     let from = band.row(rows.start).start / keys * keys;
     (from..band.row(rows.end - 1).end).step_by(keys)
 }
 
 /// The keys that a query sees of a block that begins with `first`.
 #[inline(always)]
-fn seen(i: usize, band: Band, first: usize, keys: usize) -> std::ops::Range<usize> {
+fn seen(i: usize, band: &Band, first: usize, keys: usize) -> std::ops::Range<usize> {
     let row = band.row(i);
     let start = row.start.max(first);
     start..row.end.min(first + keys).max(start)
@@ -109,18 +110,16 @@ fn forward_group(
     k: &[f32],
     v: &[f32],
     group: usize,
-    sizes: Sizes,
+    sizes: &Sizes,
     tiles: Tiles,
     sums: &mut [f32],
 ) -> Vec<f32> {
-    let Sizes {
-        queries, depth, band, ..
-    } = sizes;
+    let (queries, depth, band) = (sizes.queries, sizes.depth, &sizes.band);
     let (share, stride) = (sizes.share(), sizes.key_stride());
     let scale = 1.0 / (depth as f32).sqrt();
     let k_turned = turned(k, group, sizes);
     let v = &v[group * depth..];
-    let mut out = vec![0.0f32; queries * share * depth];
+    let mut out = vec![0.0f32; sizes.rows * share * depth];
     let mut scaled = vec![0.0f32; depth];
     let mut block = vec![0.0f32; tiles.keys];
     let (mut maxima, mut totals) = (vec![0.0f32; tiles.queries], vec![0.0f32; tiles.queries]);
@@ -165,7 +164,7 @@ fn forward_group(
                 for o in &mut out[(i * share + h) * depth..][..depth] {
                     *o /= l;
                 }
-                sums[h * queries + i] = m + l.ln();
+                sums[h * sizes.rows + i] = m + l.ln();
             }
         }
     }
@@ -184,15 +183,13 @@ struct Saved<'a> {
 
 /// Gradients of the query heads of one key/value head, and of that head, in one sequence.
 #[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma"))]
-fn backward_group(x: Saved, group: usize, sizes: Sizes, tiles: Tiles) -> [Vec<f32>; 3] {
-    let Sizes {
-        queries, depth, band, ..
-    } = sizes;
+fn backward_group(x: Saved, group: usize, sizes: &Sizes, tiles: Tiles) -> [Vec<f32>; 3] {
+    let (queries, depth, band) = (sizes.queries, sizes.depth, &sizes.band);
     let (share, stride) = (sizes.share(), sizes.key_stride());
     let scale = 1.0 / (depth as f32).sqrt();
     let (k_turned, v_turned) = (turned(x.k, group, sizes), turned(x.v, group, sizes));
     let k = &x.k[group * depth..];
-    let mut dq = vec![0.0f32; queries * share * depth];
+    let mut dq = vec![0.0f32; sizes.rows * share * depth];
     // row c holds the gradient of component c for all keys
     let mut dk_turned = vec![0.0f32; depth * band.keys];
     let mut dv_turned = vec![0.0f32; depth * band.keys];
@@ -218,7 +215,7 @@ fn backward_group(x: Saved, group: usize, sizes: Sizes, tiles: Tiles) -> [Vec<f3
                     ds.fill(0.0);
                     simd::add_weighted_rows(p, &scaled, &k_turned[keys.start..], band.keys);
                     simd::add_weighted_rows(ds, g_row, &v_turned[keys.start..], band.keys);
-                    let sum = x.sums[head * queries + i];
+                    let sum = x.sums[head * sizes.rows + i];
                     let mean = simd::dot(g_row, &x.o[column..][..depth]);
                     for (p, s) in p.iter_mut().zip(ds.iter_mut()) {
                         *p = simd::exp(*p - sum);

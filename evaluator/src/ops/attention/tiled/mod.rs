@@ -92,7 +92,7 @@ impl<B: TiledAttentionOp, C: CheckpointStrategy> TiledAttentionOp for Autodiff<B
         }
         let nodes = inputs.each_ref().map(|x| x.node.clone());
         let inputs = inputs.map(|x| x.primitive);
-        let (o, sums) = B::tiled_forward(inputs.clone(), band, tiles);
+        let (o, sums) = B::tiled_forward(inputs.clone(), band.clone(), tiles);
         let kept = <Self as burn::tensor::backend::AutodiffBackend>::from_inner(sums.clone());
         let o = match Tiled.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish((inputs, o.clone(), sums, band, tiles), o),
@@ -112,7 +112,10 @@ mod tests {
     use super::*;
     use crate::{
         counter,
-        ops::attention::{attention, tiled::reference},
+        ops::{
+            Lengths,
+            attention::{attention, tiled::reference},
+        },
     };
 
     type A = Autodiff<Flex>;
@@ -134,21 +137,33 @@ mod tests {
 
     fn band(n: usize, window: usize) -> Band {
         Band {
-            offset: 0,
-            keys: n,
             window,
+            ..Band::causal(n)
         }
     }
 
     /// The outputs and gradients of the form that keeps its probabilities are those of every tiling.
     #[test]
     fn every_tiling_equals_the_form_that_forms_the_matrix_with_gradients() {
-        for (n, h, g, window) in [
-            (1, 2, 2, 9),
-            (13, 4, 2, 99),
-            (37, 4, 1, 99),
-            (37, 2, 2, 5),
-            (32, 2, 2, 99),
+        let lengths = |lengths: &[usize]| Some(Lengths::new(lengths.to_vec()));
+        for (n, h, g, band) in [
+            (1, 2, 2, band(1, 9)),
+            (13, 4, 2, band(13, 99)),
+            (37, 4, 1, band(37, 99)),
+            (37, 2, 2, band(37, 5)),
+            (32, 2, 2, band(32, 99)),
+            (13, 4, 2, Band::whole(13, None)),
+            (37, 2, 1, Band::whole(37, lengths(&[5, 37]))),
+            (
+                21,
+                2,
+                2,
+                Band {
+                    window: 3,
+                    ahead: 2,
+                    ..Band::whole(21, lengths(&[21, 4]))
+                },
+            ),
         ] {
             let x = inputs(n, h, g);
             let gradients = |o: Tensor<A, 4>| {
@@ -156,24 +171,24 @@ mod tests {
                 x.each_ref().map(|t| t.grad(&grads).unwrap())
             };
             let [q, k, v] = x.clone();
-            let expected = attention(q, k, v, band(n, window));
+            let expected = attention(q, k, v, band.clone());
             let expected_gradients = gradients(expected.clone());
             for (queries, keys) in [(1, 1), (4, 8), (8, 3), (16, 16), (64, 64)] {
                 let [q, k, v] = x.clone();
                 let tiles = Tiles { queries, keys };
-                let o = tiled_attention(q, k, v, band(n, window), tiles);
+                let o = tiled_attention(q, k, v, band.clone(), tiles);
                 close(o.to_data(), expected.to_data());
                 for (ours, expected) in gradients(o).into_iter().zip(&expected_gradients) {
                     close(ours.into_data(), expected.to_data());
                 }
                 let plain = x.clone().map(Tensor::inner);
-                let (o, sums) = reference::forward(plain.clone(), band(n, window), tiles);
+                let (o, sums) = reference::forward(plain.clone(), band.clone(), tiles);
                 close(o.to_data(), expected.to_data());
-                let (_, saved) = Flex::tiled_forward(plain.clone().map(unwrap), band(n, window), tiles);
+                let (_, saved) = Flex::tiled_forward(plain.clone().map(unwrap), band.clone(), tiles);
                 close(sums.to_data(), wrap::<Flex, 3>(saved).into_data());
                 let upstream = expected.clone().inner();
                 let upstream = upstream.clone().sin() + upstream.clone() * upstream.cos();
-                let back = reference::backward(plain, o, sums, upstream, band(n, window), tiles);
+                let back = reference::backward(plain, o, sums, upstream, band.clone(), tiles);
                 for (ours, expected) in back.into_iter().zip(&expected_gradients) {
                     close(ours.into_data(), expected.to_data());
                 }

@@ -5,7 +5,7 @@ use burn::tensor::{Tensor, backend::Backend};
 use super::{Band, Tiles};
 use crate::{
     counter,
-    ops::attention::reference::{outside_band, spread},
+    ops::attention::reference::{outside, spread},
 };
 
 /// One block of queries with one block of keys, both of them not empty.
@@ -15,7 +15,7 @@ struct Block {
 }
 
 /// The blocks that hold at least one pair of the band, row by row.
-fn blocks(queries: usize, band: Band, tiles: Tiles) -> Vec<Vec<Block>> {
+fn blocks(queries: usize, band: &Band, tiles: Tiles) -> Vec<Vec<Block>> {
     let of_rows = |start: usize| {
         let rows = start..(start + tiles.queries).min(queries);
         let (first, end) = (band.row(rows.start).start, band.row(rows.end - 1).end);
@@ -37,23 +37,19 @@ fn rows<B: Backend>(x: &Tensor<B, 4>, range: std::ops::Range<usize>) -> Tensor<B
 }
 
 /// Scores of one block, with -1e30 outside the band.
-fn scores<B: Backend>(q: &Tensor<B, 4>, k: &Tensor<B, 4>, block: &Block, band: Band) -> Tensor<B, 4> {
+fn scores<B: Backend>(q: &Tensor<B, 4>, k: &Tensor<B, 4>, block: &Block, band: &Band) -> Tensor<B, 4> {
     let [b, h, _, d] = q.dims();
     let (n, m) = (block.rows.len(), block.keys.len());
     let s = rows(q, block.rows.clone())
         .matmul(rows(k, block.keys.clone()).swap_dims(2, 3))
         .mul_scalar(1.0 / (d as f64).sqrt());
     counter::add_macs(b * h * n * m * d);
-    let band = Band {
-        offset: band.offset + block.rows.start,
-        // all keys that the rows see, so that the window is not taken for none
-        keys: band.keys,
-        window: band.window,
-    };
-    let mask = outside_band::<B>(&q.device(), n, band)
-        .slice([0..n, block.keys.clone()])
-        .unsqueeze::<4>()
-        .expand([b, h, n, m]);
+    let mask = outside::<B>(&q.device(), [b, h], [block.rows.start, n], band).slice([
+        0..b,
+        0..h,
+        0..n,
+        block.keys.clone(),
+    ]);
     s.mask_fill(mask, -1e30)
 }
 
@@ -69,13 +65,13 @@ pub(super) fn forward<B: Backend>(
         spread(v, band.keys, h),
     );
     let (mut outputs, mut all_sums) = (vec![], vec![]);
-    for row in blocks(n, band, tiles) {
+    for row in blocks(n, &band, tiles) {
         let len = row[0].rows.len();
         let mut m = Tensor::<B, 4>::full([b, h, len, 1], -1e30, &q.device());
         let mut l = Tensor::<B, 4>::zeros([b, h, len, 1], &q.device());
         let mut o = Tensor::<B, 4>::zeros([b, h, len, d], &q.device());
         for block in &row {
-            let s = scores(&q, &k, block, band);
+            let s = scores(&q, &k, block, &band);
             let next = m.clone().max_pair(s.clone().max_dim(3));
             // a block may lie outside a row's window: its scores are then far below any maximum that counts
             let p = (s.clone() - next.clone()).exp() * s.greater_elem(-1e29).float();
@@ -85,8 +81,11 @@ pub(super) fn forward<B: Backend>(
             o = o * keep + p.matmul(rows(&v, block.keys.clone()));
             m = next;
         }
+        // a row of padding has seen nothing: its output is 0, and so is every probability of a sum of 0
+        let empty = l.clone().equal_elem(0.0);
+        let l = l.mask_fill(empty.clone(), 1.0);
         outputs.push(o / l.clone());
-        all_sums.push((m + l.log()).squeeze_dim::<3>(3));
+        all_sums.push((m + l.log()).mask_fill(empty, 0.0).squeeze_dim::<3>(3));
     }
     (Tensor::cat(outputs, 2).swap_dims(1, 2), Tensor::cat(all_sums, 2))
 }
@@ -112,11 +111,11 @@ pub(super) fn backward<B: Backend>(
     let scale = 1.0 / (d as f64).sqrt();
     let zeros = || Tensor::<B, 4>::zeros([b, h, allocated, d], &q.device());
     let (mut dk, mut dv, mut dq_rows) = (zeros(), zeros(), vec![]);
-    for row in blocks(n, band, tiles) {
+    for row in blocks(n, &band, tiles) {
         let range = row[0].rows.clone();
         let mut dq = Tensor::<B, 4>::zeros([b, h, range.len(), d], &q.device());
         for block in &row {
-            let p = (scores(&q, &k, block, band) - rows(&sums, range.clone())).exp();
+            let p = (scores(&q, &k, block, &band) - rows(&sums, range.clone())).exp();
             let g = rows(&gradient, range.clone());
             let dp = g.clone().matmul(rows(&v, block.keys.clone()).swap_dims(2, 3));
             let ds = p.clone() * (dp - rows(&means, range.clone())) * scale;
