@@ -20,6 +20,7 @@ use crate::{
         fine_tuning::FineTuning,
         pruning::PruningPlan,
         quantization::QuantizationPlan,
+        reversible::{CHUNKS_ACTIVITY, REVERSED_ACTIVITY},
     },
 };
 
@@ -191,6 +192,15 @@ impl Plan {
             {
                 return fails("router", router.name());
             }
+            if self.model.reversible.is_some()
+                && let Some(mixture) = feed_forward.mixture()
+                && mixture.draws()
+            {
+                return Err(format!(
+                    "reversible layers with router '{}' draw its noise from bits that only a processor computes twice the same; use router = 'top_k', or device cpu",
+                    mixture.router.name()
+                ));
+            }
         }
         Ok(())
     }
@@ -211,6 +221,10 @@ impl Plan {
         let mixes = |l: &LayerPlan| matches!(l.feed_forward, FeedForwardPlan::ChannelMix { .. });
         if self.model.layers.iter().any(mixes) {
             names.push(CHANNEL_MIX_ACTIVITY);
+        }
+        if let Some(form) = self.model.reversible {
+            names.extend(self.trainable().map(|_| REVERSED_ACTIVITY));
+            names.extend((form.ff_chunks > 1 && self.model.context > 1).then_some(CHUNKS_ACTIVITY));
         }
         if matches!(self.fine_tuning, Some(FineTuning::Lora(_))) {
             names.push("lora_matrices");
