@@ -1,6 +1,6 @@
 //! Reversible layers and a feed-forward part in chunks (2001.04451, 1707.04585): which models have them, and of what form.
 //!
-//! The streams are in [`crate::model::Stream`], the training that keeps no activations in `training/reversible`.
+//! The streams are in `model/reversible.rs`, the training that keeps no activations in `training/reversible`.
 
 use serde::{Deserialize, Serialize};
 use spaces::{Domain, ParameterInfo};
@@ -12,7 +12,7 @@ use crate::{
 };
 
 pub(super) const ABOUT: About = About {
-    name: "reversible",
+    name: "true",
     doc: "two residual streams from whose end each block's input is had back, so training keeps no activations of blocks",
     paper: "2001.04451, 1707.04585",
 };

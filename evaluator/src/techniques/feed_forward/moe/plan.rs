@@ -128,11 +128,6 @@ impl MixturePlan {
         self.router.may_drop()
     }
 
-    /// Whether chance takes part in training.
-    pub(crate) fn draws(&self) -> bool {
-        !matches!(self.router, Router::TopK(_))
-    }
-
     /// Whether Mixtral routes so, in training too.
     pub(crate) fn is_mixtral(&self) -> bool {
         matches!(self.router, Router::TopK(_)) && self.top_k > 1
