@@ -41,6 +41,13 @@ pub fn add_skipped(pass: Pass) {
     SKIPPED_BACKWARD.fetch_add(pass.backward, Ordering::Relaxed);
 }
 
+/// Does `work` without noting the backward part of what it leaves out: a forward pass that nothing goes back through.
+pub fn without_backward<T>(work: impl FnOnce() -> T) -> T {
+    let (result, skipped) = count_skipped(work);
+    SKIPPED_BACKWARD.fetch_sub(skipped.backward, Ordering::Relaxed);
+    result
+}
+
 /// Multiply-adds left out since the process began. The backward ones are noted with the forward ones: whoever tracks
 /// gradients is taken to go back too.
 pub fn skipped() -> Pass {

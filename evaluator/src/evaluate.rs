@@ -331,9 +331,14 @@ fn summary(model: &ModelPlan, served: &Served) -> String {
     } else {
         String::new()
     };
+    let reversible = if model.reversible.is_some() {
+        ", reversible layers"
+    } else {
+        ""
+    };
     let bits = served.quantization.map_or(32, |q| q.bits);
     format!(
-        "A decoder of {} layers and width {} with {attention} attention{mixture}, {bits}-bit weights.",
+        "A decoder of {} layers and width {} with {attention} attention{mixture}{reversible}, {bits}-bit weights.",
         model.layers.len(),
         model.width
     )

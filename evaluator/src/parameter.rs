@@ -87,6 +87,11 @@ impl<'a> Values<'a> {
         self.0.get(name).and_then(Value::as_f64).unwrap_or(0.0)
     }
 
+    /// Whether it is yes; no where the parameter has no meaning here.
+    pub(crate) fn is_true(&self, name: &str) -> bool {
+        matches!(self.0.get(name), Some(Value::Bool(true)))
+    }
+
     /// A name; empty where the parameter has no meaning here.
     pub(crate) fn text(&self, name: &str) -> &'a str {
         self.0.get(name).and_then(Value::as_str).unwrap_or("")

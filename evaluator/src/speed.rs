@@ -13,6 +13,7 @@ use spaces::Config;
 use crate::{
     EvaluationError, counter,
     data::Batch,
+    memory::peak_bytes,
     meters::next_token,
     model::Decoder,
     ops::{Ops, matmul},
@@ -56,6 +57,9 @@ pub struct Speed {
     pub flops_per_token: f64,
     /// Weights of the model.
     pub parameters: usize,
+    /// The most bytes that were live on the host's heap at once in one step, batch or token, beyond those live before it:
+    /// weights, the optimizer's memory, what decoding remembers.
+    pub peak_bytes: u64,
 }
 
 pub(crate) fn time<A>(
@@ -81,7 +85,7 @@ where
     let tokens = batch.inputs.len();
     let parameters = plan.model.parameters() as usize;
     let sync = || A::sync(device).map_err(EvaluationError::device);
-    let (tokens_per_s, flops_per_token) = match work {
+    let (tokens_per_s, flops_per_token, peak_bytes) = match work {
         Work::Train => {
             let mut optimizer = Optimizer::default();
             timed(rounds, sync, || {
@@ -128,6 +132,7 @@ where
         tokens_per_s,
         flops_per_token,
         parameters,
+        peak_bytes,
     })
 }
 
@@ -160,12 +165,13 @@ fn random_batch(vocabulary: usize, batch: usize, context: usize, random: &mut im
     }
 }
 
-/// Tokens a second of each round but the first, and the executed FLOPs of a token; `work` says how many tokens it did.
+/// Tokens a second of each round but the first, the executed FLOPs of a token and the peak of one more `work`, which says
+/// how many tokens it did.
 fn timed(
     rounds: Rounds,
     sync: impl Fn() -> Result<(), EvaluationError>,
     mut work: impl FnMut() -> usize,
-) -> Result<(Vec<f64>, f64), EvaluationError> {
+) -> Result<(Vec<f64>, f64, u64), EvaluationError> {
     let (mut speeds, mut tokens, mut macs) = (vec![], 0, 0);
     for round in 0..=rounds.rounds {
         sync()?;
@@ -183,5 +189,10 @@ fn timed(
             macs += executed;
         }
     }
-    Ok((speeds, 2.0 * macs as f64 / tokens as f64))
+    let (result, peak) = peak_bytes(|| {
+        work();
+        sync()
+    });
+    result?;
+    Ok((speeds, 2.0 * macs as f64 / tokens as f64, peak))
 }

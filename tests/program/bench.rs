@@ -104,8 +104,6 @@ fn models_are_timed_with_the_work_that_they_execute() {
     let tiny = [
         "--size",
         "32",
-        "--layers",
-        "1",
         "--batch",
         "2",
         "--rounds",
@@ -114,7 +112,13 @@ fn models_are_timed_with_the_work_that_they_execute() {
         "0.02",
     ];
     let time = |work: &str, more: &[&str]| {
-        let answer = program.json(&[&["bench", work][..], &tiny, more, &["--format", "json"]].concat());
+        let layers: &[&str] = if more.contains(&"--layers") {
+            &[]
+        } else {
+            &["--layers", "1"]
+        };
+        let answer =
+            program.json(&[&["bench", work][..], &tiny, layers, more, &["--format", "json"]].concat());
         assert!(answer["gemm_gflop_per_s"].as_f64().unwrap() > 0.0);
         let models = answer["models"].as_array().unwrap().clone();
         assert!(
@@ -130,6 +134,16 @@ fn models_are_timed_with_the_work_that_they_execute() {
     // a step is a forward pass and twice as much backward; attention computes its weights once more
     let times = flops(&trained[0]) / flops(&read[0]);
     assert!((3.0..3.6).contains(&times), "{times}");
+    // reversible layers keep no activations, and compute each block once more
+    let step = |more: &[&str]| {
+        let model = time("train", &[&["--layers", "6"][..], more].concat()).remove(0);
+        (model["peak_bytes"].as_u64().unwrap(), flops(&model))
+    };
+    let (kept, reversed) = (step(&[]), step(&["--set", "reversible=true"]));
+    assert!(
+        reversed.0 < kept.0 && reversed.1 > kept.1,
+        "{kept:?} {reversed:?}"
+    );
     assert_eq!(time("decode", &[]).len(), 1);
     assert!(flops(&time("forward", &["--set", "experts=4", "--set", "top_k=2"])[0]) > flops(&read[0]));
 

@@ -21,9 +21,12 @@ pub struct Served {
 impl Served {
     /// The architecture of `transformers` that this model is one of, with its `model_type`.
     ///
-    /// `None` for packed weights, for attentions that no architecture there has, for layers that differ, and for every router
+    /// `None` for packed weights, for two residual streams, for attentions that no architecture there has, for layers that differ, and for every router
     /// but `top_k` above 1: the gate of one expert is not normalised, and others train in a way that Mixtral does not.
     pub fn standard_architecture(&self) -> Option<(&'static str, &'static str)> {
+        if self.model.reversible.is_some() {
+            return None;
+        }
         let layer = self.model.layers.first()?;
         let uniform = self.model.layers.iter().all(|l| l == layer);
         let windowed = match layer.attention.core {
@@ -165,6 +168,7 @@ pub fn served_from_json(text: &str) -> Result<Served, String> {
             };
             number("num_hidden_layers")?
         ],
+        reversible: None,
     };
     Ok(Served {
         model,

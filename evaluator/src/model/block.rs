@@ -47,7 +47,7 @@ pub struct Block<B: Backend> {
 
 /// What decoding remembers of the tokens that one block has seen.
 #[derive(Debug)]
-pub(super) struct BlockState<B: Backend> {
+pub(crate) struct BlockState<B: Backend> {
     /// Of the attention.
     pub(super) attention: State<B>,
     /// Of the feed-forward part.
@@ -55,7 +55,7 @@ pub(super) struct BlockState<B: Backend> {
 }
 
 /// Cosines and sines of the positions at hand, `[n, depth / 2]`.
-pub(super) type Angles<B> = (Tensor<B, 2>, Tensor<B, 2>);
+pub(crate) type Angles<B> = (Tensor<B, 2>, Tensor<B, 2>);
 
 impl<B: Ops> Attention<B> {
     fn new(plan: &AttentionPlan, place: Place, initial: &mut Initial<B>) -> Self {
@@ -145,11 +145,42 @@ impl<B: Ops> Block<B> {
         state: Option<&mut BlockState<B>>,
     ) -> (Tensor<B, 3>, Option<Tensor<B, 1>>) {
         let (state, before) = state.map(|s| (&mut s.attention, &mut s.feed_forward)).unzip();
-        let normal = rms_norm(x.clone(), self.attention_norm.val(), NORM_EPSILON as f32);
-        let x = x + self.attention.forward(normal, angles, state);
-        let normal = rms_norm(x.clone(), self.feed_forward_norm.val(), NORM_EPSILON as f32);
-        let (y, auxiliary) = self.feed_forward.forward(normal, before);
+        let x = x.clone() + self.attended(x, angles, state);
+        let (y, auxiliary) = self.fed(x.clone(), before);
         (x + y, auxiliary)
+    }
+
+    /// What the attention adds, for the stream `x [b, n, width]`.
+    pub(crate) fn attended(
+        &self,
+        x: Tensor<B, 3>,
+        angles: Angles<B>,
+        state: Option<&mut State<B>>,
+    ) -> Tensor<B, 3> {
+        let normal = rms_norm(x, self.attention_norm.val(), NORM_EPSILON as f32);
+        self.attention.forward(normal, angles, state)
+    }
+
+    /// What the feed-forward part adds, for the stream `x [b, n, width]`, and its auxiliary loss.
+    pub(crate) fn fed(
+        &self,
+        x: Tensor<B, 3>,
+        before: Option<&mut Last<B>>,
+    ) -> (Tensor<B, 3>, Option<Tensor<B, 1>>) {
+        let normal = rms_norm(x, self.feed_forward_norm.val(), NORM_EPSILON as f32);
+        self.feed_forward.forward(normal, before)
+    }
+
+    /// [`Block::fed`] of all rows but the first `seen`, which are only looked back at.
+    pub(crate) fn fed_after(&self, x: Tensor<B, 3>, seen: usize) -> (Tensor<B, 3>, Option<Tensor<B, 1>>) {
+        if seen == 0 {
+            return self.fed(x, None);
+        }
+        let [b, n, width] = x.dims();
+        let normal = rms_norm(x, self.feed_forward_norm.val(), NORM_EPSILON as f32);
+        let mut before = Some(normal.clone().slice([0..b, seen - 1..seen, 0..width]));
+        self.feed_forward
+            .forward(normal.slice([0..b, seen..n, 0..width]), Some(&mut before))
     }
 }
 

@@ -183,12 +183,18 @@ impl ModelPlan {
         for (i, layer) in self.layers.iter().enumerate() {
             // a frozen embedding has no gradient, so nothing flows below the first block's attention
             let upstream = i > 0 || trainable == Trainable::All;
+            let mut block = Pass::default();
             for Projection { name, input, out } in layer.attention.projections(self.width) {
                 let upstream = upstream || name == "o_proj";
-                pass += matrix_pass(tokens, input as u64, out as u64, upstream, trainable.attention());
+                block += matrix_pass(tokens, input as u64, out as u64, upstream, trainable.attention());
             }
-            pass += layer.attention.core.training_pass(&layer.attention, n) * batch as u64;
-            pass += layer.feed_forward.training_pass(width, tokens, trainable);
+            block += layer.attention.core.training_pass(&layer.attention, n) * batch as u64;
+            block += layer.feed_forward.training_pass(width, tokens, trainable);
+            if self.reversible.is_some() {
+                // each block is computed once more on the way back
+                block.backward += block.forward;
+            }
+            pass += block;
         }
         pass
     }

@@ -6,9 +6,14 @@ use burn::{
 };
 
 use super::{
-    Block, Initial, Matrix, ModelPlan, NORM_EPSILON, Part, Parts, ROPE_THETA, block::BlockState, join,
+    Block, Initial, Matrix, ModelPlan, NORM_EPSILON, Part, Parts, ROPE_THETA, Stream,
+    block::{Angles, BlockState},
+    join,
 };
-use crate::ops::{Ops, rms_norm, rope_tables};
+use crate::{
+    ops::{Ops, rms_norm, rope_tables},
+    techniques::reversible::Reversible,
+};
 
 /// A decoder language model with a tied head.
 #[derive(Module, Debug)]
@@ -21,6 +26,9 @@ pub struct Decoder<B: Backend> {
     // one table for all blocks: heads have one depth
     cos: Tensor<B, 2>,
     sin: Tensor<B, 2>,
+    /// The form of its two residual streams, where layers are reversible.
+    #[module(skip)]
+    pub reversible: Option<Reversible>,
 }
 
 /// What a forward pass gives.
@@ -67,6 +75,7 @@ impl<B: Ops> Decoder<B> {
             norm: initial.ones(plan.width),
             cos,
             sin,
+            reversible: plan.reversible,
         }
     }
 
@@ -81,10 +90,10 @@ impl<B: Ops> Decoder<B> {
     /// If `n` is above the plan's context.
     pub fn forward(&self, tokens: Tensor<B, 2, Int>) -> Forward<B> {
         let n = tokens.dims()[1];
-        let mut x = self.embed(tokens);
+        let mut x = Stream::start(self.embed(tokens), self.reversible);
         let mut auxiliary: Option<Tensor<B, 1>> = None;
         for block in &self.blocks {
-            let (y, balance) = block.forward(x, self.angles(0, n), None);
+            let (y, balance) = x.through(block, self.angles(0, n), None);
             x = y;
             auxiliary = match (auxiliary, balance) {
                 (Some(sum), Some(balance)) => Some(sum + balance),
@@ -92,7 +101,7 @@ impl<B: Ops> Decoder<B> {
             };
         }
         Forward {
-            logits: self.head(x),
+            logits: self.head(x.end()),
             auxiliary,
         }
     }
@@ -118,28 +127,31 @@ impl<B: Ops> Decoder<B> {
     /// If the memory's capacity or the plan's context is exceeded.
     pub fn extend(&self, tokens: Tensor<B, 2, Int>, memory: &mut Memory<B>) -> Tensor<B, 2> {
         let [b, n] = tokens.dims();
-        let mut x = self.embed(tokens);
+        let mut x = Stream::start(self.embed(tokens), self.reversible);
         for (block, state) in self.blocks.iter().zip(&mut memory.states) {
-            x = block.forward(x, self.angles(memory.position, n), Some(state)).0;
+            x = x.through(block, self.angles(memory.position, n), Some(state)).0;
         }
         memory.position += n;
+        let x = x.end();
         let width = x.dims()[2];
         self.head(x.slice([0..b, n - 1..n, 0..width])).squeeze_dim::<2>(1)
     }
 
-    fn embed(&self, tokens: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+    /// The rows of `tokens [b, n]`, `[b, n, width]`.
+    pub(crate) fn embed(&self, tokens: Tensor<B, 2, Int>) -> Tensor<B, 3> {
         let [b, n] = tokens.dims();
         let x = self.embedding.rows(tokens.reshape([b * n]));
         let width = x.dims()[1];
         x.reshape([b, n, width])
     }
 
-    fn head(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+    /// Logits of what comes after the blocks.
+    pub(crate) fn head(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
         self.embedding
             .apply(rms_norm(x, self.norm.val(), NORM_EPSILON as f32))
     }
 
-    fn angles(&self, from: usize, n: usize) -> (Tensor<B, 2>, Tensor<B, 2>) {
+    pub(crate) fn angles(&self, from: usize, n: usize) -> Angles<B> {
         let half = self.cos.dims()[1];
         let rows = |table: &Tensor<B, 2>| table.clone().slice([from..from + n, 0..half]);
         (rows(&self.cos), rows(&self.sin))

@@ -7,8 +7,13 @@ mod initial;
 mod matrix;
 mod parts;
 mod plan;
+mod reversible;
 
-pub(crate) use self::cost::{Form, matrix_pass};
+pub(crate) use self::{
+    block::Angles,
+    cost::{Form, matrix_pass},
+    reversible::{Stream, rounded},
+};
 pub use self::{
     block::{Attention, Block},
     cost::{Pass, Trainable},

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::techniques::{
     attention::{Core, Own, Place},
     feed_forward::FeedForwardPlan,
+    reversible::Reversible,
 };
 
 /// Base of the rotary angles.
@@ -24,6 +25,9 @@ pub struct ModelPlan {
     pub width: usize,
     /// The blocks, from the input on.
     pub layers: Vec<LayerPlan>,
+    /// The form of two residual streams, where layers are reversible.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reversible: Option<Reversible>,
 }
 
 impl ModelPlan {

@@ -20,6 +20,7 @@ use crate::{
         fine_tuning::FineTuning,
         pruning::PruningPlan,
         quantization::QuantizationPlan,
+        reversible::{CHUNKS_ACTIVITY, REVERSED_ACTIVITY},
     },
 };
 
@@ -178,6 +179,11 @@ impl Plan {
                 "{what} '{name}' fails on GPUs in this form; use another one, or device cpu"
             ))
         };
+        if self.model.reversible.is_some() {
+            return Err(
+                "reversible = true has not been tried on GPUs; use reversible = false, or device cpu".into(),
+            );
+        }
         for LayerPlan {
             attention,
             feed_forward,
@@ -211,6 +217,10 @@ impl Plan {
         let mixes = |l: &LayerPlan| matches!(l.feed_forward, FeedForwardPlan::ChannelMix { .. });
         if self.model.layers.iter().any(mixes) {
             names.push(CHANNEL_MIX_ACTIVITY);
+        }
+        if let Some(form) = self.model.reversible {
+            names.extend(self.trainable().map(|_| REVERSED_ACTIVITY));
+            names.extend((form.ff_chunks > 1 && self.model.context > 1).then_some(CHUNKS_ACTIVITY));
         }
         if matches!(self.fine_tuning, Some(FineTuning::Lora(_))) {
             names.push("lora_matrices");

@@ -4,7 +4,7 @@ use spaces::{Domain, ParameterInfo};
 
 use crate::{
     parameter::{Declared, float, int},
-    techniques::{attention, feed_forward},
+    techniques::{attention, feed_forward, reversible},
 };
 
 /// The parameters of the model and its training, parents first.
@@ -91,7 +91,8 @@ pub(crate) fn parameters() -> Vec<ParameterInfo> {
 fn fixed_by_base() -> Vec<String> {
     let families = attention::parameters()
         .into_iter()
-        .chain(feed_forward::parameters());
+        .chain(feed_forward::parameters())
+        .chain(reversible::parameters());
     let own = ["layers", "width"].map(String::from);
     own.into_iter().chain(families.map(|p| p.name)).collect()
 }

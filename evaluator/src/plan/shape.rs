@@ -3,7 +3,7 @@
 use crate::{
     model::{AttentionPlan, LayerPlan, ModelPlan},
     parameter::Values,
-    techniques::{attention, feed_forward::FeedForwardPlan},
+    techniques::{attention, feed_forward::FeedForwardPlan, reversible::Reversible},
 };
 
 /// Refuses another context where the base has tables that are as long as its own.
@@ -63,14 +63,16 @@ pub(super) fn read_model(values: Values, vocabulary: usize, context: usize) -> R
         })
     };
     let cores = attention::read(values, values.int("layers"), heads, kv_heads, context)?;
+    let layers: Vec<LayerPlan> = cores
+        .into_iter()
+        .enumerate()
+        .map(layer)
+        .collect::<Result<_, _>>()?;
     Ok(ModelPlan {
         vocabulary,
         context,
         width,
-        layers: cores
-            .into_iter()
-            .enumerate()
-            .map(layer)
-            .collect::<Result<_, _>>()?,
+        reversible: Reversible::read(values, &layers, context)?,
+        layers,
     })
 }

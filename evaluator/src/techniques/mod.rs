@@ -5,6 +5,7 @@ pub mod feed_forward;
 pub mod fine_tuning;
 pub mod pruning;
 pub mod quantization;
+pub mod reversible;
 mod token_shift;
 
 use spaces::{ParameterInfo, TechniqueInfo};
@@ -32,10 +33,11 @@ impl About {
 
 /// Every technique of every family.
 pub fn techniques() -> Vec<TechniqueInfo> {
-    let families: [(&str, Vec<About>); 6] = [
+    let families: [(&str, Vec<About>); 7] = [
         ("attention", attention::about()),
         ("feed_forward", feed_forward::about()),
         ("router", feed_forward::routers()),
+        ("reversible", vec![reversible::ABOUT]),
         ("fine_tune", fine_tuning::about()),
         ("pruning", pruning::about()),
         ("quantization", quantization::about()),
@@ -51,6 +53,7 @@ pub(crate) fn parameters() -> Vec<ParameterInfo> {
     let families = [
         ("attention", attention::parameters()),
         ("feed_forward", feed_forward::parameters()),
+        ("reversible", reversible::parameters()),
         ("fine_tune", fine_tuning::parameters()),
         ("pruning", pruning::parameters()),
         ("quantization", quantization::parameters()),

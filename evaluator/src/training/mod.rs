@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod optimizer;
+mod reversible;
 mod schedule;
 mod step;
 
@@ -15,12 +16,12 @@ use serde::{Deserialize, Serialize};
 use spaces::{Evidence, Measurement, protocol::Progress};
 
 use self::step::{IntoF32, quick_loss};
-pub(crate) use self::step::{gradients, gradients_of, score, to_device};
+pub(crate) use self::step::{gradients, score, to_device};
 pub use self::{
     checkpoint::{CHECKPOINT_FILES, Checkpoint},
     optimizer::Optimizer,
     schedule::learning_rate,
-    step::Batches,
+    step::{Batches, gradients_of},
 };
 use crate::{
     EvaluationError, Events, counter,

@@ -5,6 +5,7 @@ use burn::tensor::{
     backend::{AutodiffBackend, Backend},
 };
 
+use super::reversible;
 use crate::{
     data::{Batch, Dataset},
     model::Decoder,
@@ -74,11 +75,14 @@ where
 }
 
 /// The loss of a batch, `[1]` on the inner backend, and its gradients.
-pub(crate) fn gradients_of<A>(model: &Decoder<A>, batch: Batch) -> (Tensor<A::InnerBackend, 1>, A::Gradients)
+pub fn gradients_of<A>(model: &Decoder<A>, batch: Batch) -> (Tensor<A::InnerBackend, 1>, A::Gradients)
 where
     A: AutodiffBackend + Ops,
 {
     let (inputs, targets) = to_device::<A>(batch, &model.device());
+    if let Some(form) = model.reversible {
+        return reversible::gradients(model, form, inputs, targets);
+    }
     let forward = model.forward(inputs);
     let [b, n, vocabulary] = forward.logits.dims();
     let mut loss = cross_entropy(forward.logits.reshape([b * n, vocabulary]), targets);

@@ -8,10 +8,12 @@ use burn::{
 use evaluator::{
     bundle::{self, Served},
     counter::{count_macs, count_skipped},
+    data::Batch,
     model::{Decoder, Part, Parts, Pass, Trainable},
     ops::cross_entropy,
     plan::Plan,
     techniques::quantization,
+    training::gradients_of,
 };
 
 use crate::support::{A, TECHNIQUES, VOCABULARY, plan, tokens};
@@ -60,6 +62,27 @@ fn counted_work_of_training_is_the_formula() {
         for (batch, n) in [(1, 1), (3, 16), (2, 11)] {
             let inputs = tokens::<A>(batch, n, 1);
             let targets = tokens::<A>(batch, n, 2).reshape([batch * n]);
+            let formula = plan.model.training_pass(batch, n, Trainable::All);
+            if plan.model.reversible.is_some() {
+                // the whole step, whose way back has forward passes in it
+                let data = |t: Tensor<A, 2, Int>| t.into_data().iter::<i64>().collect::<Vec<_>>();
+                let step = Batch {
+                    batch,
+                    context: n,
+                    inputs: data(inputs).into_iter().map(|t| t as u32).collect(),
+                    targets: data(tokens::<A>(batch, n, 2))
+                        .into_iter()
+                        .map(|t| t as i32)
+                        .collect(),
+                };
+                let ((_, macs), skipped) = count_skipped(|| count_macs(|| drop(gradients_of(&model, step))));
+                assert_eq!(
+                    macs + skipped.total(),
+                    formula.total(),
+                    "{technique} [{batch}, {n}]"
+                );
+                continue;
+            }
             // what experts have no room for is left out, forward and backward
             let ((loss, forward), skipped) = count_skipped(|| {
                 count_macs(|| {
@@ -69,7 +92,6 @@ fn counted_work_of_training_is_the_formula() {
                 })
             });
             let (_, backward) = count_macs(|| loss.backward());
-            let formula = plan.model.training_pass(batch, n, Trainable::All);
             assert_eq!(
                 (forward + skipped.forward, backward + skipped.backward),
                 (formula.forward, formula.backward),
@@ -282,6 +304,10 @@ fn every_technique_learns() {
         "experts = 4\nrouter = 'switch'\nrouter_z_loss = 1e-3",
         "experts = 4\nrouter = 'gshard'\nmoe_every = 2",
         "experts = 4\nrouter = 'noisy_top_k'\ntop_k = 2",
+        "reversible = true\nff_chunks = 4",
+        "reversible = true\nattention = 'lsh'\nlsh_chunk = 4\nlsh_buckets = 4",
+        "reversible = true\nattention = 'rwkv'\nfeed_forward = 'channel_mix'",
+        "reversible = true\nexperts = 4\nrouter = 'gshard'",
     ] {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("text.txt");
@@ -329,6 +355,10 @@ fn what_is_known_to_fail_on_a_gpu_is_refused_there_in_one_sentence() {
             "attention 'aft' fails on GPUs",
         ),
         ("experts = 2\nrouter = 'switch'", "router 'switch' fails on GPUs"),
+        (
+            "reversible = true",
+            "reversible = true has not been tried on GPUs",
+        ),
     ] {
         let error = plan(fixed).check_gpu().unwrap_err();
         assert!(error.starts_with(said) && error.contains("device cpu"), "{error}");

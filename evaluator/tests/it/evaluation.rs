@@ -43,6 +43,8 @@ fn what_is_known_before_training_is_what_is_measured_after() {
         "experts = 3\nrouter = 'noisy_top_k'\ntop_k = 2\nbits = 8",
         "prune_ratio = 0.5\nhead_prune_ratio = 0.25\nrecovery = 0.2\nbits = 8",
         "prune_ratio = 0.5\nprune_criterion = 'magnitude'\nrecovery = 0",
+        "reversible = true\nff_chunks = 4\nprune_ratio = 0.5\nhead_prune_ratio = 0.25\nrecovery = 0.2\nbits = 8",
+        "reversible = true\nexperts = 4\nrouter = 'switch'\ncapacity_factor = 1.0",
     ]
     .into_iter()
     .enumerate()

@@ -11,5 +11,6 @@ mod mixture;
 mod oracles;
 mod parts;
 mod resume;
+mod reversible;
 mod rwkv;
 mod support;

@@ -58,6 +58,7 @@ fn a_shrunk_model_equals_the_full_model_with_masked_structures() {
         "experts = 2\ntop_k = 2",
         "attention = 'rwkv'",
         "attention = 'aft'\naft_variant = 'conv'\naft_window = 5",
+        "reversible = true\nff_chunks = 3",
     ] {
         let pruned = plan(&format!("{fixed}\nprune_ratio = 0.25\nhead_prune_ratio = 0.5"));
         let (full_plan, full) = random_model::<Flex>(fixed);
@@ -150,6 +151,14 @@ fn shares_that_remove_nothing_or_everything_are_refused_before_training() {
             "it would be full attention",
         ),
         ("fine_tune = 'lora'", "needs a checkpoint"),
+        (
+            "reversible = true\nff_chunks = 16\ncontext = 8",
+            "ff_chunks 16 is above context 8",
+        ),
+        (
+            "reversible = true\nff_chunks = 2\nexperts = 4",
+            "use ff_chunks = 1 or experts = 1",
+        ),
     ] {
         let message = read(fixed).unwrap_err();
         assert!(message.contains(part), "{message}");

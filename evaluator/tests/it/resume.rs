@@ -74,6 +74,8 @@ fn stopped_and_resumed_equals_never_stopped() {
         "experts = 4\nrouter = 'switch'\nrouter_jitter = 0.1",
         "experts = 4\nrouter = 'gshard'",
         "experts = 4\nrouter = 'noisy_top_k'\ntop_k = 2",
+        "reversible = true\nattention = 'lsh'\nlsh_chunk = 4\nff_chunks = 4",
+        "reversible = true\nexperts = 4\nrouter = 'gshard'",
     ] {
         let (whole, part) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (model, record) = run(&whole.path().join("c"), fixed, u64::MAX).unwrap();

@@ -93,6 +93,8 @@ struct Row {
     flops_per_token: f64,
     /// Executed FLOPs over those of a large product of matrices.
     utilisation: f64,
+    /// Bytes live on the host's heap at once in one step beyond those live before it.
+    peak_bytes: u64,
 }
 
 impl Models {
@@ -129,6 +131,7 @@ impl Models {
                 upper: at(0.75),
                 flops_per_token: speed.flops_per_token,
                 utilisation: at(0.5) * speed.flops_per_token / peak,
+                peak_bytes: speed.peak_bytes,
             });
         }
         self.print(&rows, peak)
@@ -177,12 +180,15 @@ impl Models {
             Format::Json => write_json(&json!({ "gemm_gflop_per_s": gemm, "models": rows })),
             Format::Csv => {
                 let mut text =
-                    "attention,size,parameters,tokens_per_s,lower,upper,flops_per_token,utilisation\n"
+                    "attention,size,parameters,tokens_per_s,lower,upper,flops_per_token,utilisation,peak_bytes\n"
                         .to_owned();
                 for r in rows {
                     let numbers = [r.tokens_per_s, r.lower, r.upper, r.flops_per_token, r.utilisation];
                     let numbers = numbers.map(|n| n.to_string()).join(",");
-                    text += &format!("{},{},{},{numbers}\n", r.attention, r.size, r.parameters);
+                    text += &format!(
+                        "{},{},{},{numbers},{}\n",
+                        r.attention, r.size, r.parameters, r.peak_bytes
+                    );
                 }
                 Ok(write_out(text)?)
             }
@@ -195,6 +201,7 @@ impl Models {
                     "quartiles",
                     "GFLOP/s",
                     "of the product",
+                    "MiB",
                 ];
                 let mut sheet = table(head.map(String::from));
                 for r in rows {
@@ -206,12 +213,13 @@ impl Models {
                         format!("{:.0} to {:.0}", r.lower, r.upper),
                         format!("{:.1}", r.tokens_per_s * r.flops_per_token / 1e9),
                         format!("{:.0} %", 100.0 * r.utilisation),
+                        format!("{:.1}", r.peak_bytes as f64 / f64::from(1 << 20)),
                     ]);
                 }
-                right(&mut sheet, 1..7);
+                right(&mut sheet, 1..8);
                 say(format!(
                     "{sheet}\nsize: width, and context unless it is given. A large product of matrices reaches {gemm:.1} GFLOP/s here; FLOPs are those of \
-                     matrix work, as executed."
+                     matrix work, as executed. MiB: the most that one step needs on the host's heap beyond weights and optimizer."
                 ));
                 Ok(())
             }

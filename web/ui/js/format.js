@@ -26,6 +26,7 @@ const TITLES = {
   cost_usd: "training cost",
   cost_usd_per_parameter: "cost per parameter",
   ffn_ratio: "FFN ratio",
+  ff_chunks: "FFN chunks",
   kv_heads: "KV heads",
   top_k: "top-k",
   lora: "LoRA",

@@ -199,6 +199,11 @@ impl<B: Ops> FeedForward<B> {
 }
 
 impl<B: Backend> FeedForward<B> {
+    /// Whether a token's output depends on the token before it.
+    pub(crate) fn looks_back(&self) -> bool {
+        matches!(self, FeedForward::ChannelMix(_))
+    }
+
     /// The gated networks: the one, every expert, or none where there is channel mixing.
     pub fn networks_mut(&mut self) -> Vec<&mut Gated<B>> {
         match self {
