@@ -20,6 +20,7 @@ mod aft;
 mod attention;
 mod cache;
 mod cross_entropy;
+mod favor;
 mod heads;
 mod kde;
 mod linear;
@@ -43,9 +44,10 @@ pub use self::{
     attention::{AttentionOp, Band, TiledAttentionOp, Tiles, attention, tiled_attention},
     cache::{CacheOp, write_rows},
     cross_entropy::{CrossEntropyOp, cross_entropy},
+    favor::{FavorOp, Side, favor_features},
     kde::{KdeBlocks, KdeOp, kde_attention, kde_draw},
     linear::{LinearOp, linear, matmul},
-    linear_attention::{LinearAttentionOp, linear_attention, linear_attention_step},
+    linear_attention::{FeatureMap, LinearAttentionOp, linear_attention, linear_attention_step},
     lsh::{Hashing, LshOp, lsh_attention, lsh_attention_step, lsh_places, unit_length},
     packed_linear::{PackedLinearOp, PackedMatrixParts, packed_linear, unpack_rows},
     rms_norm::{RmsNormOp, rms_norm},
@@ -62,6 +64,7 @@ pub trait Ops:
     + AttentionOp
     + CacheOp
     + CrossEntropyOp
+    + FavorOp
     + KdeOp
     + LinearAttentionOp
     + LinearOp
@@ -82,6 +85,7 @@ impl<B> Ops for B where
         + AttentionOp
         + CacheOp
         + CrossEntropyOp
+        + FavorOp
         + KdeOp
         + LinearAttentionOp
         + LinearOp

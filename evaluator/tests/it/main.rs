@@ -7,6 +7,7 @@ mod contract;
 mod cuda;
 mod evaluation;
 mod kde;
+mod linear;
 mod mixture;
 mod oracles;
 mod parts;

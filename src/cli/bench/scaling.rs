@@ -259,8 +259,9 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(names("aft"), ["aft full", "aft local", "aft simple", "aft conv"]);
+        assert_eq!(names("linear"), ["linear elu1", "linear relu", "linear favor"]);
         let attentions = catalog.techniques.iter().filter(|t| t.family == "attention");
-        for attention in attentions.filter(|t| t.name != "aft") {
+        for attention in attentions.filter(|t| t.name != "aft" && t.name != "linear") {
             assert_eq!(names(&attention.name), std::slice::from_ref(&attention.name));
         }
     }
