@@ -21,10 +21,12 @@ TASKS = {
     ),
 }
 CASES = {
-    "full": {}, "tiled": {}, "sliding_window": dict(window=8), "linear": {}, "rwkv": {},
+    "full": {}, "tiled": {}, "sliding_window": dict(window=8), "rwkv": {},
+    "linear": {}, "linear relu": {}, "linear favor": {},
     "lsh": dict(lsh_chunk=4, lsh_buckets=8), "kde": dict(kde_leaf=4, kde_samples=3),
     "aft full": {}, "aft local": dict(aft_window=8), "aft simple": {}, "aft conv": dict(aft_window=8),
 }  # fmt: skip
+FORMS = {"aft": "aft_variant", "linear": "linear_features"}
 
 
 def settings(values):
@@ -33,7 +35,7 @@ def settings(values):
 
 def measure(program, task, case, seed):
     name, _, form = case.partition(" ")
-    fixed = TASKS[task]["fixed"] | {"attention": name} | ({f"{name}_variant": form} if form else {}) | CASES[case]
+    fixed = TASKS[task]["fixed"] | {"attention": name} | ({FORMS[name]: form} if form else {}) | CASES[case]
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "task.toml")
         config.write_text("[data]\n" + settings(TASKS[task]["data"]) + "[fixed]\n" + settings(fixed))

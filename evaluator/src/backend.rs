@@ -10,6 +10,7 @@ use crate::{
     bundle_use::Sampling,
     data::DataAccess,
     device::{Device, DeviceChoice},
+    energy,
     evaluate::{Job, run},
     pool::{awake, on_pool},
     scaling::{self, AttentionCost},
@@ -78,8 +79,14 @@ pub fn time(
     device: DeviceChoice,
 ) -> Result<Speed, EvaluationError> {
     let device = device.find().map_err(EvaluationError::Invalid)?;
+    let mut energy = energy::open(device.gpu_uuid());
     on_device!(&device, |B, handle| speed::time::<Autodiff<B>>(
-        config, vocabulary, work, rounds, handle
+        config,
+        vocabulary,
+        work,
+        rounds,
+        energy.as_mut(),
+        handle
     ))
 }
 

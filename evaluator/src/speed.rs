@@ -13,11 +13,12 @@ use spaces::Config;
 use crate::{
     EvaluationError, counter,
     data::Batch,
+    energy::{self, Reading, Source},
     memory::peak_bytes,
     meters::next_token,
-    model::Decoder,
+    model::{Decoder, Trainable},
     ops::{Ops, matmul},
-    plan::Plan,
+    plan::{Plan, TrainingPlan},
     pool::awake,
     training::{Optimizer, gradients_of, to_device},
 };
@@ -55,6 +56,12 @@ pub struct Speed {
     pub tokens_per_s: Vec<f64>,
     /// Executed matrix work of a token, in FLOPs; of every round the same but for decoding, where it is the mean.
     pub flops_per_token: f64,
+    /// The same by formula; of decoding the mean over all positions.
+    pub formula_flops_per_token: f64,
+    /// What decoding remembers of a full-length sequence, by formula.
+    pub state_bytes: u64,
+    /// Of a token.
+    pub energy: Reading,
     /// Weights of the model.
     pub parameters: usize,
     /// The most bytes that were live on the host's heap at once in one step, batch or token, beyond those live before it:
@@ -67,6 +74,7 @@ pub(crate) fn time<A>(
     vocabulary: usize,
     work: Work,
     rounds: Rounds,
+    energy: &mut dyn Source,
     device: &A::Device,
 ) -> Result<Speed, EvaluationError>
 where
@@ -84,11 +92,18 @@ where
     );
     let tokens = batch.inputs.len();
     let parameters = plan.model.parameters() as usize;
+    let TrainingPlan {
+        batch: sequences,
+        context,
+        ..
+    } = plan.training;
+    let pass = plan.model.training_pass(sequences, context, Trainable::All);
     let sync = || A::sync(device).map_err(EvaluationError::device);
-    let (tokens_per_s, flops_per_token, peak_bytes) = match work {
+    let mut timed = |work: &mut dyn FnMut() -> usize| timed(rounds, energy, sync, work);
+    let timing = match work {
         Work::Train => {
             let mut optimizer = Optimizer::default();
-            timed(rounds, sync, || {
+            timed(&mut || {
                 let (_, mut gradients) = gradients_of(&model, batch.clone());
                 optimizer.step(
                     &mut model,
@@ -101,7 +116,7 @@ where
         }
         Work::Forward => {
             let model = model.valid();
-            timed(rounds, sync, || {
+            timed(&mut || {
                 let (inputs, _) = to_device::<A::InnerBackend>(batch.clone(), device);
                 drop(model.forward(inputs));
                 tokens
@@ -118,7 +133,7 @@ where
             };
             let (mut memory, mut token) = fresh();
             awake(|| {
-                timed(rounds, sync, || {
+                timed(&mut || {
                     if memory.position() >= context {
                         (memory, token) = fresh();
                     }
@@ -128,11 +143,19 @@ where
             })?
         }
     };
+    let formula_macs_per_token = match work {
+        Work::Train => pass.total() as f64 / tokens as f64,
+        Work::Forward => pass.forward as f64 / tokens as f64,
+        Work::Decode => 0.5 * plan.model.inference_flops_per_token(),
+    };
     Ok(Speed {
-        tokens_per_s,
-        flops_per_token,
+        tokens_per_s: timing.tokens_per_s,
+        flops_per_token: timing.flops_per_token,
+        formula_flops_per_token: 2.0 * formula_macs_per_token,
+        state_bytes: plan.model.state_bytes(),
+        energy: timing.energy,
         parameters,
-        peak_bytes,
+        peak_bytes: timing.peak_bytes,
     })
 }
 
@@ -165,34 +188,53 @@ fn random_batch(vocabulary: usize, batch: usize, context: usize, random: &mut im
     }
 }
 
-/// Tokens a second of each round but the first, the executed FLOPs of a token and the peak of one more `work`, which says
-/// how many tokens it did.
+/// What was measured of some work.
+struct Timing {
+    tokens_per_s: Vec<f64>,
+    flops_per_token: f64,
+    energy: Reading,
+    peak_bytes: u64,
+}
+
+/// Tokens a second of each round but the first, the executed FLOPs and the energy of a token, and the peak of one more
+/// `work`, which says how many tokens it did.
 fn timed(
     rounds: Rounds,
+    energy: &mut dyn Source,
     sync: impl Fn() -> Result<(), EvaluationError>,
-    mut work: impl FnMut() -> usize,
-) -> Result<(Vec<f64>, f64, u64), EvaluationError> {
-    let (mut speeds, mut tokens, mut macs) = (vec![], 0, 0);
-    for round in 0..=rounds.rounds {
-        sync()?;
+    work: &mut dyn FnMut() -> usize,
+) -> Result<Timing, EvaluationError> {
+    let mut round = |speeds: &mut Vec<f64>| {
         let (started, mut done) = (Instant::now(), 0);
-        let (result, executed) = counter::count_macs(|| {
-            while started.elapsed().as_secs_f64() < rounds.seconds {
-                done += work();
-            }
-            sync()
-        });
-        result?;
-        if round > 0 {
-            speeds.push(done as f64 / started.elapsed().as_secs_f64());
-            tokens += done;
-            macs += executed;
+        while started.elapsed().as_secs_f64() < rounds.seconds {
+            done += work();
         }
-    }
-    let (result, peak) = peak_bytes(|| {
+        sync()?;
+        speeds.push(done as f64 / started.elapsed().as_secs_f64());
+        Ok::<_, EvaluationError>(done)
+    };
+    sync()?;
+    round(&mut vec![])?;
+    let (mut tokens_per_s, mut tokens) = (vec![], 0);
+    let all = || {
+        for _ in 0..rounds.rounds {
+            tokens += round(&mut tokens_per_s)?;
+        }
+        Ok::<_, EvaluationError>(())
+    };
+    let ((result, macs), mut reading) =
+        energy::measure(energy, || counter::count_macs(all)).map_err(EvaluationError::Device)?;
+    result?;
+    reading.joules /= tokens as f64;
+    let (result, peak_bytes) = peak_bytes(|| {
         work();
         sync()
     });
     result?;
-    Ok((speeds, 2.0 * macs as f64 / tokens as f64, peak))
+    Ok(Timing {
+        tokens_per_s,
+        flops_per_token: 2.0 * macs as f64 / tokens as f64,
+        energy: reading,
+        peak_bytes,
+    })
 }

@@ -185,7 +185,7 @@ fn growth_with_the_context_is_told_for_each_attention_and_a_mistake_in_one_sente
     let slope = |i: usize, name: &str| {
         assert_eq!(
             results["attentions"][i]["attention"],
-            ["full", "tiled", "linear"][i]
+            ["full", "tiled", "linear elu1"][i]
         );
         results["attentions"][i][name].as_f64().unwrap()
     };

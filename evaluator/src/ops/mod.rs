@@ -20,6 +20,7 @@ mod aft;
 mod attention;
 mod cache;
 mod cross_entropy;
+mod favor;
 mod heads;
 mod kde;
 mod lengths;
@@ -45,11 +46,12 @@ pub use self::{
     attention::{AttentionOp, Band, TiledAttentionOp, Tiles, attention, tiled_attention},
     cache::{CacheOp, write_rows},
     cross_entropy::{CrossEntropyOp, cross_entropy},
+    favor::{FavorOp, Side, favor_features},
     kde::{KdeBlocks, KdeOp, kde_attention, kde_draw},
     lengths::Lengths,
     linear::{LinearOp, linear, matmul},
     linear_attention::{
-        LinearAttentionOp, linear_attention, linear_attention_both_ways, linear_attention_step,
+        FeatureMap, LinearAttentionOp, linear_attention, linear_attention_both_ways, linear_attention_step,
     },
     lsh::{Hashing, LshOp, lsh_attention, lsh_attention_step, lsh_places, unit_length},
     packed_linear::{PackedLinearOp, PackedMatrixParts, packed_linear, unpack_rows},
@@ -67,6 +69,7 @@ pub trait Ops:
     + AttentionOp
     + CacheOp
     + CrossEntropyOp
+    + FavorOp
     + KdeOp
     + LinearAttentionOp
     + LinearOp
@@ -87,6 +90,7 @@ impl<B> Ops for B where
         + AttentionOp
         + CacheOp
         + CrossEntropyOp
+        + FavorOp
         + KdeOp
         + LinearAttentionOp
         + LinearOp

@@ -248,6 +248,8 @@ fn a_state_takes_the_foretold_bytes_and_stops_growing_where_it_is_said_to() {
     };
     let (linear, window) = ("attention = 'linear'", "attention = 'sliding_window'\nwindow = 8");
     assert_eq!(bytes(linear, 32), bytes(linear, 1024));
+    let favor = "attention = 'linear'\nlinear_features = 'favor'\nlinear_random_features = 24";
+    assert_eq!(bytes(favor, 32), bytes(favor, 1024));
     assert_eq!(bytes(window, 32), bytes(window, 1024));
     assert_eq!(
         bytes("attention = 'full'", 64),
@@ -258,6 +260,8 @@ fn a_state_takes_the_foretold_bytes_and_stops_growing_where_it_is_said_to() {
     assert_eq!(bytes("attention = 'full'", 64), 2 * 2 * 4 * 8 * 64 * 4);
     // 2 layers, 4 heads of 8 x 8 sums and 8 normalisers, 4 bytes
     assert_eq!(bytes(linear, 64), 2 * 4 * (8 * 8 + 8) * 4);
+    // of 24 features
+    assert_eq!(bytes(favor, 64), 2 * 4 * (24 * 8 + 24) * 4);
 }
 
 /// Golden numbers of the cost model: width 64, 2 layers, 4 heads, vocabulary 256, context 64.
@@ -295,6 +299,8 @@ fn every_technique_learns() {
         "attention = 'tiled'\nattention_block_q = 5",
         "attention = 'sliding_window'\nwindow = 5",
         "attention = 'linear'",
+        "attention = 'linear'\nlinear_features = 'relu'",
+        "attention = 'linear'\nlinear_features = 'favor'",
         "attention = 'rwkv'",
         "attention = 'rwkv'\nfeed_forward = 'channel_mix'",
         "attention = 'lsh'\nlsh_chunk = 4\nlsh_buckets = 4",
@@ -353,6 +359,10 @@ fn what_is_known_to_fail_on_a_gpu_is_refused_there_in_one_sentence() {
         (
             "attention = 'aft'\naft_variant = 'simple'",
             "attention 'aft' fails on GPUs",
+        ),
+        (
+            "attention = 'linear'\nlinear_features = 'favor'",
+            "attention 'linear' fails on GPUs",
         ),
         ("experts = 2\nrouter = 'switch'", "router 'switch' fails on GPUs"),
         (

@@ -2,11 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod aft;
+mod balance;
 mod contract;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod evaluation;
+mod growth;
 mod kde;
+mod linear;
 mod mixture;
 mod oracles;
 mod parts;

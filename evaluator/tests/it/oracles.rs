@@ -224,6 +224,7 @@ fn only_low_rank_additions_get_gradients_and_the_work_is_the_formula() {
         ("kv_heads = 1", true),
         ("attention = 'rwkv'\nfeed_forward = 'channel_mix'", true),
         ("attention = 'rwkv'", false),
+        ("attention = 'linear'\nlinear_features = 'favor'", false),
         ("experts = 4\ntop_k = 2", true),
         ("experts = 4", false),
         ("experts = 4\ntop_k = 2\nrouter = 'noisy_top_k'", true),

@@ -1,11 +1,13 @@
 //! `parsimony bench`: measures the program itself.
 
+mod cases;
 mod models;
 mod names;
 mod pictures;
 mod quality;
 mod scaling;
 mod search;
+mod sheet;
 mod speed;
 mod statistics;
 mod tables;
@@ -33,6 +35,7 @@ enum What {
     /// Times decoding, one sequence token by token
     Decode(models::Models),
     Scaling(scaling::Scaling),
+    Sheet(sheet::Sheet),
 }
 
 impl Bench {
@@ -43,6 +46,7 @@ impl Bench {
             What::Forward(command) => command.run(Work::Forward),
             What::Decode(command) => command.run(Work::Decode),
             What::Scaling(command) => command.run(),
+            What::Sheet(command) => command.run(),
         }
     }
 }

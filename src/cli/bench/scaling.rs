@@ -1,17 +1,17 @@
 //! `parsimony bench scaling`: how time, memory and work of each attention grow with the context.
 
-use std::collections::BTreeMap;
-
 use anyhow::Context;
 use clap::Args;
 use evaluator::{AttentionCost, device::DeviceChoice};
 use serde::Serialize;
 use serde_json::json;
-use spaces::{Catalog, Config, Domain, ParameterInfo, Test, Value, study::config_from_toml};
 
-use super::models::as_in_trials;
+use super::{
+    cases::{cases, check_contexts, slope},
+    models::as_in_trials,
+};
 use crate::{
-    errors::{BadInput, spec_errors},
+    errors::BadInput,
     output::{Format, right, say, table, write_json, write_out},
 };
 
@@ -45,12 +45,6 @@ pub(super) struct Scaling {
     format: Format,
 }
 
-/// An attention in one of its forms.
-struct Case {
-    name: String,
-    settings: BTreeMap<String, String>,
-}
-
 #[derive(Debug, Serialize)]
 struct Point {
     context: u32,
@@ -72,23 +66,21 @@ struct Row {
 impl Scaling {
     pub(super) fn run(self) -> anyhow::Result<()> {
         as_in_trials()?;
-        if self.context.len() < 2 {
-            let message = format!(
-                "--context {} is one point, and a slope needs two",
-                self.context[0]
-            );
-            return Err(BadInput::error(message));
-        }
+        check_contexts(&self.context)?;
         if !(0.01..=600.0).contains(&self.seconds) {
             let message = format!("--seconds {} is no time; use 0.01 to 600", self.seconds);
             return Err(BadInput::error(message));
         }
         let catalog = evaluator::catalog();
         let mut rows = vec![];
-        for case in self.cases(&catalog)? {
+        for case in cases(&catalog, &self.attention)? {
             let mut points = vec![];
             for context in &self.context {
-                let config = self.config(&catalog, &case, *context)?;
+                let sizes = format!(
+                    "layers = 1\nwidth = {}\nheads = {}\ncontext = {context}\n",
+                    self.width, self.heads
+                );
+                let config = case.config(&catalog, &sizes)?;
                 let AttentionCost {
                     seconds,
                     peak_bytes,
@@ -102,7 +94,7 @@ impl Scaling {
                     flops,
                 });
             }
-            let of = |value: fn(&Point) -> f64| slope(&points, value);
+            let of = |value: fn(&Point) -> f64| slope(points.iter().map(|p| (p.context, value(p))));
             rows.push(Row {
                 time_slope: of(|p| p.seconds),
                 bytes_slope: of(|p| p.peak_bytes as f64),
@@ -112,37 +104,6 @@ impl Scaling {
             });
         }
         self.print(&rows)
-    }
-
-    /// The attentions asked for, each in every form that it gives a name to.
-    fn cases(&self, catalog: &Catalog) -> anyhow::Result<Vec<Case>> {
-        let known: Vec<&str> = catalog
-            .techniques
-            .iter()
-            .filter(|t| t.family == "attention")
-            .map(|t| t.name.as_str())
-            .collect();
-        if let Some(name) = self.attention.iter().find(|name| !known.contains(&name.as_str())) {
-            let message = format!("--attention {name} is not one of {}", known.join(", "));
-            return Err(BadInput::error(message));
-        }
-        let chosen = known
-            .iter()
-            .filter(|name| self.attention.is_empty() || self.attention.iter().any(|a| a == *name));
-        Ok(chosen.flat_map(|name| forms(catalog, name)).collect())
-    }
-
-    fn config(&self, catalog: &Catalog, case: &Case, context: u32) -> anyhow::Result<Config> {
-        let settings: String = case
-            .settings
-            .iter()
-            .map(|(k, v)| format!("{k} = \"{v}\"\n"))
-            .collect();
-        let text = format!(
-            "[data]\ncorpus = \"markov\"\n[fixed]\nlayers = 1\nwidth = {}\nheads = {}\ncontext = {context}\n{settings}",
-            self.width, self.heads
-        );
-        config_from_toml(&text, catalog).map_err(|e| spec_errors("the model", &e))
     }
 
     fn print(&self, rows: &[Row]) -> anyhow::Result<()> {
@@ -197,84 +158,5 @@ impl Scaling {
                 Ok(())
             }
         }
-    }
-}
-
-/// An attention in every form that a named setting of its own gives it.
-fn forms(catalog: &Catalog, name: &str) -> Vec<Case> {
-    let is_own = |p: &&ParameterInfo| {
-        p.condition.clauses.len() == 1
-            && p.condition.clauses[0].parent == "attention"
-            && p.condition.clauses[0].test == Test::In(vec![Value::Text(name.to_owned())])
-    };
-    let form = catalog
-        .parameters
-        .iter()
-        .filter(is_own)
-        .find_map(|p| match &p.allowed {
-            Domain::Categorical { choices } if choices.iter().all(|c| c.as_str().is_some()) => {
-                Some((p.name.clone(), choices))
-            }
-            _ => None,
-        });
-    let case = |form: Option<(&str, &str)>| Case {
-        name: form.map_or(name.to_owned(), |(_, value)| format!("{name} {value}")),
-        settings: [("attention", name)]
-            .into_iter()
-            .chain(form)
-            .map(|(k, v)| (k.to_owned(), v.to_owned()))
-            .collect(),
-    };
-    match form {
-        Some((parameter, choices)) => choices
-            .iter()
-            .filter_map(Value::as_str)
-            .map(|value| case(Some((&parameter, value))))
-            .collect(),
-        None => vec![case(None)],
-    }
-}
-
-/// Least-squares slope of the logarithm of a value over the logarithm of the context.
-fn slope(points: &[Point], value: fn(&Point) -> f64) -> f64 {
-    let xs: Vec<f64> = points.iter().map(|p| f64::from(p.context).ln()).collect();
-    let ys: Vec<f64> = points.iter().map(|p| value(p).ln()).collect();
-    let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len() as f64;
-    let (mx, my) = (mean(&xs), mean(&ys));
-    let over: f64 = xs.iter().zip(&ys).map(|(x, y)| (x - mx) * (y - my)).sum();
-    over / xs.iter().map(|x| (x - mx).powi(2)).sum::<f64>()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_attention_is_there_and_one_with_named_forms_in_each_of_them() {
-        let catalog = evaluator::catalog();
-        let names = |name: &str| {
-            forms(&catalog, name)
-                .into_iter()
-                .map(|c| c.name)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(names("aft"), ["aft full", "aft local", "aft simple", "aft conv"]);
-        let attentions = catalog.techniques.iter().filter(|t| t.family == "attention");
-        for attention in attentions.filter(|t| t.name != "aft") {
-            assert_eq!(names(&attention.name), std::slice::from_ref(&attention.name));
-        }
-    }
-
-    #[test]
-    fn the_slope_is_the_exponent() {
-        let at = |context: u32| Point {
-            context,
-            seconds: 3.0 * f64::from(context).powf(1.5),
-            peak_bytes: 7 * u64::from(context),
-            flops: 0,
-        };
-        let points = [256, 512, 4096].map(at);
-        assert!((slope(&points, |p| p.seconds) - 1.5).abs() < 1e-9);
-        assert!((slope(&points, |p| p.peak_bytes as f64) - 1.0).abs() < 1e-9);
     }
 }

@@ -10,11 +10,13 @@
 //!
 //! The draw depends on values of the block and a fixed seed, so it is strictly causal. The heavy part of the paper,
 //! keys and queries sorted by hyperplane codes into blocks, is left out: a later query would shift the blocks of
-//! earlier ones. So are the norms of the attention's columns in `p`, which only later queries tell; the even half
+//! earlier ones, as `heavy.rs` shows. So are the norms of the attention's columns in `p`, which only later queries tell; the even half
 //! stands for them. The same tokens attended in other pieces get the same draw, save where a sum of rounded norms
 //! moves across a uniform number, about once in 10^5 blocks.
 
 mod cpu;
+#[cfg(test)]
+mod heavy;
 mod reference;
 mod sampling;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use multiversion::multiversion;
 
-use super::cpu::{Sizes, add_to_state, features, phi};
+use super::cpu::{Sizes, add_to_state, features};
 use crate::ops::simd;
 
 /// What the backward pass reads of one sequence.
@@ -21,42 +21,44 @@ pub(super) fn backward_group(x: Sequence, group: usize, sizes: Sizes) -> ([Vec<f
         n,
         heads,
         groups,
+        f,
         d,
+        map,
         chunk,
     } = sizes;
     let share = sizes.share();
-    let (q_stride, k_stride) = (heads * d, groups * d);
-    let (k, v) = (&x.k[group * d..], &x.v[group * d..]);
-    let [mut dq, mut dk, mut dv] = [n * share * d, n * d, n * d].map(|len| vec![0.0f32; len]);
+    let (q_stride, k_stride, v_stride) = (heads * f, groups * f, groups * d);
+    let (k, v) = (&x.k[group * f..], &x.v[group * d..]);
+    let [mut dq, mut dk, mut dv] = [n * share * f, n * f, n * d].map(|len| vec![0.0f32; len]);
     let mut macs = 0;
 
     // gradients of numerator and denominator, and the features of the queries, once for both sweeps
     let mut of_num = vec![0.0f32; n * share * d];
     let mut of_den = vec![0.0f32; n * share];
-    let mut fq = vec![0.0f32; n * share * d];
+    let mut fq = vec![0.0f32; n * share * f];
     for i in 0..n {
         for h in 0..share {
             let (at, head) = (i * share + h, group * share + h);
-            let row = i * q_stride + head * d;
+            let row = (i * heads + head) * d;
             let den = x.den[i * heads + head];
             for c in 0..d {
                 of_num[at * d + c] = x.gradient[row + c] / den;
-                fq[at * d + c] = phi(x.q[row + c]);
             }
+            map.of_row(&x.q[i * q_stride + head * f..][..f], &mut fq[at * f..][..f]);
             of_den[at] = -simd::dot(&of_num[at * d..][..d], &x.o[row..row + d]);
         }
     }
 
-    let (mut s, mut z) = (vec![0.0f32; d * d], vec![0.0f32; d]);
-    let mut s_turned = vec![0.0f32; d * d];
+    let (mut s, mut z) = (vec![0.0f32; f * d], vec![0.0f32; f]);
+    let mut s_turned = vec![0.0f32; f * d];
     let (mut a, mut da) = (vec![0.0f32; chunk], vec![0.0f32; chunk]);
     for start in (0..n).step_by(chunk) {
         let rows = chunk.min(n - start);
-        let (fk, fk_turned) = features(&k[start * k_stride..], k_stride, rows, d);
-        let v = &v[start * k_stride..];
+        let (fk, fk_turned) = features(&k[start * k_stride..], k_stride, rows, f, map);
+        let v = &v[start * v_stride..];
         let mut v_turned = vec![0.0f32; rows * d];
-        simd::transpose(v, k_stride, rows, d, &mut v_turned);
-        simd::transpose(&s, d, d, d, &mut s_turned);
+        simd::transpose(v, v_stride, rows, d, &mut v_turned);
+        simd::transpose(&s, d, f, d, &mut s_turned);
         for i in 0..rows {
             for h in 0..share {
                 let at = (start + i) * share + h;
@@ -64,72 +66,68 @@ pub(super) fn backward_group(x: Sequence, group: usize, sizes: Sizes) -> ([Vec<f
                 let da = &mut da[..=i];
                 da.fill(of_den[at]);
                 simd::add_weighted_rows(da, g, &v_turned, rows);
-                let dq = &mut dq[at * d..][..d];
-                simd::add_weighted_rows(dq, da, &fk, d);
-                macs += 2 * da.len() * d;
+                let dq = &mut dq[at * f..][..f];
+                simd::add_weighted_rows(dq, da, &fk, f);
+                macs += da.len() * (f + d);
                 if start > 0 {
-                    simd::add_weighted_rows(dq, g, &s_turned, d);
+                    simd::add_weighted_rows(dq, g, &s_turned, f);
                     simd::add_scaled(dq, of_den[at], &z);
-                    macs += d * d;
+                    macs += f * d;
                 }
-                for (dq, f) in dq.iter_mut().zip(&fq[at * d..][..d]) {
-                    *dq *= f.min(1.0);
-                }
+                map.pull_back(dq, &fq[at * f..][..f]);
             }
         }
         if start + rows < n {
-            macs += add_to_state(&mut s, &mut z, &fk, &fk_turned, v, k_stride, rows, d);
+            macs += add_to_state(&mut s, &mut z, &fk, &fk_turned, v, v_stride, rows, d);
         }
     }
 
     // backwards: what later chunks say of earlier keys and values
-    let (mut r, mut e_sum) = (vec![0.0f32; d * d], vec![0.0f32; d]);
-    let mut r_turned = vec![0.0f32; d * d];
+    let (mut r, mut e_sum) = (vec![0.0f32; f * d], vec![0.0f32; f]);
+    let mut r_turned = vec![0.0f32; f * d];
     for start in (0..n).step_by(chunk).rev() {
         let rows = chunk.min(n - start);
-        let (fk, fk_turned) = features(&k[start * k_stride..], k_stride, rows, d);
-        let v = &v[start * k_stride..];
+        let (fk, fk_turned) = features(&k[start * k_stride..], k_stride, rows, f, map);
+        let v = &v[start * v_stride..];
         let mut v_turned = vec![0.0f32; rows * d];
-        simd::transpose(v, k_stride, rows, d, &mut v_turned);
+        simd::transpose(v, v_stride, rows, d, &mut v_turned);
         for i in 0..rows {
             for h in 0..share {
                 let at = (start + i) * share + h;
-                let (f, g) = (&fq[at * d..][..d], &of_num[at * d..][..d]);
+                let (fq, g) = (&fq[at * f..][..f], &of_num[at * d..][..d]);
                 let (a, da) = (&mut a[..=i], &mut da[..=i]);
                 a.fill(0.0);
                 da.fill(of_den[at]);
-                simd::add_weighted_rows(a, f, &fk_turned, rows);
+                simd::add_weighted_rows(a, fq, &fk_turned, rows);
                 simd::add_weighted_rows(da, g, &v_turned, rows);
                 for j in 0..=i {
-                    simd::add_scaled(&mut dk[(start + j) * d..][..d], da[j], f);
+                    simd::add_scaled(&mut dk[(start + j) * f..][..f], da[j], fq);
                     simd::add_scaled(&mut dv[(start + j) * d..][..d], a[j], g);
                 }
-                macs += 4 * a.len() * d;
+                macs += 2 * a.len() * (f + d);
             }
         }
         if start + rows < n {
-            simd::transpose(&r, d, d, d, &mut r_turned);
+            simd::transpose(&r, d, f, d, &mut r_turned);
             for j in 0..rows {
-                let dk = &mut dk[(start + j) * d..][..d];
-                simd::add_weighted_rows(dk, &v[j * k_stride..][..d], &r_turned, d);
+                let dk = &mut dk[(start + j) * f..][..f];
+                simd::add_weighted_rows(dk, &v[j * v_stride..][..d], &r_turned, f);
                 simd::add_scaled(dk, 1.0, &e_sum);
-                simd::add_weighted_rows(&mut dv[(start + j) * d..][..d], &fk[j * d..][..d], &r, d);
+                simd::add_weighted_rows(&mut dv[(start + j) * d..][..d], &fk[j * f..][..f], &r, d);
             }
-            macs += 2 * rows * d * d;
+            macs += 2 * rows * f * d;
         }
         if start > 0 {
             for at in start * share..(start + rows) * share {
-                let (f, g) = (&fq[at * d..][..d], &of_num[at * d..][..d]);
-                for (r, f) in r.chunks_exact_mut(d).zip(f) {
-                    simd::add_scaled(r, *f, g);
+                let (fq, g) = (&fq[at * f..][..f], &of_num[at * d..][..d]);
+                for (r, weight) in r.chunks_exact_mut(d).zip(fq) {
+                    simd::add_scaled(r, *weight, g);
                 }
-                simd::add_scaled(&mut e_sum, of_den[at], f);
+                simd::add_scaled(&mut e_sum, of_den[at], fq);
             }
-            macs += rows * share * d * d;
+            macs += rows * share * f * d;
         }
-        for (dk, f) in dk[start * d..(start + rows) * d].iter_mut().zip(&fk) {
-            *dk *= f.min(1.0);
-        }
+        map.pull_back(&mut dk[start * f..(start + rows) * f], &fk);
     }
     ([dq, dk, dv], macs)
 }

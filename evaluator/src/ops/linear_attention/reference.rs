@@ -2,18 +2,8 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 
-use super::EPSILON;
+use super::FeatureMap;
 use crate::counter;
-
-pub(super) fn phi<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
-    let positive = x.clone().clamp_min(0.0);
-    x.clamp_max(0.0).exp() + positive
-}
-
-/// The slope of φ where φ(x) is given: 1 above 0, e^x = φ(x) below.
-fn slope<B: Backend, const D: usize>(phi: Tensor<B, D>) -> Tensor<B, D> {
-    phi.clamp_max(1.0)
-}
 
 /// `[b, n, g, d]` to `[b, h, n, d]`.
 fn spread<B: Backend>(x: Tensor<B, 4>, heads: usize) -> Tensor<B, 4> {
@@ -46,17 +36,20 @@ pub(super) fn forward<B: Backend>(
     q: Tensor<B, 4>,
     k: Tensor<B, 4>,
     v: Tensor<B, 4>,
+    map: FeatureMap,
     chunk: usize,
 ) -> (Tensor<B, 4>, Tensor<B, 3>) {
-    let [b, n, h, d] = q.dims();
-    let (q, k, v) = (phi(q.swap_dims(1, 2)), phi(spread(k, h)), spread(v, h));
-    let mut s = Tensor::<B, 4>::zeros([b, h, d, d], &q.device());
-    let mut z = Tensor::<B, 4>::zeros([b, h, d, 1], &q.device());
+    let [b, n, h, f] = q.dims();
+    let d = v.dims()[3];
+    let (q, k) = (map.of_tensor(q.swap_dims(1, 2)), map.of_tensor(spread(k, h)));
+    let v = spread(v, h);
+    let mut s = Tensor::<B, 4>::zeros([b, h, f, d], &q.device());
+    let mut z = Tensor::<B, 4>::zeros([b, h, f, 1], &q.device());
     let (mut outputs, mut denominators) = (vec![], vec![]);
     for rows in chunks(n, chunk) {
         let (q, k, v) = (at(&q, rows.clone()), at(&k, rows.clone()), at(&v, rows));
         let a = causal(product(q.clone(), k.clone().swap_dims(2, 3)));
-        let den = a.clone().sum_dim(3) + q.clone().matmul(z.clone()) + EPSILON;
+        let den = a.clone().sum_dim(3) + q.clone().matmul(z.clone()) + map.epsilon();
         let num = product(a, v.clone()) + product(q, s.clone());
         outputs.push(num / den.clone());
         denominators.push(den);
@@ -72,17 +65,19 @@ pub(super) fn backward<B: Backend>(
     o: Tensor<B, 4>,
     den: Tensor<B, 3>,
     gradient: Tensor<B, 4>,
+    map: FeatureMap,
     chunk: usize,
 ) -> [Tensor<B, 4>; 3] {
-    let [b, n, h, d] = q.dims();
-    let g = k.dims()[2];
-    let (q, k, v) = (phi(q.swap_dims(1, 2)), phi(spread(k, h)), spread(v, h));
+    let [b, n, h, f] = q.dims();
+    let [_, _, g, d] = v.dims();
+    let (q, k) = (map.of_tensor(q.swap_dims(1, 2)), map.of_tensor(spread(k, h)));
+    let v = spread(v, h);
     let den = den.swap_dims(1, 2).unsqueeze_dim::<4>(3);
     let (o, gradient) = (o.swap_dims(1, 2), gradient.swap_dims(1, 2) / den.clone());
     // gradient of the denominator: -(g·o)/den, g being divided already
     let of_den = (gradient.clone() * o).sum_dim(3).neg();
     let device = q.device();
-    let zeros = |columns: usize| Tensor::<B, 4>::zeros([b, h, d, columns], &device);
+    let zeros = |columns: usize| Tensor::<B, 4>::zeros([b, h, f, columns], &device);
     let (mut s, mut z, mut dq) = (zeros(d), zeros(1), vec![]);
     for rows in chunks(n, chunk) {
         let (kc, vc, gc, e) = (
@@ -113,13 +108,14 @@ pub(super) fn backward<B: Backend>(
     dk.reverse();
     dv.reverse();
     let gather = |x: Tensor<B, 4>| {
-        x.reshape([b, g, h / g, n, d])
+        let width = x.dims()[3];
+        x.reshape([b, g, h / g, n, width])
             .sum_dim(2)
             .squeeze_dim::<4>(2)
             .swap_dims(1, 2)
     };
-    let dq = Tensor::cat(dq, 2) * slope(q);
-    let dk = Tensor::cat(dk, 2) * slope(k);
+    let dq = Tensor::cat(dq, 2) * map.slopes(q);
+    let dk = Tensor::cat(dk, 2) * map.slopes(k);
     [dq.swap_dims(1, 2), gather(dk), gather(Tensor::cat(dv, 2))]
 }
 
@@ -129,14 +125,15 @@ pub(super) fn step<B: Backend>(
     v: Tensor<B, 4>,
     s: Tensor<B, 4>,
     z: Tensor<B, 3>,
+    map: FeatureMap,
 ) -> (Tensor<B, 4>, Tensor<B, 4>, Tensor<B, 3>) {
-    let [b, _, h, d] = q.dims();
-    let g = k.dims()[2];
-    let k = phi(k.swap_dims(1, 2));
+    let [b, _, h, f] = q.dims();
+    let [_, _, g, d] = v.dims();
+    let k = map.of_tensor(k.swap_dims(1, 2));
     let s = s + product(k.clone().swap_dims(2, 3), v.swap_dims(1, 2));
     let z = z + k.squeeze_dim::<3>(2);
-    let q = phi(q.swap_dims(1, 2)).reshape([b, g, h / g, d]);
-    let den = q.clone().matmul(z.clone().unsqueeze_dim::<4>(3)) + EPSILON;
+    let q = map.of_tensor(q.swap_dims(1, 2)).reshape([b, g, h / g, f]);
+    let den = q.clone().matmul(z.clone().unsqueeze_dim::<4>(3)) + map.epsilon();
     let o = product(q, s.clone()) / den;
     (o.reshape([b, h, 1, d]).swap_dims(1, 2), s, z)
 }

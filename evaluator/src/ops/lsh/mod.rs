@@ -4,7 +4,7 @@
 //! `argmax [qR; -qR]`; the tokens of a bucket, in the order of their positions, are cut into chunks. A token sees its
 //! own chunk up to itself and the chunk before it in the same bucket. All of that depends on earlier tokens alone, so
 //! the form is strictly causal and decoding equals training; with chunks of the whole sorted order (the paper's
-//! default) a later token could shift the chunks of earlier ones.
+//! default) a later token could shift the chunks of earlier ones; `leak.rs` shows how often it does.
 //!
 //! The token itself has the score [`SELF_SCORE`], so that it counts only where nothing else is seen. Rounds are
 //! combined by their sums of exponentials, each pair divided by the number of rounds in which it meets: the result is
@@ -15,6 +15,8 @@
 //! many others, of weight exactly 0, as are missing.
 
 mod cpu;
+#[cfg(test)]
+mod leak;
 mod reference;
 mod rotations;
 mod rounds;

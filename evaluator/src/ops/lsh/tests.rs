@@ -19,7 +19,7 @@ const HASHINGS: [Hashing; 5] = [
     hashing(8, 2, 16),
 ];
 
-const fn hashing(rounds: usize, buckets: usize, chunk: usize) -> Hashing {
+pub(super) const fn hashing(rounds: usize, buckets: usize, chunk: usize) -> Hashing {
     Hashing {
         rounds,
         buckets,
@@ -59,7 +59,7 @@ fn union(places: &Tensor<Flex, 4>, hashing: Hashing) -> Vec<bool> {
 }
 
 /// The softmax over the union, quadratic, differentiated by burn itself.
-fn definition<B: Backend>(q: Tensor<B, 4>, v: Tensor<B, 4>, seen: Vec<bool>) -> Tensor<B, 4> {
+pub(super) fn definition<B: Backend>(q: Tensor<B, 4>, v: Tensor<B, 4>, seen: Vec<bool>) -> Tensor<B, 4> {
     let [b, n, h, _] = q.dims();
     let device = q.device();
     let keys = unit_length(q.clone()).swap_dims(1, 2);

@@ -2,20 +2,66 @@
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
-use spaces::{Domain, ParameterInfo};
+use spaces::{Domain, ParameterInfo, Value};
 
 use super::{About, State, Variant, variant::one_by_one};
 use crate::{
     counter,
     model::{AttentionPlan, Pass},
-    ops::{Ops, linear_attention, linear_attention_step},
-    parameter::{Declared, Values, int},
+    ops::{FeatureMap, Ops, Side, favor_features, linear_attention, linear_attention_step},
+    parameter::{Declared, Values, choice, int},
 };
 
 /// The past is a sum of features of constant size.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Linear {
     chunk: usize,
+    // files from before there was a choice have none
+    #[serde(default)]
+    features: Features,
+}
+
+/// What queries and keys become.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Features {
+    #[default]
+    Elu1,
+    Relu,
+    /// So many random features.
+    Favor(usize),
+}
+
+impl Linear {
+    /// Features of a head.
+    fn features(&self, plan: &AttentionPlan) -> usize {
+        match self.features {
+            Features::Elu1 | Features::Relu => plan.depth,
+            Features::Favor(m) => m,
+        }
+    }
+
+    /// Multiply-adds that turn a query and a key of each head into features.
+    fn projection_macs(&self, plan: &AttentionPlan) -> u64 {
+        match self.features {
+            Features::Elu1 | Features::Relu => 0,
+            Features::Favor(m) => ((plan.heads + plan.kv_heads) * plan.depth * m) as u64,
+        }
+    }
+
+    /// What the products are of, and the map that is left to them.
+    fn mapped<B: Ops>(&self, q: Tensor<B, 4>, k: Tensor<B, 4>) -> (Tensor<B, 4>, Tensor<B, 4>, FeatureMap) {
+        match self.features {
+            Features::Elu1 => (q, k, FeatureMap::Elu1),
+            Features::Relu => (q, k, FeatureMap::Relu),
+            Features::Favor(m) => {
+                let [b, n, h, _] = q.dims();
+                counter::add_activity("linear_random_features", b * n * (h + k.dims()[2]) * m);
+                let (q, k) = (favor_features(q, m, Side::Query), favor_features(k, m, Side::Key));
+                (q, k, FeatureMap::Given)
+            }
+        }
+    }
 }
 
 impl Variant for Linear {
@@ -28,45 +74,80 @@ impl Variant for Linear {
     const ACTIVITY: Option<&'static str> = Some("linear_attention_chunks");
 
     fn parameters() -> Vec<ParameterInfo> {
-        let search = Domain::categorical([16, 32, 64].map(spaces::Value::Int).to_vec()).expect("not empty");
-        let chunk = int(
-            "linear_chunk",
-            "tokens trained at once between updates of the sum",
-            1,
-            4096,
-            32,
-        );
-        vec![chunk.unit("tokens").when("attention == 'linear'").search(search)]
+        let of = |values: &[i64]| {
+            let values = values.iter().copied().map(Value::Int).collect();
+            Domain::categorical(values).expect("not empty")
+        };
+        vec![
+            int(
+                "linear_chunk",
+                "tokens trained at once between updates of the sum",
+                1,
+                4096,
+                32,
+            )
+            .unit("tokens")
+            .when("attention == 'linear'")
+            .search(of(&[16, 32, 64])),
+            choice(
+                "linear_features",
+                "what queries and keys become: elu + 1, relu and a little, or random features of the softmax (2009.14794)",
+                &["elu1", "relu", "favor"],
+            )
+            .when("attention == 'linear'"),
+            int(
+                "linear_random_features",
+                "random features of a head; more are nearer to the softmax",
+                16,
+                256,
+                64,
+            )
+            .when("linear_features == 'favor'")
+            .search(of(&[32, 64, 128, 256])),
+        ]
     }
 
     fn read(values: Values) -> Self {
         Linear {
             chunk: values.int("linear_chunk"),
+            features: match values.text("linear_features") {
+                "relu" => Features::Relu,
+                "favor" => Features::Favor(values.int("linear_random_features")),
+                _ => Features::Elu1,
+            },
         }
+    }
+
+    fn runs_on_gpu(&self) -> bool {
+        // of the others the plain tensor operations are written and have not been tried there
+        self.features == Features::Elu1
     }
 
     fn training_pass(&self, plan: &AttentionPlan, n: usize) -> Pass {
         let (h, g, d) = (plan.heads as u64, plan.kv_heads as u64, plan.depth as u64);
+        let f = self.features(plan) as u64;
         let (n, chunk) = (n as u64, self.chunk.min(n) as u64);
         let (whole, rest) = (n / chunk, n % chunk);
         let pairs = whole * (chunk * (chunk + 1) / 2) + rest * (rest + 1) / 2;
         // the first chunk has nothing before it to read, the last one nothing after it to write for
         let last = if rest > 0 { rest } else { chunk };
         let (reading, writing) = (n - chunk, n - last);
+        let projections = n * self.projection_macs(plan);
         Pass {
-            forward: 2 * h * pairs * d + d * d * (h * reading + g * writing),
-            // six products for each pair (two of them repeated from the forward pass); the state is summed again,
-            // read for queries, summed backwards, and read for keys and for values
-            backward: 6 * h * pairs * d + d * d * (2 * h * reading + 3 * g * writing),
+            forward: projections + h * pairs * (f + d) + f * d * (h * reading + g * writing),
+            // three products of each width for each pair (one of each repeated from the forward pass); the state is
+            // summed again, read for queries, summed backwards, and read for keys and for values
+            backward: projections + 3 * h * pairs * (f + d) + f * d * (2 * h * reading + 3 * g * writing),
         }
     }
 
     fn decoding_macs(&self, plan: &AttentionPlan, _: usize) -> u64 {
-        ((plan.heads + plan.kv_heads) * plan.depth * plan.depth) as u64
+        let sums = (plan.heads + plan.kv_heads) * self.features(plan) * plan.depth;
+        self.projection_macs(plan) + sums as u64
     }
 
     fn state_values(&self, plan: &AttentionPlan, _: usize) -> u64 {
-        (plan.kv_heads * (plan.depth * plan.depth + plan.depth)) as u64
+        (plan.kv_heads * self.features(plan) * (plan.depth + 1)) as u64
     }
 
     fn whole<B: Ops>(
@@ -77,15 +158,16 @@ impl Variant for Linear {
         _: &[Tensor<B, 2>],
     ) -> Tensor<B, 4> {
         counter::add_activity("linear_attention_chunks", q.dims()[1].div_ceil(self.chunk));
-        linear_attention(q, k, v, self.chunk)
+        let (q, k, map) = self.mapped(q, k);
+        linear_attention(q, k, v, map, self.chunk)
     }
 
     fn state<B: Ops>(&self, plan: &AttentionPlan, batch: usize, _: usize, device: &B::Device) -> State<B> {
-        // `Σ φ(k) vᵀ [b, g, d, d]` and `Σ φ(k) [b, g, 1, d]`
-        let (g, d) = (plan.kv_heads, plan.depth);
+        // `Σ φ(k) vᵀ [b, g, f, d]` and `Σ φ(k) [b, g, 1, f]`
+        let (g, f) = (plan.kv_heads, self.features(plan));
         State::new(vec![
-            Tensor::zeros([batch, g, d, d], device),
-            Tensor::zeros([batch, g, 1, d], device),
+            Tensor::zeros([batch, g, f, plan.depth], device),
+            Tensor::zeros([batch, g, 1, f], device),
         ])
     }
 
@@ -97,11 +179,12 @@ impl Variant for Linear {
         _: &[Tensor<B, 2>],
         state: &mut State<B>,
     ) -> Tensor<B, 4> {
-        let [b, _, g, d] = k.dims();
+        let (q, k, map) = self.mapped(q, k);
+        let [b, _, g, f] = k.dims();
         one_by_one([q, k, v], |[q, k, v]| {
-            let past = (state.take(0), state.take(1).reshape([b, g, d]));
-            let (o, (s, z)) = linear_attention_step(q, k, v, past);
-            state.parts = vec![s, z.reshape([b, g, 1, d])];
+            let past = (state.take(0), state.take(1).reshape([b, g, f]));
+            let (o, (s, z)) = linear_attention_step(q, k, v, past, map);
+            state.parts = vec![s, z.reshape([b, g, 1, f])];
             state.taken += 1;
             o
         })
