@@ -74,7 +74,7 @@ where
     let batch = random_batch(
         vocabulary,
         plan.training.batch,
-        plan.training.context,
+        plan.training.rows.context,
         &mut random,
     );
     let tokens = batch.inputs.len();
@@ -108,7 +108,7 @@ where
             let (prompt, _) = to_device::<A::InnerBackend>(prompt, device);
             let fresh = || {
                 let mut memory = model.memory(&plan.model, 1, context);
-                let token = next_token(&model, prompt.clone(), &mut memory);
+                let token = next_token(&model, prompt.tokens.clone(), &mut memory);
                 (memory, token)
             };
             let (mut memory, mut token) = fresh();
@@ -151,6 +151,7 @@ fn random_batch(vocabulary: usize, batch: usize, context: usize, random: &mut im
         inputs: (0..n)
             .map(|_| random.random_range(0..vocabulary as u32))
             .collect(),
+        lengths: vec![context; batch],
         targets: (0..n)
             .map(|_| random.random_range(0..vocabulary as i32))
             .collect(),

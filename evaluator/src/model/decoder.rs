@@ -1,4 +1,4 @@
-//! The whole decoder.
+//! The whole model.
 
 use burn::{
     module::{Module, Param},
@@ -6,18 +6,26 @@ use burn::{
 };
 
 use super::{
-    Block, Initial, Matrix, ModelPlan, NORM_EPSILON, Part, Parts, ROPE_THETA, block::BlockState, join,
+    Block, Initial, Inputs, Kind, Matrix, ModelPlan, NORM_EPSILON, Part, Parts, ROPE_THETA,
+    block::{Angles, BlockState, Sight},
+    join,
 };
 use crate::ops::{Ops, rms_norm, rope_tables};
 
-/// A decoder language model with a tied head.
+/// A model: embedding, blocks, a norm, and what its kind makes of them.
 #[derive(Module, Debug)]
 pub struct Decoder<B: Backend> {
-    /// Token embedding and, transposed, the head: `[vocabulary, width]`.
+    /// Token embedding and, transposed, the head of a decoder: `[vocabulary, width]`.
     pub embedding: Matrix<B>,
     /// The blocks.
     pub blocks: Vec<Block<B>>,
     norm: Param<Tensor<B, 1>>,
+    /// Weights of the kind's own, in the order of [`Kind::weights`].
+    pub(super) own: Vec<Matrix<B>>,
+    #[module(skip)]
+    own_names: Vec<(&'static str, bool)>,
+    #[module(skip)]
+    kind: Kind,
     // one table for all blocks: heads have one depth
     cos: Tensor<B, 2>,
     sin: Tensor<B, 2>,
@@ -25,7 +33,7 @@ pub struct Decoder<B: Backend> {
 
 /// What a forward pass gives.
 pub struct Forward<B: Backend> {
-    /// `[b, n, vocabulary]`
+    /// `[examples, scored, outputs]`: of a decoder `[b, n, vocabulary]`, of kinds that name a class `[examples, 1, classes]`.
     pub logits: Tensor<B, 3>,
     /// Sum of the routers' balance losses, where there are routers.
     pub auxiliary: Option<Tensor<B, 1>>,
@@ -58,13 +66,20 @@ impl<B: Ops> Decoder<B> {
 
     fn build(plan: &ModelPlan, mut initial: Initial<B>) -> Self {
         let depth = plan.layers.first().map_or(2, |layer| layer.attention.depth);
-        let (cos, sin) = rope_tables(plan.context, depth, ROPE_THETA, initial.device());
+        let (cos, sin) = rope_tables(plan.positions(), depth, ROPE_THETA, initial.device());
+        let weights = plan.kind.weights(plan);
         Decoder {
             embedding: initial.matrix(plan.vocabulary, plan.width),
             blocks: (0..plan.layers.len())
                 .map(|layer| Block::new(&plan.layers[layer], plan.place(layer), &mut initial))
                 .collect(),
             norm: initial.ones(plan.width),
+            own: weights
+                .iter()
+                .map(|weight| initial.matrix(weight.shape[0], weight.shape[1]))
+                .collect(),
+            own_names: weights.iter().map(|weight| (weight.name, weight.small)).collect(),
+            kind: plan.kind,
             cos,
             sin,
         }
@@ -75,16 +90,23 @@ impl<B: Ops> Decoder<B> {
         self.cos.device()
     }
 
-    /// Logits for every position of `tokens [b, n]`, each from the tokens up to it.
+    /// Logits for all that the model's kind foretells of these rows.
     ///
     /// # Panics
-    /// If `n` is above the plan's context.
-    pub fn forward(&self, tokens: Tensor<B, 2, Int>) -> Forward<B> {
-        let n = tokens.dims()[1];
-        let mut x = self.embed(tokens);
+    /// If rows are longer than the plan's context.
+    pub fn forward(&self, inputs: impl Into<Inputs<B>>) -> Forward<B> {
+        let Inputs { tokens, lengths } = inputs.into();
+        let mut x = self.kind.enter(&self.own, self.embed(tokens));
+        let lengths = lengths.map(|lengths| lengths.after(self.kind.leading()));
+        let sight = if self.kind.sees_both_ways() {
+            Sight::BothWays(lengths.clone())
+        } else {
+            Sight::Back
+        };
+        let angles = self.angles(0, x.dims()[1], sight);
         let mut auxiliary: Option<Tensor<B, 1>> = None;
         for block in &self.blocks {
-            let (y, balance) = block.forward(x, self.angles(0, n), None);
+            let (y, balance) = block.forward(x, angles.clone(), None);
             x = y;
             auxiliary = match (auxiliary, balance) {
                 (Some(sum), Some(balance)) => Some(sum + balance),
@@ -92,7 +114,7 @@ impl<B: Ops> Decoder<B> {
             };
         }
         Forward {
-            logits: self.head(x),
+            logits: self.kind.logits(self, x, lengths.as_ref()),
             auxiliary,
         }
     }
@@ -112,7 +134,7 @@ impl<B: Ops> Decoder<B> {
         }
     }
 
-    /// Takes in `tokens [b, n]` after what the memory holds and gives the logits of the last one, `[b, vocabulary]`.
+    /// Takes in `tokens [b, n]` of a decoder after what the memory holds and gives the logits of the last one, `[b, vocabulary]`.
     ///
     /// # Panics
     /// If the memory's capacity or the plan's context is exceeded.
@@ -120,11 +142,14 @@ impl<B: Ops> Decoder<B> {
         let [b, n] = tokens.dims();
         let mut x = self.embed(tokens);
         for (block, state) in self.blocks.iter().zip(&mut memory.states) {
-            x = block.forward(x, self.angles(memory.position, n), Some(state)).0;
+            x = block
+                .forward(x, self.angles(memory.position, n, Sight::Back), Some(state))
+                .0;
         }
         memory.position += n;
         let width = x.dims()[2];
-        self.head(x.slice([0..b, n - 1..n, 0..width])).squeeze_dim::<2>(1)
+        let last = x.slice([0..b, n - 1..n, 0..width]);
+        self.kind.logits(self, last, None).squeeze_dim::<2>(1)
     }
 
     fn embed(&self, tokens: Tensor<B, 2, Int>) -> Tensor<B, 3> {
@@ -134,15 +159,18 @@ impl<B: Ops> Decoder<B> {
         x.reshape([b, n, width])
     }
 
-    fn head(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        self.embedding
-            .apply(rms_norm(x, self.norm.val(), NORM_EPSILON as f32))
+    /// The final norm of outputs `[.., width]`.
+    pub(super) fn normal(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        rms_norm(x, self.norm.val(), NORM_EPSILON as f32)
     }
 
-    fn angles(&self, from: usize, n: usize) -> (Tensor<B, 2>, Tensor<B, 2>) {
+    fn angles(&self, from: usize, n: usize, sight: Sight) -> Angles<B> {
         let half = self.cos.dims()[1];
         let rows = |table: &Tensor<B, 2>| table.clone().slice([from..from + n, 0..half]);
-        (rows(&self.cos), rows(&self.sin))
+        Angles {
+            turns: (rows(&self.cos), rows(&self.sin)),
+            sight,
+        }
     }
 }
 
@@ -156,5 +184,13 @@ impl<B: Backend> Parts<B> for Decoder<B> {
             block.each_part(&join(path, &format!("model.layers.{i}")), visitor);
         }
         visitor(&join(path, "model.norm"), Part::Vector(&mut self.norm));
+        for ((name, small), own) in self.own_names.iter().zip(&mut self.own) {
+            let part = if *small {
+                Part::Small(own)
+            } else {
+                Part::Matrix(own)
+            };
+            visitor(&join(path, name), part);
+        }
     }
 }

@@ -7,6 +7,8 @@ mod contract;
 mod cuda;
 mod evaluation;
 mod kde;
+mod kinds;
+mod kinds_evaluation;
 mod mixture;
 mod oracles;
 mod parts;

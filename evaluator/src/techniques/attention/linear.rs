@@ -8,7 +8,7 @@ use super::{About, State, Variant, variant::one_by_one};
 use crate::{
     counter,
     model::{AttentionPlan, Pass},
-    ops::{Ops, linear_attention, linear_attention_step},
+    ops::{Lengths, Ops, linear_attention, linear_attention_both_ways, linear_attention_step},
     parameter::{Declared, Values, int},
 };
 
@@ -26,6 +26,8 @@ impl Variant for Linear {
     };
 
     const ACTIVITY: Option<&'static str> = Some("linear_attention_chunks");
+
+    const BOTH_WAYS: Option<&'static str> = Some("linear");
 
     fn parameters() -> Vec<ParameterInfo> {
         let search = Domain::categorical([16, 32, 64].map(spaces::Value::Int).to_vec()).expect("not empty");
@@ -78,6 +80,27 @@ impl Variant for Linear {
     ) -> Tensor<B, 4> {
         counter::add_activity("linear_attention_chunks", q.dims()[1].div_ceil(self.chunk));
         linear_attention(q, k, v, self.chunk)
+    }
+
+    fn training_pass_both_ways(&self, plan: &AttentionPlan, n: usize) -> Pass {
+        // the sum over all tokens is written once and read once; two products backwards for each of them
+        let forward = ((plan.heads + plan.kv_heads) * plan.depth * plan.depth * n) as u64;
+        Pass {
+            forward,
+            backward: 2 * forward,
+        }
+    }
+
+    fn whole_both_ways<B: Ops>(
+        &self,
+        q: Tensor<B, 4>,
+        k: Tensor<B, 4>,
+        v: Tensor<B, 4>,
+        lengths: Option<&Lengths>,
+    ) -> Tensor<B, 4> {
+        // one chunk: the sum holds all tokens before any of them reads it
+        counter::add_activity("linear_attention_chunks", 1);
+        linear_attention_both_ways(q, k, v, lengths)
     }
 
     fn state<B: Ops>(&self, plan: &AttentionPlan, batch: usize, _: usize, device: &B::Device) -> State<B> {
