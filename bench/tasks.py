@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Whether each attention learns what a trivial answer cannot: associative recall and ListOps, at scaled settings.
 
-python3 bench/tasks.py [--program PARSIMONY] [--task recall,listops] [--attention full,linear,..] [--seeds N]
+python3 bench/tasks.py [--program PARSIMONY] [--task recall_2,recall_4,listops] [--attention full,linear,..] [--seeds N]
 
 Both tasks are generated, the published ListOps generator at small depth. An attention passes where the mean accuracy over the
 seeds is above the trivial answer's by the margin that stands below, which was written down before the first run.
@@ -9,9 +9,15 @@ seeds is above the trivial answer's by the margin that stands below, which was w
 import argparse, json, subprocess, tempfile
 from pathlib import Path
 
-MARGINS = {"recall": 0.10, "listops": 0.10}
+MARGINS = {"recall_2": 0.10, "recall_4": 0.10, "listops": 0.10}
 TASKS = {
-    "recall": dict(
+    # two pairs, one question: what every attention should learn
+    "recall_2": dict(
+        data=dict(corpus="recall", pairs=2, queries=1, keys=8, values=8, train_examples=5_000),
+        fixed=dict(context=5, layers=2, width=64, heads=2, batch=128, tokens=3_000_000, learning_rate=2e-3),
+    ),
+    # four pairs, four questions: what sets attentions apart
+    "recall_4": dict(
         data=dict(corpus="recall", pairs=4, queries=4, keys=8, values=8, train_examples=100_000),
         fixed=dict(context=16, layers=2, width=64, heads=2, batch=64, tokens=6_000_000, learning_rate=1e-3),
     ),
@@ -21,11 +27,13 @@ TASKS = {
     ),
 }
 CASES = {
-    "full": {}, "tiled": {}, "sliding_window": dict(window=8), "rwkv": {},
+    "full": {}, "tiled": {}, "sliding_window": {}, "rwkv": {},
     "linear": {}, "linear relu": {}, "linear favor": {},
     "lsh": dict(lsh_chunk=4, lsh_buckets=8), "kde": dict(kde_leaf=4, kde_samples=3),
-    "aft full": {}, "aft local": dict(aft_window=8), "aft simple": {}, "aft conv": dict(aft_window=8),
+    "aft full": {}, "aft local": {}, "aft simple": {}, "aft conv": {},
 }  # fmt: skip
+WINDOWS = {"recall_2": 4, "recall_4": 8, "listops": 16}
+WINDOWED = {"sliding_window": "window", "aft local": "aft_window", "aft conv": "aft_window"}
 FORMS = {"aft": "aft_variant", "linear": "linear_features"}
 
 
@@ -36,6 +44,8 @@ def settings(values):
 def measure(program, task, case, seed):
     name, _, form = case.partition(" ")
     fixed = TASKS[task]["fixed"] | {"attention": name} | ({FORMS[name]: form} if form else {}) | CASES[case]
+    if case in WINDOWED:
+        fixed[WINDOWED[case]] = WINDOWS[task]
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "task.toml")
         config.write_text("[data]\n" + settings(TASKS[task]["data"]) + "[fixed]\n" + settings(fixed))
@@ -50,7 +60,7 @@ def measure(program, task, case, seed):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", default="parsimony")
-    parser.add_argument("--task", default="recall,listops")
+    parser.add_argument("--task", default=",".join(TASKS))
     parser.add_argument("--attention", default=",".join(CASES))
     parser.add_argument("--seeds", type=int, default=1)
     options = parser.parse_args()

@@ -86,6 +86,14 @@ pub(crate) fn generate<B: Ops>(
     backend: &B::Device,
     write: &mut dyn FnMut(&str),
 ) -> Result<(), EvaluationError> {
+    let kind = bundle::read_served(dir)?.model.kind;
+    if kind.sees_both_ways() {
+        return Err(EvaluationError::Invalid(format!(
+            "'{}' is of kind '{}', which reads whole texts and writes none; use parsimony evaluate, or generate with a decoder",
+            dir.display(),
+            kind.name()
+        )));
+    }
     let (model, served) = bundle::read_model::<B>(dir, backend)?;
     let tokenizer = bundle::read_tokenizer(dir)?;
     let mut ids = tokenizer.encode(prompt)?;

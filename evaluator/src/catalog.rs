@@ -57,8 +57,29 @@ fn presets() -> Vec<Preset> {
         Preset {
             name: "tiny-decoder".into(),
             doc: "a decoder of 2 to 6 layers, trained from scratch in seconds to minutes on a processor, then compressed".into(),
-            fixed: fixed(&[("context", Value::Int(128)), ("heads", Value::Int(4)), ("batch", Value::Int(16))]),
+            fixed: fixed(&[
+                ("kind", "decoder".into()),
+                ("context", Value::Int(128)),
+                ("heads", Value::Int(4)),
+                ("batch", Value::Int(16)),
+            ]),
             space: [open(&architecture), open(&["learning_rate"]), open(&compression)].concat(),
+        },
+        Preset {
+            name: "tiny-encoder".into(),
+            doc: "a classifier of texts with answers, such as listops, trained from scratch in seconds to minutes on a processor".into(),
+            fixed: fixed(&[
+                ("kind", "encoder".into()),
+                ("context", Value::Int(64)),
+                ("heads", Value::Int(4)),
+                ("batch", Value::Int(16)),
+            ]),
+            space: [
+                vec![("attention".to_owned(), both_ways())],
+                open(&["window", "layers", "width", "ffn_ratio", "pooling", "learning_rate"]),
+                open(&compression),
+            ]
+            .concat(),
         },
         Preset {
             name: "compress".into(),
@@ -73,6 +94,12 @@ fn presets() -> Vec<Preset> {
             space: open(&["fine_tune", "lora_rank", "lora_alpha", "lora_targets", "learning_rate", "prune_ratio", "bits"]),
         },
     ]
+}
+
+/// The attentions that see both ways whatever their other settings.
+fn both_ways() -> ParameterSpec {
+    let all = techniques::attention::both_ways().into_iter();
+    ParameterSpec::List(all.filter(|said| !said.contains(' ')).map(Value::from).collect())
 }
 
 fn as_spec(domain: &spaces::Domain) -> ParameterSpec {

@@ -67,7 +67,7 @@ impl Facts {
     /// # Errors
     /// One sentence where it cannot be built.
     pub fn known(&self, config: &Config) -> Result<BTreeMap<String, f64>, String> {
-        let plan = Plan::read(config, self.data.vocab, self.base.as_ref())?;
+        let plan = Plan::read(config, &self.data, self.base.as_ref())?;
         Ok(plan.known(&self.data))
     }
 }
@@ -121,7 +121,7 @@ pub fn inspect(
     context: usize,
 ) -> Result<Facts, EvaluationError> {
     let (dataset, served) = load_data(data, base, access)?;
-    dataset.check_context(context)?;
+    dataset.check_some_context(context)?;
     Ok(Facts {
         data: dataset.facts().clone(),
         base: served.map(|s| s.model),
@@ -156,12 +156,12 @@ where
             expected: expected.clone(),
         });
     }
-    let plan = Plan::read(&job.config, data.vocab, base_served.as_ref().map(|s| &s.model))
+    let plan = Plan::read(&job.config, data.facts(), base_served.as_ref().map(|s| &s.model))
         .map_err(EvaluationError::Invalid)?;
     if matches!(device, Device::Cuda { .. }) {
         plan.check_gpu().map_err(EvaluationError::Invalid)?;
     }
-    data.check_context(plan.training.context)?;
+    data.check_context(plan.training.rows)?;
     prepare_folder(job)?;
 
     let mut source = energy::open(device.gpu_uuid());
@@ -337,8 +337,10 @@ fn summary(model: &ModelPlan, served: &Served) -> String {
         ""
     };
     let bits = served.quantization.map_or(32, |q| q.bits);
+    let kind = model.kind.words();
+    let article = if kind.starts_with('e') { "An" } else { "A" };
     format!(
-        "A decoder of {} layers and width {} with {attention} attention{mixture}{reversible}, {bits}-bit weights.",
+        "{article} {kind} of {} layers and width {} with {attention} attention{mixture}{reversible}, {bits}-bit weights.",
         model.layers.len(),
         model.width
     )

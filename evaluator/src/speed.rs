@@ -18,7 +18,7 @@ use crate::{
     meters::next_token,
     model::{Decoder, Trainable},
     ops::{Ops, matmul},
-    plan::{Plan, TrainingPlan},
+    plan::Plan,
     pool::awake,
     training::{Optimizer, gradients_of, to_device},
 };
@@ -87,17 +87,14 @@ where
     let batch = random_batch(
         vocabulary,
         plan.training.batch,
-        plan.training.context,
+        plan.training.rows.context,
         &mut random,
     );
     let tokens = batch.inputs.len();
     let parameters = plan.model.parameters() as usize;
-    let TrainingPlan {
-        batch: sequences,
-        context,
-        ..
-    } = plan.training;
-    let pass = plan.model.training_pass(sequences, context, Trainable::All);
+    let pass = plan
+        .model
+        .training_pass(batch.batch, batch.context, Trainable::All);
     let sync = || A::sync(device).map_err(EvaluationError::device);
     let mut timed = |work: &mut dyn FnMut() -> usize| timed(rounds, energy, sync, work);
     let timing = match work {
@@ -128,7 +125,7 @@ where
             let (prompt, _) = to_device::<A::InnerBackend>(prompt, device);
             let fresh = || {
                 let mut memory = model.memory(&plan.model, 1, context);
-                let token = next_token(&model, prompt.clone(), &mut memory);
+                let token = next_token(&model, prompt.tokens.clone(), &mut memory);
                 (memory, token)
             };
             let (mut memory, mut token) = fresh();
@@ -182,6 +179,7 @@ fn random_batch(vocabulary: usize, batch: usize, context: usize, random: &mut im
         inputs: (0..n)
             .map(|_| random.random_range(0..vocabulary as u32))
             .collect(),
+        lengths: vec![context; batch],
         targets: (0..n)
             .map(|_| random.random_range(0..vocabulary as i32))
             .collect(),

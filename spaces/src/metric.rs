@@ -164,7 +164,7 @@ pub const METRICS: &[Metric] = &[
     known(less(
         "inference_flops_per_token",
         "FLOP/token",
-        "matrix work to decode one token, mean over the context",
+        "matrix work to serve one token, mean over the context",
     )),
     known(less(
         "model_bytes",
@@ -190,7 +190,7 @@ pub const METRICS: &[Metric] = &[
     less(
         "latency_ms_per_token",
         "ms",
-        "median time of one decoding step, batch 1",
+        "median time of one decoding step, or of one pass over the tokens it reads, batch 1",
     ),
     less(
         "time_to_first_token_ms",
@@ -200,11 +200,11 @@ pub const METRICS: &[Metric] = &[
     more(
         "throughput_tokens_per_s",
         "tokens/s",
-        "decoded tokens per second, batch 1",
+        "tokens served per second, batch 1",
     ),
     more("training_tokens_per_s", "tokens/s", "trained tokens per second"),
     less("training_energy_j", "J", "energy of the training steps"),
-    less("energy_j_per_token", "J/token", "energy to decode one token"),
+    less("energy_j_per_token", "J/token", "energy to serve one token"),
     more(
         "speedup",
         "x",

@@ -201,3 +201,51 @@ fn growth_with_the_context_is_told_for_each_attention_and_a_mistake_in_one_sente
         assert!(ran.code == Some(2) && ran.stderr.contains(part), "{ran:?}");
     }
 }
+
+#[test]
+fn every_resource_of_each_attention_is_told_on_one_sheet() {
+    let program = program();
+    let small = [
+        "bench",
+        "sheet",
+        "--attention",
+        "full,rwkv",
+        "--context",
+        "32,128",
+        "--seconds",
+        "0.01",
+    ];
+    let table = program.ok(&small);
+    for part in [
+        "train tokens/s",
+        "state KiB",
+        "mJ/token",
+        "rwkv",
+        "Exponents of the context",
+    ] {
+        assert!(table.contains(part), "{part} is missing: {table}");
+    }
+    let results = program.json(&[&small[..], &["--format", "json"]].concat());
+    let points = results["points"].as_array().unwrap();
+    assert_eq!(points.len(), 4);
+    for point in points {
+        let number = |name: &str| point[name].as_f64().unwrap_or_else(|| panic!("{name}: {point}"));
+        assert_eq!(
+            number("train_flops_counted"),
+            number("train_flops_formula"),
+            "{point}"
+        );
+        for name in [
+            "train_tokens_per_s",
+            "prefill_ms",
+            "decode_ms_per_token",
+            "joules_per_decoded_token",
+        ] {
+            assert!(number(name) > 0.0, "{name}: {point}");
+        }
+    }
+    let state = |i: usize| points[i]["state_bytes"].as_u64().unwrap();
+    assert_eq!((state(1), state(3)), (4 * state(0), state(2)));
+    let csv = program.ok(&[&small[..], &["--format", "csv"]].concat());
+    assert_eq!(csv.lines().count(), 5, "{csv}");
+}

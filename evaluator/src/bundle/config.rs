@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    model::{AttentionPlan, LayerPlan, ModelPlan, NORM_EPSILON, ROPE_THETA},
+    model::{AttentionPlan, Kind, LayerPlan, ModelPlan, NORM_EPSILON, ROPE_THETA},
     techniques::{attention::Core, feed_forward::FeedForwardPlan, quantization::QuantizationPlan},
 };
 
@@ -21,10 +21,10 @@ pub struct Served {
 impl Served {
     /// The architecture of `transformers` that this model is one of, with its `model_type`.
     ///
-    /// `None` for packed weights, for two residual streams, for attentions that no architecture there has, for layers that differ, and for every router
-    /// but `top_k` above 1: the gate of one expert is not normalised, and others train in a way that Mixtral does not.
+    /// `None` for kinds other than decoders, for packed weights, for two residual streams, for attentions that no architecture there has, for layers
+    /// that differ, and for every router but `top_k` above 1: the gate of one expert is not normalised, and others train in a way that Mixtral does not.
     pub fn standard_architecture(&self) -> Option<(&'static str, &'static str)> {
-        if self.model.reversible.is_some() {
+        if self.model.kind != Kind::default() || self.model.reversible.is_some() {
             return None;
         }
         let layer = self.model.layers.first()?;
@@ -56,7 +56,10 @@ pub(super) fn to_json(served: &Served) -> String {
             config.insert("model_type".into(), json!(model_type));
         }
         None => {
-            config.insert("model_type".into(), json!("parsimony_decoder"));
+            config.insert(
+                "model_type".into(),
+                json!(format!("parsimony_{}", model.kind.name())),
+            );
         }
     }
     if let Some(layer) = model.layers.first() {
@@ -65,6 +68,7 @@ pub(super) fn to_json(served: &Served) -> String {
             FeedForwardPlan::ChannelMix { .. } => "relu2",
             _ => "silu",
         };
+        let writes = !model.kind.sees_both_ways();
         let common = json!({
             "vocab_size": model.vocabulary,
             "hidden_size": model.width,
@@ -79,9 +83,9 @@ pub(super) fn to_json(served: &Served) -> String {
             "rope_theta": ROPE_THETA,
             "attention_bias": false,
             "mlp_bias": false,
-            "tie_word_embeddings": true,
+            "tie_word_embeddings": writes,
             "torch_dtype": "float32",
-            "use_cache": true,
+            "use_cache": writes,
             "bos_token_id": null,
             "eos_token_id": null,
         });
@@ -158,6 +162,7 @@ pub fn served_from_json(text: &str) -> Result<Served, String> {
         hidden: number("intermediate_size")?,
     };
     let model = ModelPlan {
+        kind: Kind::default(),
         vocabulary: number("vocab_size")?,
         context: number("max_position_embeddings")?,
         width,

@@ -7,7 +7,7 @@ use safetensors::{
 
 use super::config::{Served, to_json};
 use crate::{
-    model::{ModelPlan, Projection},
+    model::{KindWeight, ModelPlan, Projection},
     techniques::{feed_forward::FeedForwardPlan, quantization::QuantizationPlan},
 };
 
@@ -151,5 +151,9 @@ pub(super) fn entries(served: &Served) -> Vec<Entry> {
         }
     }
     vector(&mut entries, "model.norm");
+    for KindWeight { name, shape, small } in model.kind.weights(model) {
+        let [rows, columns] = shape;
+        matrix(&mut entries, name, rows, columns, packing.filter(|_| !small));
+    }
     entries
 }

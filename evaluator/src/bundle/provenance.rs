@@ -53,7 +53,11 @@ pub(super) fn readme(p: &Provenance) -> String {
             m.source
         );
     }
-    text += "\n## Use it\n\n```sh\nparsimony generate . --prompt \"Once\"\nparsimony evaluate .\n```\n\n";
+    text += "\n## Use it\n\n```sh\n";
+    if !p.trained.kind.sees_both_ways() {
+        text += "parsimony generate . --prompt \"Once\"\n";
+    }
+    text += "parsimony evaluate .\n```\n\n";
     match get("architecture") {
         "unknown" => {
             text += "The architecture is not one that other tools know; the weights are plain safetensors and \

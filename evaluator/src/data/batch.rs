@@ -1,6 +1,6 @@
 //! Token rows for one step.
 
-/// Rows of `context` tokens and what should follow each of them.
+/// Rows of `context` tokens and what is to be foretold of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
     /// Number of rows.
@@ -9,7 +9,10 @@ pub struct Batch {
     pub context: usize,
     /// Row-major `[batch, context]`.
     pub inputs: Vec<u32>,
-    /// The token that follows each input, or -1 where nothing is scored.
+    /// Tokens of each row that are no padding.
+    pub lengths: Vec<usize>,
+    /// What is foretold, -1 where nothing is scored: the token that follows each input, the class of each row, or that of
+    /// each two rows ([`super::Form`]).
     pub targets: Vec<i32>,
 }
 
@@ -20,20 +23,27 @@ impl Batch {
             batch: 0,
             context,
             inputs: Vec::with_capacity(rows * context),
+            lengths: Vec::with_capacity(rows),
             targets: Vec::with_capacity(rows * context),
         }
     }
 
     /// Adds a row that is filled up with `pad`, unscored.
     pub(super) fn push(&mut self, inputs: &[u32], targets: impl Iterator<Item = i32>, pad: u32) {
-        self.batch += 1;
-        self.inputs.extend_from_slice(inputs);
+        self.push_text(inputs, pad);
         self.targets.extend(targets);
-        self.inputs.resize(self.batch * self.context, pad);
         self.targets.resize(self.batch * self.context, -1);
     }
 
-    /// Number of positions that are scored.
+    /// Adds a row that is filled up with `pad`; what is foretold of it is added apart.
+    pub(super) fn push_text(&mut self, inputs: &[u32], pad: u32) {
+        self.batch += 1;
+        self.lengths.push(inputs.len());
+        self.inputs.extend_from_slice(inputs);
+        self.inputs.resize(self.batch * self.context, pad);
+    }
+
+    /// Number of targets that are scored.
     pub fn scored(&self) -> usize {
         self.targets.iter().filter(|t| **t >= 0).count()
     }

@@ -42,6 +42,12 @@ pub struct DataFacts {
     pub origin: Origin,
     /// Whether only answers are scored, so that accuracy is the metric to look at.
     pub answer_only: bool,
+    /// Classes that an example's one answer can be; `None` where there are no classes to tell apart.
+    #[serde(default)]
+    pub classes: Option<usize>,
+    /// Whether an example is two texts.
+    #[serde(default)]
+    pub pairs: bool,
     /// What the trivial answer reaches.
     pub baseline: Baseline,
     /// Smallest expected loss of any model in nats per token, where it is known.
@@ -50,6 +56,38 @@ pub struct DataFacts {
     pub tokenizer_bytes: usize,
     /// What the user should know, such as skipped files.
     pub notes: Vec<String>,
+}
+
+/// What there is to read and to foretell, which decides which kinds of model have a meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Symbols {
+    /// Number of token ids.
+    pub vocabulary: usize,
+    /// As in [`DataFacts`].
+    pub classes: Option<usize>,
+    /// As in [`DataFacts`].
+    pub pairs: bool,
+}
+
+impl From<usize> for Symbols {
+    /// So many tokens and nothing else.
+    fn from(vocabulary: usize) -> Self {
+        Symbols {
+            vocabulary,
+            classes: None,
+            pairs: false,
+        }
+    }
+}
+
+impl From<&DataFacts> for Symbols {
+    fn from(facts: &DataFacts) -> Self {
+        Symbols {
+            vocabulary: facts.vocab,
+            classes: facts.classes,
+            pairs: facts.pairs,
+        }
+    }
 }
 
 impl Baseline {

@@ -12,7 +12,7 @@ use super::{DataError, options::wrong};
 const CHUNK: u64 = 8192;
 
 /// Tokens that are kept in memory at most, three bytes each; the published ListOps takes 196 million.
-const MOST_TOKENS: usize = 250_000_000;
+pub(super) const MOST_TOKENS: usize = 250_000_000;
 
 /// Refuses what could fill the memory of a worker.
 pub(super) fn check_size(examples: usize, longest: usize) -> Result<(), DataError> {

@@ -11,11 +11,14 @@ mod crate_sources;
 mod error;
 mod facts;
 mod files;
+mod form;
 mod generate;
 pub mod listops;
 mod markov;
 mod options;
 mod recall;
+mod retrieval;
+mod retrieval_files;
 mod samples;
 mod text;
 mod tokenizer;
@@ -27,7 +30,8 @@ pub use self::{
     access::DataAccess,
     batch::Batch,
     error::DataError,
-    facts::{Baseline, DataFacts, Origin},
+    facts::{Baseline, DataFacts, Origin, Symbols},
+    form::{Form, Rows},
     tokenizer::{Tokenizer, TokenizerSpec},
 };
 use self::{
@@ -42,6 +46,8 @@ const REGISTRY: &[&dyn Corpus] = &[
     &listops::ListOps,
     &listops::ListOpsFiles,
     &recall::Recall,
+    &retrieval::Retrieval,
+    &retrieval_files::RetrievalFiles,
     &markov::Markov,
 ];
 
@@ -184,6 +190,8 @@ impl Dataset {
             bytes_per_token,
             origin: loaded.origin,
             answer_only: matches!(samples, Samples::Answers { .. }),
+            classes: samples.classes(),
+            pairs: samples.are_pairs(),
             baseline,
             loss_floor,
             tokenizer_bytes: json.len(),
@@ -209,12 +217,20 @@ impl Dataset {
         self.facts.bytes_per_token
     }
 
-    /// Checks that rows of `context` tokens can be cut.
+    /// Checks that rows of `context` tokens can be cut, for a language model or as `rows` says.
     ///
     /// # Errors
     /// [`DataError::Context`] with the contexts that can be.
-    pub fn check_context(&self, context: usize) -> Result<(), DataError> {
-        self.samples.check_context(context)
+    pub fn check_context(&self, rows: impl Into<Rows>) -> Result<(), DataError> {
+        self.samples.check(rows.into())
+    }
+
+    /// Checks that rows of `context` tokens can be cut for some kind of model.
+    ///
+    /// # Errors
+    /// [`DataError::Context`] with the contexts that can be.
+    pub fn check_some_context(&self, context: usize) -> Result<(), DataError> {
+        self.samples.check_any(context)
     }
 
     /// Share of the held-out examples that rows of `context` tokens cut short.
@@ -222,24 +238,29 @@ impl Dataset {
         self.samples.cut_share(context)
     }
 
-    /// Rows for one step of training, drawn at random.
+    /// Examples for one step of training, drawn at random, in rows for a language model or as `rows` says.
     ///
     /// The same seed and step give the same rows.
     ///
     /// # Panics
-    /// If [`Dataset::check_context`] refuses `context`.
-    pub fn train_batch(&self, seed: u64, step: u64, batch: usize, context: usize) -> Batch {
-        self.samples.train_batch(seed, step, batch, context)
+    /// If [`Dataset::check_context`] refuses `rows`.
+    pub fn train_batch(&self, seed: u64, step: u64, examples: usize, rows: impl Into<Rows>) -> Batch {
+        self.samples.train_batch(seed, step, examples, rows.into())
     }
 
     /// The held-out part in rows that do not overlap, in a fixed order.
     ///
-    /// The last batch may have fewer rows. Beyond `max_tokens` positions only some rows are used, spread over the whole part; at least one is.
+    /// The last batch may have fewer examples. Beyond `max_tokens` positions only some rows are used, spread over the whole part; at least one is.
     ///
     /// # Panics
-    /// If [`Dataset::check_context`] refuses `context`, or `batch` is 0.
-    pub fn validation(&self, batch: usize, context: usize, max_tokens: usize) -> impl Iterator<Item = Batch> {
-        self.samples.validation(batch, context, max_tokens)
+    /// If [`Dataset::check_context`] refuses `rows`, or `examples` is 0.
+    pub fn validation(
+        &self,
+        examples: usize,
+        rows: impl Into<Rows>,
+        max_tokens: usize,
+    ) -> impl Iterator<Item = Batch> {
+        self.samples.validation(examples, rows.into(), max_tokens)
     }
 }
 
@@ -279,6 +300,14 @@ mod tests {
                 "listops_files" => {
                     listops::write_files(&load("listops", &small), root).unwrap();
                     load("listops_files", &[("path", root.to_str().unwrap().into())])
+                }
+                "retrieval_files" => {
+                    for (name, rows) in [("train", 40), ("eval", 10)] {
+                        let row = |i| format!("{}.0\tA\tB\tbottle {i} of\tan ümlaut {i}\n", i % 3 % 2);
+                        let text: String = (0..rows).map(row).collect();
+                        std::fs::write(root.join(format!("new_aan_pairs.{name}.tsv")), text).unwrap();
+                    }
+                    load("retrieval_files", &[("path", root.to_str().unwrap().into())])
                 }
                 name if info.needs_path => load(name, &[("path", "input.txt".into())]),
                 name if info.options.iter().any(|o| o.name == "train_examples") => load(name, &small),

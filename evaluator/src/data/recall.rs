@@ -90,7 +90,10 @@ impl Corpus for Recall {
         )?;
         let (train, valid) = rows.split_at(wanted - held_out);
         let examples = |rows: &[Vec<u16>]| {
-            let mut examples = Examples::new(queries);
+            let mut examples = match queries {
+                1 => Examples::of_classes(1 + keys as u16..(1 + keys + values) as u16),
+                _ => Examples::new(queries),
+            };
             rows.iter().for_each(|row| examples.push(row.iter().copied()));
             examples
         };

@@ -1,9 +1,11 @@
 //! What batches are cut from: one long text, or examples with an answer.
 
+use std::ops::Range;
+
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Batch, DataError};
+use super::{Batch, DataError, Form, Rows};
 
 /// Tokens for training and tokens held out.
 #[derive(Debug)]
@@ -23,6 +25,10 @@ pub(super) struct Examples {
     ends: Vec<usize>,
     /// Answers in a sequence: its last token, and every second token before it.
     queries: usize,
+    /// Tokens that an answer can be, where a sequence has one answer.
+    classes: Option<Range<u16>>,
+    /// The token between the two texts of a sequence, where it has two.
+    separator: Option<u16>,
 }
 
 /// Fills the row behind a short example; corpora of examples keep this id free.
@@ -34,6 +40,24 @@ impl Examples {
             tokens: vec![],
             ends: vec![],
             queries,
+            classes: None,
+            separator: None,
+        }
+    }
+
+    /// Sequences with one answer, which is one of these tokens.
+    pub(super) fn of_classes(classes: Range<u16>) -> Self {
+        Examples {
+            classes: Some(classes),
+            ..Examples::new(1)
+        }
+    }
+
+    /// The same, of two texts with this token between them and one token before the answer.
+    pub(super) fn of_pairs(classes: Range<u16>, separator: u16) -> Self {
+        Examples {
+            separator: Some(separator),
+            ..Examples::of_classes(classes)
         }
     }
 
@@ -67,25 +91,57 @@ impl Examples {
         tokens.chain(ends).collect()
     }
 
-    /// Tokens of each example that are read before its last answer.
-    fn reads(&self) -> impl Iterator<Item = usize> {
-        self.iter().map(|tokens| tokens.len() - 1)
+    /// Tokens of each row of an example.
+    fn reads(&self, form: Form) -> impl Iterator<Item = usize> {
+        self.iter().flat_map(move |tokens| {
+            let (left, right) = match (form, self.separator) {
+                (Form::Pair, Some(separator)) => texts(tokens, separator),
+                _ => (&tokens[..tokens.len() - 1], [].as_slice()),
+            };
+            [left.len(), right.len()].into_iter().take(form.texts())
+        })
     }
 
-    /// Adds an example as a row; one that does not fit loses the end of its body and keeps the question.
-    fn row(&self, i: usize, batch: &mut Batch) {
+    /// Adds an example; one that does not fit loses the end of its body and keeps the question.
+    fn row(&self, i: usize, batch: &mut Batch, form: Form) {
         let tokens = self.get(i);
+        if let (Form::Pair, Some(separator)) = (form, self.separator) {
+            let (left, right) = texts(tokens, separator);
+            for text in [left, right] {
+                let kept = text.iter().take(batch.context).map(|t| u32::from(*t));
+                batch.push_text(&kept.collect::<Vec<_>>(), PAD);
+            }
+            batch.targets.push(self.class(tokens));
+            return;
+        }
         let (read, answer) = tokens.split_at(tokens.len() - 1);
         let kept = read.len().min(batch.context);
         let mut inputs: Vec<u32> = read[..kept].iter().map(|t| u32::from(*t)).collect();
-        let mut targets = vec![-1; kept];
         inputs[kept - 1] = u32::from(read[read.len() - 1]);
+        if form == Form::Class {
+            batch.push_text(&inputs, PAD);
+            batch.targets.push(self.class(tokens));
+            return;
+        }
+        let mut targets = vec![-1; kept];
         targets[kept - 1] = i32::from(answer[0]);
         for back in (2..2 * self.queries).step_by(2) {
             targets[kept - 1 - back] = i32::from(tokens[tokens.len() - 1 - back]);
         }
         batch.push(&inputs, targets.into_iter(), PAD);
     }
+
+    /// The number of the class that an example's answer is.
+    fn class(&self, tokens: &[u16]) -> i32 {
+        let first = self.classes.as_ref().map_or(0, |classes| classes.start);
+        i32::from(tokens[tokens.len() - 1]) - i32::from(first)
+    }
+}
+
+/// The two texts of a sequence `left, separator, right, question, answer`.
+fn texts(tokens: &[u16], separator: u16) -> (&[u16], &[u16]) {
+    let at = tokens.iter().position(|t| *t == separator).unwrap_or(0);
+    (&tokens[..at], &tokens[at + 1..tokens.len() - 2])
 }
 
 impl Samples {
@@ -97,7 +153,30 @@ impl Samples {
         }
     }
 
-    pub(super) fn check_context(&self, context: usize) -> Result<(), DataError> {
+    /// Classes that an example's one answer can be, where there are such.
+    pub(super) fn classes(&self) -> Option<usize> {
+        match self {
+            Samples::Stream { .. } => None,
+            Samples::Answers { train, .. } => train.classes.as_ref().map(Range::len),
+        }
+    }
+
+    /// Whether an example is two texts.
+    pub(super) fn are_pairs(&self) -> bool {
+        matches!(self, Samples::Answers { train, .. } if train.separator.is_some())
+    }
+
+    /// Whether rows of `context` tokens can be cut for some form.
+    pub(super) fn check_any(&self, context: usize) -> Result<(), DataError> {
+        let form = if self.are_pairs() {
+            Form::Pair
+        } else {
+            Form::NextToken
+        };
+        self.check(Rows { context, form })
+    }
+
+    pub(super) fn check(&self, Rows { context, form }: Rows) -> Result<(), DataError> {
         let message = match self {
             _ if context == 0 => "context 0 holds no token; use at least 1".to_owned(),
             Samples::Stream { train, .. } if train.len() <= context => format!(
@@ -111,7 +190,7 @@ impl Samples {
             ),
             Samples::Stream { .. } => return Ok(()),
             Samples::Answers { train, valid } => {
-                let lengths = || train.reads().chain(valid.reads());
+                let lengths = || train.reads(form).chain(valid.reads(form));
                 let (least, most) = (lengths().min().unwrap_or(0), lengths().max().unwrap_or(0));
                 if context >= least {
                     return Ok(());
@@ -129,29 +208,32 @@ impl Samples {
         match self {
             Samples::Stream { .. } => 0.0,
             Samples::Answers { valid, .. } => {
-                valid.reads().filter(|n| *n > context).count() as f64 / valid.len() as f64
+                valid.reads(Form::NextToken).filter(|n| *n > context).count() as f64 / valid.len() as f64
             }
         }
     }
 
-    pub(super) fn train_batch(&self, seed: u64, step: u64, rows: usize, context: usize) -> Batch {
+    pub(super) fn train_batch(&self, seed: u64, step: u64, examples: usize, rows: Rows) -> Batch {
+        let Rows { context, form } = rows;
         // a stream of its own for each step makes the batch a function of its number
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(step);
-        let mut batch = Batch::with_capacity(rows, context);
-        for _ in 0..rows {
+        let mut batch = Batch::with_capacity(examples * form.texts(), context);
+        for _ in 0..examples {
             match self {
                 Samples::Stream { train, .. } => {
                     window(train, rng.random_range(0..train.len() - context), &mut batch);
                 }
-                Samples::Answers { train, .. } => train.row(rng.random_range(0..train.len()), &mut batch),
+                Samples::Answers { train, .. } => {
+                    train.row(rng.random_range(0..train.len()), &mut batch, form);
+                }
             }
         }
         batch
     }
 
-    /// Rows that the held-out part fills.
-    fn valid_rows(&self, context: usize) -> usize {
+    /// Examples that the held-out part fills.
+    fn valid_examples(&self, context: usize) -> usize {
         match self {
             Samples::Stream { valid, .. } => (valid.len() - 1).div_ceil(context),
             Samples::Answers { valid, .. } => valid.len(),
@@ -160,20 +242,20 @@ impl Samples {
 
     pub(super) fn validation(
         &self,
-        rows: usize,
-        context: usize,
+        examples: usize,
+        Rows { context, form }: Rows,
         max_tokens: usize,
     ) -> impl Iterator<Item = Batch> {
-        let all = self.valid_rows(context);
-        let used = all.min((max_tokens / context).max(1));
-        (0..used).step_by(rows).map(move |first| {
-            let mut batch = Batch::with_capacity(rows, context);
-            for row in first..used.min(first + rows) {
+        let all = self.valid_examples(context);
+        let used = all.min((max_tokens / (context * form.texts())).max(1));
+        (0..used).step_by(examples).map(move |first| {
+            let mut batch = Batch::with_capacity(examples * form.texts(), context);
+            for row in first..used.min(first + examples) {
                 // spread over the whole part, because a folder's last files are not like its first
                 let row = row * all / used;
                 match self {
                     Samples::Stream { valid, .. } => window(valid, row * context, &mut batch),
-                    Samples::Answers { valid, .. } => valid.row(row, &mut batch),
+                    Samples::Answers { valid, .. } => valid.row(row, &mut batch, form),
                 }
             }
             batch
@@ -220,9 +302,9 @@ mod tests {
             train in 2u32..900, seed: u64, step: u64, rows in 1usize..5, context in 1usize..40,
         ) {
             let samples = stream(train, 50);
-            prop_assume!(samples.check_context(context).is_ok());
-            let batch = samples.train_batch(seed, step, rows, context);
-            prop_assert_eq!(&batch, &samples.train_batch(seed, step, rows, context));
+            prop_assume!(samples.check(context.into()).is_ok());
+            let batch = samples.train_batch(seed, step, rows, context.into());
+            prop_assert_eq!(&batch, &samples.train_batch(seed, step, rows, context.into()));
             prop_assert_eq!(batch.inputs.len(), rows * context);
             prop_assert_eq!(batch.scored(), rows * context);
             for (input, target) in batch.inputs.iter().zip(&batch.targets) {
@@ -236,7 +318,7 @@ mod tests {
         ) {
             let samples = stream(500, valid);
             let mut seen: Vec<i32> = vec![];
-            for batch in samples.validation(rows, context, usize::MAX) {
+            for batch in samples.validation(rows, context.into(), usize::MAX) {
                 prop_assert!(batch.batch <= rows && batch.inputs.len() == batch.batch * context);
                 seen.extend(batch.targets.iter().filter(|t| **t >= 0));
             }
@@ -246,7 +328,7 @@ mod tests {
         #[test]
         fn a_limited_validation_is_spread_and_does_not_overlap(max in 1usize..400, context in 1usize..20) {
             let samples = stream(500, 300);
-            let batches: Vec<_> = samples.validation(4, context, max).collect();
+            let batches: Vec<_> = samples.validation(4, context.into(), max).collect();
             let rows: usize = batches.iter().map(|b| b.batch).sum();
             prop_assert_eq!(rows, (max / context).clamp(1, 299usize.div_ceil(context)));
             let starts: Vec<u32> = batches.iter().flat_map(|b| b.inputs.iter().step_by(context)).copied().collect();
@@ -257,30 +339,30 @@ mod tests {
     #[test]
     fn each_step_and_seed_has_its_own_batch() {
         let samples = stream(900, 50);
-        let first = samples.train_batch(1, 1, 4, 8);
-        assert_ne!(first, samples.train_batch(1, 2, 4, 8));
-        assert_ne!(first, samples.train_batch(2, 1, 4, 8));
+        let first = samples.train_batch(1, 1, 4, 8.into());
+        assert_ne!(first, samples.train_batch(1, 2, 4, 8.into()));
+        assert_ne!(first, samples.train_batch(2, 1, 4, 8.into()));
     }
 
     #[test]
     fn windows_reach_both_ends_of_the_training_text() {
         let samples = stream(6, 2);
-        let batch = samples.train_batch(0, 0, 200, 4);
+        let batch = samples.train_batch(0, 0, 200, 4.into());
         assert!(batch.inputs.contains(&0) && batch.targets.contains(&5));
     }
 
     #[test]
     fn only_answers_are_scored() {
         let samples = answers(1, &[&[5, 6, 7, 16, 3]]);
-        let batch = samples.train_batch(0, 0, 1, 6);
+        let batch = samples.train_batch(0, 0, 1, 6.into());
         assert_eq!(batch.inputs, [5, 6, 7, 16, 0, 0]);
         assert_eq!(batch.targets, [-1, -1, -1, 3, -1, -1]);
-        let short = samples.validation(1, 2, 9).next().unwrap();
+        let short = samples.validation(1, 2.into(), 9).next().unwrap();
         assert_eq!((short.inputs, short.targets), (vec![5, 16], vec![-1, 3]));
         assert_eq!((samples.cut_share(2), samples.cut_share(4)), (1.0, 0.0));
 
         let samples = answers(2, &[&[1, 9, 2, 8, 2, 8, 1, 9]]);
-        let batch = samples.train_batch(0, 0, 1, 7);
+        let batch = samples.train_batch(0, 0, 1, 7.into());
         assert_eq!(batch.inputs, [1, 9, 2, 8, 2, 8, 1]);
         assert_eq!(batch.targets, [-1, -1, -1, -1, 8, -1, 9]);
         let Samples::Answers { valid, .. } = &samples else {
@@ -290,14 +372,64 @@ mod tests {
     }
 
     #[test]
+    fn a_class_is_asked_of_the_example_without_its_answer() {
+        let fill = || {
+            let mut e = Examples::of_classes(20..24);
+            e.push([5, 6, 16, 22]);
+            e
+        };
+        let samples = Samples::Answers {
+            train: fill(),
+            valid: fill(),
+        };
+        assert_eq!((samples.classes(), samples.are_pairs()), (Some(4), false));
+        let rows = |context| Rows {
+            context,
+            form: Form::Class,
+        };
+        let batch = samples.train_batch(0, 0, 2, rows(5));
+        assert_eq!(
+            (batch.batch, &batch.inputs[..5]),
+            (2, [5, 6, 16, 0, 0].as_slice())
+        );
+        assert_eq!((batch.lengths, batch.targets), (vec![3, 3], vec![2, 2]));
+        let short = samples.validation(1, rows(2), 99).next().unwrap();
+        assert_eq!((short.inputs, short.lengths), (vec![5, 16], vec![2]));
+    }
+
+    #[test]
+    fn the_two_texts_of_a_pair_are_rows_of_their_own() {
+        let fill = || {
+            let mut e = Examples::of_pairs(20..22, 9);
+            e.push([5, 6, 7, 9, 8, 16, 21]);
+            e
+        };
+        let samples = Samples::Answers {
+            train: fill(),
+            valid: fill(),
+        };
+        assert!(samples.are_pairs());
+        let rows = |context, form| Rows { context, form };
+        let batch = samples.train_batch(0, 0, 1, rows(4, Form::Pair));
+        assert_eq!((batch.batch, batch.inputs), (2, vec![5, 6, 7, 0, 8, 0, 0, 0]));
+        assert_eq!((batch.lengths, batch.targets), (vec![3, 1], vec![1]));
+        let cut = samples.validation(1, rows(2, Form::Pair), 99).next().unwrap();
+        assert_eq!((cut.inputs, cut.lengths), (vec![5, 6, 8, 0], vec![2, 1]));
+        let joint = samples.train_batch(0, 0, 1, rows(6, Form::Class));
+        assert_eq!((joint.inputs, joint.targets), (vec![5, 6, 7, 9, 8, 16], vec![1]));
+        assert!(samples.check(rows(1, Form::Pair)).is_ok() && samples.check(rows(1, Form::Class)).is_err());
+        assert!(samples.check_any(1).is_ok());
+    }
+
+    #[test]
     fn a_context_that_does_not_fit_is_named() {
-        let message = |s: &Samples, context| s.check_context(context).unwrap_err().to_string();
+        let message = |s: &Samples, context| s.check(Rows::from(context)).unwrap_err().to_string();
         assert!(message(&stream(10, 5), 10).contains("context 10 is too long"));
-        assert!(stream(10, 5).check_context(9).is_ok());
+        assert!(stream(10, 5).check(9.into()).is_ok());
         assert!(message(&stream(10, 1), 4).contains("1 held-out tokens"));
         assert!(message(&stream(10, 5), 0).contains("context 0"));
         let examples = answers(1, &[&[5, 6, 16, 3], &[5, 6, 7, 16, 3]]);
         assert!(message(&examples, 2).contains("at least 3 (the longest takes 4)"));
-        assert!(examples.check_context(3).is_ok());
+        assert!(examples.check(3.into()).is_ok());
     }
 }

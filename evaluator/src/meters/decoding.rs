@@ -1,15 +1,21 @@
-//! Throughput and energy of decoding, over one window that the energy counter resolves.
+//! Throughput and energy of serving, over one window that the energy counter resolves: of decoding, or of passes over
+//! whole examples.
 
 use std::time::Instant;
 
 use spaces::{Evidence, Measurement};
 
-use super::{Subject, next_token};
+use super::{Subject, next_token, pass};
 use crate::{EvaluationError, energy, ops::Ops, pool::awake};
 
 pub(super) const METRICS: &[&str] = &["throughput_tokens_per_s", "energy_j_per_token"];
 
 pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, EvaluationError> {
+    if !s.decodes() {
+        let (reading, tokens) = pass::work(s)?;
+        let what = format!("one example at once, {tokens} tokens");
+        return Ok(rows(s, reading, tokens, &what));
+    }
     let (model, prompt, context) = (s.model, s.prompt(), s.plan.served.context);
     let (mut memory, window) = (s.memory(), s.energy.shortest_window());
     let fresh = || model.memory(&s.plan.served, 1, context);
@@ -30,19 +36,23 @@ pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, Ev
         });
     });
     let ((), reading) = measured.map_err(EvaluationError::Device)?;
-    let protocol = format!("batch 1, {decoded} tokens in {:.2} s", reading.seconds);
-    Ok(vec![
+    Ok(rows(s, reading, decoded, &format!("batch 1, {decoded} tokens")))
+}
+
+fn rows<B: Ops>(s: &Subject<B>, reading: energy::Reading, tokens: u64, what: &str) -> Vec<Measurement> {
+    let protocol = format!("{what} in {:.2} s", reading.seconds);
+    vec![
         s.row(
             "throughput_tokens_per_s",
-            decoded as f64 / reading.seconds,
+            tokens as f64 / reading.seconds,
             Evidence::Measured,
             format!("clock: {protocol}"),
         ),
         s.row(
             "energy_j_per_token",
-            reading.joules / decoded as f64,
+            reading.joules / tokens as f64,
             reading.evidence,
             format!("{}, {protocol}", reading.source),
         ),
-    ])
+    ]
 }

@@ -10,16 +10,21 @@ pub(super) const METRICS: &[&str] = &["inference_flops_per_token", "training_flo
 
 pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, EvaluationError> {
     let context = s.plan.served.context;
-    let token = Tensor::<B, 2, Int>::zeros([1, 1], &s.model.device());
-    let mut memory = s.memory();
-    let (_, macs) = counter::count_macs(|| {
+    let serve = || {
+        if !s.decodes() {
+            s.model.forward(s.example());
+            return;
+        }
+        let token = Tensor::<B, 2, Int>::zeros([1, 1], &s.model.device());
+        let mut memory = s.memory();
         for _ in 0..context {
             s.model.extend(token.clone(), &mut memory);
         }
-    });
-    let formula: u64 = (0..context).map(|p| s.plan.served.decoding_macs(p)).sum();
-    let per_token = |macs: u64| 2.0 * macs as f64 / context as f64;
-    let decoding = match s.device {
+    };
+    let ((), macs) = counter::count_macs(serve);
+    let formula = s.plan.served.serving_macs();
+    let per_token = |macs: u64| 2.0 * macs as f64 / s.plan.served.served_tokens() as f64;
+    let serving = match s.device {
         Device::Cpu if macs == formula => s.row(
             "inference_flops_per_token",
             per_token(macs),
@@ -28,7 +33,7 @@ pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, Ev
         ),
         Device::Cpu => {
             return Err(EvaluationError::Miscounted {
-                what: "decoding multiply-adds".into(),
+                what: "served multiply-adds".into(),
                 counted: macs,
                 formula,
             });
@@ -44,11 +49,11 @@ pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, Ev
             )
         }
     };
-    let mut rows = vec![decoding];
+    let mut rows = vec![serving];
     if let Some(run) = s.training {
         if let (Device::Cpu, Budget::Steps(steps)) = (s.device, s.plan.training.budget) {
             let formula = s.plan.training_flops(run.stopped_at.unwrap_or(steps));
-            // what an expert had no room for was not executed, and is noted where it was left out
+            // what an expert had no room for and what is padding was not executed, and is noted where it was left out
             let counted = 2 * (run.record.macs + run.record.skipped_macs);
             if counted != formula {
                 return Err(EvaluationError::Miscounted {

@@ -1,10 +1,11 @@
-//! Latency of one sequence: time to the first token after a half-context prompt, and time of each further token.
+//! Latency of one sequence: time to the first token after a half-context prompt, and time of each further token; of a
+//! model that does not decode, time of one pass for each token it reads.
 
 use std::time::Instant;
 
 use spaces::{Evidence, Measurement};
 
-use super::{Subject, median_and_spread, next_token};
+use super::{Subject, median_and_spread, next_token, pass};
 use crate::{EvaluationError, ops::Ops, pool::awake};
 
 pub(super) const METRICS: &[&str] = &["latency_ms_per_token", "time_to_first_token_ms"];
@@ -17,6 +18,9 @@ const REPETITIONS: usize = 20;
 const DECODED: usize = 32;
 
 pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, EvaluationError> {
+    if !s.decodes() {
+        return Ok(vec![pass::latency(s, WARM_UP, REPETITIONS)]);
+    }
     let prompt = s.prompt();
     let decoded = DECODED.min(s.plan.served.context - s.prompt_length()).max(1);
     let (mut first, mut later) = (vec![], vec![]);

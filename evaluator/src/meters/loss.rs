@@ -5,13 +5,14 @@ use spaces::{Evidence, Measurement};
 use super::Subject;
 use crate::{
     EvaluationError,
+    data::Rows,
     ops::Ops,
     training::{Batches, score},
 };
 
 pub(super) const METRICS: &[&str] = &["validation_loss", "bits_per_byte", "accuracy"];
 
-/// Sequences scored at once.
+/// Examples scored at once.
 const BATCH: usize = 16;
 
 pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, EvaluationError> {
@@ -19,7 +20,10 @@ pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, Ev
         data: s.data,
         seed: 0,
         batch: BATCH,
-        context: s.plan.served.context,
+        rows: Rows {
+            context: s.plan.served.context,
+            form: s.plan.served.kind.form(),
+        },
     };
     let scores = score(s.model, &batches, s.plan.validation_tokens);
     if scores.scored == 0 {
@@ -36,7 +40,7 @@ pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, Ev
             learning_rate: s.plan.training.learning_rate,
         });
     }
-    let source = format!("{} held-out tokens", scores.scored);
+    let source = format!("{} held-out {}", scores.scored, batches.rows.form.scored());
     let mut rows = vec![
         s.row("validation_loss", loss, Evidence::Measured, &source),
         s.row(

@@ -1,18 +1,23 @@
-//! Peak memory: of the exported model while it is loaded and decodes a full sequence, and of the training.
+//! Peak memory: of the exported model while it is loaded and serves a full-length example, and of the training.
 
 use spaces::{Evidence, Measurement};
 
-use super::{Subject, next_token};
+use super::{Subject, next_token, pass};
 use crate::{EvaluationError, bundle, device::Device, energy::Nvml, memory::peak_bytes, ops::Ops};
 
 pub(super) const METRICS: &[&str] = &["peak_memory_bytes", "training_peak_memory_bytes"];
 
 pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, EvaluationError> {
     let device = s.model.device();
+    let (example, decodes) = (s.example(), s.decodes());
     let prompt = s.prompt();
     let context = s.plan.served.context;
     let (result, peak) = peak_bytes(|| -> Result<(), EvaluationError> {
         let (model, served) = bundle::read_model::<B>(s.bundle, &device)?;
+        if !decodes {
+            pass::read(&model, example);
+            return Ok(());
+        }
         let mut memory = model.memory(&served.model, 1, context);
         let mut token = next_token(&model, prompt, &mut memory);
         while memory.position() < context {
@@ -26,7 +31,7 @@ pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, Ev
             "peak_memory_bytes",
             peak as f64,
             Evidence::Measured,
-            "counting_allocator: load and decode",
+            "counting_allocator: load and serve",
         ),
         Device::Cuda { uuid, .. } => match Nvml::open(uuid).ok().and_then(|n| n.process_bytes()) {
             // the driver tells what the process holds, training leftovers in the pool included

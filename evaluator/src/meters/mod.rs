@@ -7,6 +7,7 @@ mod flops;
 mod latency;
 mod loss;
 mod memory;
+mod pass;
 mod size;
 mod training;
 
@@ -17,7 +18,7 @@ use spaces::{Evidence, Measurement};
 
 use crate::{
     EvaluationError,
-    data::Dataset,
+    data::{Dataset, Rows},
     device::Device,
     energy::Source,
     model::{Decoder, Memory},
@@ -85,6 +86,25 @@ impl<B: Ops> Subject<'_, B> {
         }
     }
 
+    /// Whether it decodes; other kinds read a whole example in one pass.
+    fn decodes(&self) -> bool {
+        !self.plan.served.kind.sees_both_ways()
+    }
+
+    /// A held-out example, its rows filled to the full context: `[rows, context]`.
+    fn example(&self) -> Tensor<B, 2, Int> {
+        let rows = Rows {
+            context: self.plan.served.context,
+            form: self.plan.served.kind.form(),
+        };
+        let tokens = self.data.validation(1, rows, 1).next().map(|batch| batch.inputs);
+        let n = self.plan.served.served_tokens();
+        let mut tokens: Vec<i32> = tokens.into_iter().flatten().map(|t| t as i32).collect();
+        tokens.resize(n, 0);
+        let shape = [n / rows.context, rows.context];
+        Tensor::from_data(TensorData::new(tokens, shape), &self.model.device())
+    }
+
     /// Tokens of a prompt that fills half the context; the other half is decoded.
     fn prompt_length(&self) -> usize {
         (self.plan.served.context / 2).max(1)
@@ -92,15 +112,7 @@ impl<B: Ops> Subject<'_, B> {
 
     /// A held-out prompt, `[1, n]`.
     fn prompt(&self) -> Tensor<B, 2, Int> {
-        let n = self.prompt_length();
-        let batch = self
-            .data
-            .validation(1, self.plan.served.context, self.plan.served.context)
-            .next();
-        let mut tokens: Vec<i32> =
-            batch.map_or_else(Vec::new, |b| b.inputs.iter().map(|t| *t as i32).collect());
-        tokens.resize(n, 0);
-        Tensor::from_data(TensorData::new(tokens, [1, n]), &self.model.device())
+        self.example().narrow(1, 0, self.prompt_length())
     }
 
     fn memory(&self) -> Memory<B> {

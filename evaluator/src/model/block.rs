@@ -7,7 +7,7 @@ use burn::{
 
 use super::{Initial, Matrix, NORM_EPSILON, Part, Parts, join, plan::AttentionPlan, plan::LayerPlan};
 use crate::{
-    ops::{Ops, rms_norm, rope},
+    ops::{Lengths, Ops, rms_norm, rope},
     techniques::{
         attention::{Core, Place, Start, State},
         feed_forward::{FeedForward, Last},
@@ -34,7 +34,7 @@ pub struct Attention<B: Backend> {
     depth: usize,
 }
 
-/// One block of the decoder.
+/// One block.
 #[derive(Module, Debug)]
 pub struct Block<B: Backend> {
     attention_norm: Param<Tensor<B, 1>>,
@@ -54,8 +54,23 @@ pub(crate) struct BlockState<B: Backend> {
     pub(super) feed_forward: Last<B>,
 }
 
-/// Cosines and sines of the positions at hand, `[n, depth / 2]`.
-pub(crate) type Angles<B> = (Tensor<B, 2>, Tensor<B, 2>);
+/// Where the tokens at hand stand, and which of them see each other.
+#[derive(Clone)]
+pub(crate) struct Angles<B: Backend> {
+    /// Cosines and sines of their positions, `[n, depth / 2]`.
+    pub(super) turns: (Tensor<B, 2>, Tensor<B, 2>),
+    /// Which other tokens each one sees.
+    pub(super) sight: Sight,
+}
+
+/// Which other tokens a token sees.
+#[derive(Clone)]
+pub(crate) enum Sight {
+    /// Earlier ones.
+    Back,
+    /// All of its row, of which so many are no padding.
+    BothWays(Option<Lengths>),
+}
 
 impl<B: Ops> Attention<B> {
     fn new(plan: &AttentionPlan, place: Place, initial: &mut Initial<B>) -> Self {
@@ -107,7 +122,7 @@ impl<B: Ops> Attention<B> {
             |m: &Matrix<B>, x: Tensor<B, 3>| m.apply(x).reshape([b as i32, n as i32, -1, self.depth as i32]);
         let turn = |x: Tensor<B, 4>| {
             if core.is_rotary() {
-                rope(x, angles.clone())
+                rope(x, angles.turns.clone())
             } else {
                 x
             }
@@ -118,9 +133,10 @@ impl<B: Ops> Attention<B> {
             None => q.clone(),
         };
         let v = heads(&self.value, for_value);
-        let o = match state {
-            None => core.whole(q, k, v, &own),
-            Some(state) => core.extend(q, k, v, &own, state),
+        let o = match (state, &angles.sight) {
+            (Some(state), _) => core.extend(q, k, v, &own, state),
+            (None, Sight::Back) => core.whole(q, k, v, &own),
+            (None, Sight::BothWays(lengths)) => core.whole_both_ways(q, k, v, lengths.as_ref()),
         };
         self.output.apply(o.reshape([b as i32, n as i32, -1]))
     }

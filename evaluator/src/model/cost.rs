@@ -4,7 +4,7 @@
 
 use std::ops::{Add, AddAssign, Mul, Sub};
 
-use super::{AttentionPlan, ModelPlan, plan::Projection};
+use super::{AttentionPlan, LayerPlan, ModelPlan, plan::Projection};
 use crate::techniques::attention::Place;
 
 /// Multiply-adds of a training pass.
@@ -172,14 +172,17 @@ impl ModelPlan {
             let attention = layer.attention.parameters(self.place(i));
             attention + feed_forward(&layer.feed_forward, width) + 2 * width
         });
-        self.vocabulary as u64 * width + blocks.sum::<u64>() + width
+        let own = self.kind.weights(self).into_iter();
+        let own = own.map(|weight| (weight.shape[0] * weight.shape[1]) as u64);
+        self.vocabulary as u64 * width + blocks.sum::<u64>() + width + own.sum::<u64>()
     }
 
-    /// One training step on `batch` sequences of `n` tokens; where experts have a capacity, with room for every token.
+    /// One training step on `batch` examples of `n` tokens a row; where experts have a capacity, with room for every token,
+    /// and where rows may be padded, without padding.
     pub fn training_pass(&self, batch: usize, n: usize, trainable: Trainable) -> Pass {
-        let (width, tokens) = (self.width as u64, (batch * n) as u64);
-        let head = matrix_pass(tokens, width, self.vocabulary as u64, true, trainable.others());
-        let mut pass = head;
+        let mut pass = self.kind.head_pass(self, batch, n, trainable);
+        let (rows, n) = (batch * self.kind.form().texts(), n + self.kind.leading());
+        let (width, tokens) = (self.width as u64, (rows * n) as u64);
         for (i, layer) in self.layers.iter().enumerate() {
             // a frozen embedding has no gradient, so nothing flows below the first block's attention
             let upstream = i > 0 || trainable == Trainable::All;
@@ -188,7 +191,7 @@ impl ModelPlan {
                 let upstream = upstream || name == "o_proj";
                 block += matrix_pass(tokens, input as u64, out as u64, upstream, trainable.attention());
             }
-            block += layer.attention.core.training_pass(&layer.attention, n) * batch as u64;
+            block += self.core_pass(layer, n) * rows as u64;
             block += layer.feed_forward.training_pass(width, tokens, trainable);
             if self.reversible.is_some() {
                 // each block is computed once more on the way back
@@ -199,7 +202,30 @@ impl ModelPlan {
         pass
     }
 
-    /// Multiply-adds to decode the token at `position`, from 0.
+    /// The attention core of one row of `n` positions.
+    fn core_pass(&self, LayerPlan { attention, .. }: &LayerPlan, n: usize) -> Pass {
+        if self.kind.sees_both_ways() {
+            attention.core.training_pass_both_ways(attention, n)
+        } else {
+            attention.core.training_pass(attention, n)
+        }
+    }
+
+    /// Multiply-adds to serve one full-length example: a decoder token by token, other kinds in one pass.
+    pub fn serving_macs(&self) -> u64 {
+        if !self.kind.sees_both_ways() {
+            return (0..self.context).map(|p| self.decoding_macs(p)).sum();
+        }
+        let (width, n) = (self.width as u64, self.positions());
+        let row = self.layers.iter().map(|layer| {
+            let token = layer.attention.projection_macs(self.width) + layer.feed_forward.serving_macs(width);
+            n as u64 * token + self.core_pass(layer, n).forward
+        });
+        let head = self.kind.head_pass(self, 1, self.context, Trainable::All).forward;
+        self.kind.form().texts() as u64 * row.sum::<u64>() + head
+    }
+
+    /// Multiply-adds of a decoder for the token at `position`, from 0.
     pub fn decoding_macs(&self, position: usize) -> u64 {
         let width = self.width as u64;
         let blocks = self.layers.iter().map(|layer| {
@@ -210,16 +236,20 @@ impl ModelPlan {
         blocks.sum::<u64>() + self.vocabulary as u64 * width
     }
 
-    /// FLOPs to decode one token, mean over the positions of a full-length sequence.
-    pub fn inference_flops_per_token(&self) -> f64 {
-        let total: u64 = (0..self.context).map(|p| self.decoding_macs(p)).sum();
-        2.0 * total as f64 / self.context as f64
+    /// Tokens of one full-length example.
+    pub fn served_tokens(&self) -> usize {
+        self.context * self.kind.form().texts()
     }
 
-    /// Bytes of the decoding state of one full-length sequence, in 32-bit floats.
+    /// FLOPs to serve one token, mean over a full-length example.
+    pub fn inference_flops_per_token(&self) -> f64 {
+        2.0 * self.serving_macs() as f64 / self.served_tokens() as f64
+    }
+
+    /// Bytes that a decoder remembers of one full-length sequence, in 32-bit floats; other kinds remember nothing.
     pub fn state_bytes(&self) -> u64 {
-        self.layers
-            .iter()
+        let remembering = self.layers.iter().filter(|_| !self.kind.sees_both_ways());
+        remembering
             .map(|layer| {
                 let attention = layer.attention.core.state_values(&layer.attention, self.context);
                 4 * (attention + layer.feed_forward.state_values(self.width as u64))

@@ -1,4 +1,4 @@
-//! The whole decoder.
+//! The whole model.
 
 use burn::{
     module::{Module, Param},
@@ -6,23 +6,29 @@ use burn::{
 };
 
 use super::{
-    Block, Initial, Matrix, ModelPlan, NORM_EPSILON, Part, Parts, ROPE_THETA, Stream,
-    block::{Angles, BlockState},
+    Block, Initial, Inputs, Kind, Matrix, ModelPlan, NORM_EPSILON, Part, Parts, ROPE_THETA, Stream,
+    block::{Angles, BlockState, Sight},
     join,
 };
 use crate::{
-    ops::{Ops, rms_norm, rope_tables},
+    ops::{Lengths, Ops, rms_norm, rope_tables},
     techniques::reversible::Reversible,
 };
 
-/// A decoder language model with a tied head.
+/// A model: embedding, blocks, a norm, and what its kind makes of them.
 #[derive(Module, Debug)]
 pub struct Decoder<B: Backend> {
-    /// Token embedding and, transposed, the head: `[vocabulary, width]`.
+    /// Token embedding and, transposed, the head of a decoder: `[vocabulary, width]`.
     pub embedding: Matrix<B>,
     /// The blocks.
     pub blocks: Vec<Block<B>>,
     norm: Param<Tensor<B, 1>>,
+    /// Weights of the kind's own, in the order of [`Kind::weights`].
+    pub(super) own: Vec<Matrix<B>>,
+    #[module(skip)]
+    own_names: Vec<(&'static str, bool)>,
+    #[module(skip)]
+    kind: Kind,
     // one table for all blocks: heads have one depth
     cos: Tensor<B, 2>,
     sin: Tensor<B, 2>,
@@ -33,10 +39,20 @@ pub struct Decoder<B: Backend> {
 
 /// What a forward pass gives.
 pub struct Forward<B: Backend> {
-    /// `[b, n, vocabulary]`
+    /// `[examples, scored, outputs]`: of a decoder `[b, n, vocabulary]`, of kinds that name a class `[examples, 1, classes]`.
     pub logits: Tensor<B, 3>,
     /// Sum of the routers' balance losses, where there are routers.
     pub auxiliary: Option<Tensor<B, 1>>,
+}
+
+/// What the first block is given.
+pub(crate) struct Entered<B: Backend> {
+    /// Embedded rows, `[rows, n, width]`.
+    pub(crate) x: Tensor<B, 3>,
+    /// Where their tokens stand.
+    pub(crate) angles: Angles<B>,
+    /// How many of each row are no padding, where there is padding.
+    pub(crate) lengths: Option<Lengths>,
 }
 
 /// What decoding remembers of the tokens so far, for each block.
@@ -66,13 +82,20 @@ impl<B: Ops> Decoder<B> {
 
     fn build(plan: &ModelPlan, mut initial: Initial<B>) -> Self {
         let depth = plan.layers.first().map_or(2, |layer| layer.attention.depth);
-        let (cos, sin) = rope_tables(plan.context, depth, ROPE_THETA, initial.device());
+        let (cos, sin) = rope_tables(plan.positions(), depth, ROPE_THETA, initial.device());
+        let weights = plan.kind.weights(plan);
         Decoder {
             embedding: initial.matrix(plan.vocabulary, plan.width),
             blocks: (0..plan.layers.len())
                 .map(|layer| Block::new(&plan.layers[layer], plan.place(layer), &mut initial))
                 .collect(),
             norm: initial.ones(plan.width),
+            own: weights
+                .iter()
+                .map(|weight| initial.matrix(weight.shape[0], weight.shape[1]))
+                .collect(),
+            own_names: weights.iter().map(|weight| (weight.name, weight.small)).collect(),
+            kind: plan.kind,
             cos,
             sin,
             reversible: plan.reversible,
@@ -84,16 +107,16 @@ impl<B: Ops> Decoder<B> {
         self.cos.device()
     }
 
-    /// Logits for every position of `tokens [b, n]`, each from the tokens up to it.
+    /// Logits for all that the model's kind foretells of these rows.
     ///
     /// # Panics
-    /// If `n` is above the plan's context.
-    pub fn forward(&self, tokens: Tensor<B, 2, Int>) -> Forward<B> {
-        let n = tokens.dims()[1];
-        let mut x = Stream::start(self.embed(tokens), self.reversible);
+    /// If rows are longer than the plan's context.
+    pub fn forward(&self, inputs: impl Into<Inputs<B>>) -> Forward<B> {
+        let Entered { x, angles, lengths } = self.enter(inputs.into());
+        let mut x = Stream::start(x, self.reversible);
         let mut auxiliary: Option<Tensor<B, 1>> = None;
         for block in &self.blocks {
-            let (y, balance) = x.through(block, self.angles(0, n), None);
+            let (y, balance) = x.through(block, angles.clone(), None);
             x = y;
             auxiliary = match (auxiliary, balance) {
                 (Some(sum), Some(balance)) => Some(sum + balance),
@@ -101,7 +124,7 @@ impl<B: Ops> Decoder<B> {
             };
         }
         Forward {
-            logits: self.head(x.end()),
+            logits: self.logits(x.end(), lengths.as_ref()),
             auxiliary,
         }
     }
@@ -121,7 +144,7 @@ impl<B: Ops> Decoder<B> {
         }
     }
 
-    /// Takes in `tokens [b, n]` after what the memory holds and gives the logits of the last one, `[b, vocabulary]`.
+    /// Takes in `tokens [b, n]` of a decoder after what the memory holds and gives the logits of the last one, `[b, vocabulary]`.
     ///
     /// # Panics
     /// If the memory's capacity or the plan's context is exceeded.
@@ -129,32 +152,55 @@ impl<B: Ops> Decoder<B> {
         let [b, n] = tokens.dims();
         let mut x = Stream::start(self.embed(tokens), self.reversible);
         for (block, state) in self.blocks.iter().zip(&mut memory.states) {
-            x = x.through(block, self.angles(memory.position, n), Some(state)).0;
+            x = x
+                .through(block, self.angles(memory.position, n, Sight::Back), Some(state))
+                .0;
         }
         memory.position += n;
         let x = x.end();
         let width = x.dims()[2];
-        self.head(x.slice([0..b, n - 1..n, 0..width])).squeeze_dim::<2>(1)
+        let last = x.slice([0..b, n - 1..n, 0..width]);
+        self.kind.logits(self, last, None).squeeze_dim::<2>(1)
     }
 
-    /// The rows of `tokens [b, n]`, `[b, n, width]`.
-    pub(crate) fn embed(&self, tokens: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+    fn embed(&self, tokens: Tensor<B, 2, Int>) -> Tensor<B, 3> {
         let [b, n] = tokens.dims();
         let x = self.embedding.rows(tokens.reshape([b * n]));
         let width = x.dims()[1];
         x.reshape([b, n, width])
     }
 
-    /// Logits of what comes after the blocks.
-    pub(crate) fn head(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        self.embedding
-            .apply(rms_norm(x, self.norm.val(), NORM_EPSILON as f32))
+    /// The final norm of outputs `[.., width]`.
+    pub(super) fn normal(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        rms_norm(x, self.norm.val(), NORM_EPSILON as f32)
     }
 
-    pub(crate) fn angles(&self, from: usize, n: usize) -> Angles<B> {
+    /// What the first block is given.
+    pub(crate) fn enter(&self, inputs: Inputs<B>) -> Entered<B> {
+        let Inputs { tokens, lengths } = inputs;
+        let x = self.kind.enter(&self.own, self.embed(tokens));
+        let lengths = lengths.map(|lengths| lengths.after(self.kind.leading()));
+        let sight = if self.kind.sees_both_ways() {
+            Sight::BothWays(lengths.clone())
+        } else {
+            Sight::Back
+        };
+        let angles = self.angles(0, x.dims()[1], sight);
+        Entered { x, angles, lengths }
+    }
+
+    /// Logits of what comes after the blocks, `[rows, n, width]`.
+    pub(crate) fn logits(&self, x: Tensor<B, 3>, lengths: Option<&Lengths>) -> Tensor<B, 3> {
+        self.kind.logits(self, x, lengths)
+    }
+
+    fn angles(&self, from: usize, n: usize, sight: Sight) -> Angles<B> {
         let half = self.cos.dims()[1];
         let rows = |table: &Tensor<B, 2>| table.clone().slice([from..from + n, 0..half]);
-        (rows(&self.cos), rows(&self.sin))
+        Angles {
+            turns: (rows(&self.cos), rows(&self.sin)),
+            sight,
+        }
     }
 }
 
@@ -168,5 +214,13 @@ impl<B: Backend> Parts<B> for Decoder<B> {
             block.each_part(&join(path, &format!("model.layers.{i}")), visitor);
         }
         visitor(&join(path, "model.norm"), Part::Vector(&mut self.norm));
+        for ((name, small), own) in self.own_names.iter().zip(&mut self.own) {
+            let part = if *small {
+                Part::Small(own)
+            } else {
+                Part::Matrix(own)
+            };
+            visitor(&join(path, name), part);
+        }
     }
 }

@@ -1,9 +1,11 @@
-//! The decoder language model: RMSNorm, rotary positions, gated feed-forward, tied head.
+//! Models of several kinds from the same blocks: RMSNorm, rotary positions, attention, feed-forward.
 
 mod block;
 mod cost;
 mod decoder;
 mod initial;
+mod inputs;
+pub(crate) mod kinds;
 mod matrix;
 mod parts;
 mod plan;
@@ -12,6 +14,7 @@ mod reversible;
 pub(crate) use self::{
     block::Angles,
     cost::{Form, matrix_pass},
+    decoder::Entered,
     reversible::{Stream, rounded},
 };
 pub use self::{
@@ -19,6 +22,8 @@ pub use self::{
     cost::{Pass, Trainable},
     decoder::{Decoder, Forward, Memory},
     initial::Initial,
+    inputs::Inputs,
+    kinds::{Kind, KindWeight},
     matrix::{Dense, Matrix},
     parts::{Part, Parts, TensorMut, each_tensor, join, make_trainable},
     plan::{AttentionPlan, LayerPlan, ModelPlan, NORM_EPSILON, Projection, ROPE_THETA},

@@ -1,7 +1,8 @@
-//! The shape of a decoder: what is built, counted, exported and read back.
+//! The shape of a model: what is built, counted, exported and read back.
 
 use serde::{Deserialize, Serialize};
 
+use super::Kind;
 use crate::techniques::{
     attention::{Core, Own, Place},
     feed_forward::FeedForwardPlan,
@@ -14,9 +15,12 @@ pub const ROPE_THETA: f64 = 10_000.0;
 /// Added to mean squares before the root.
 pub const NORM_EPSILON: f64 = 1e-5;
 
-/// The shape of a decoder language model.
+/// The shape of a model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelPlan {
+    /// What the blocks are put to; files that do not say it hold decoders.
+    #[serde(default, skip_serializing_if = "Kind::is_default")]
+    pub kind: Kind,
     /// Number of different tokens.
     pub vocabulary: usize,
     /// Tokens of a full-length sequence.
@@ -31,13 +35,18 @@ pub struct ModelPlan {
 }
 
 impl ModelPlan {
+    /// Positions of a full-length sequence: its tokens and those that the kind puts before them.
+    pub fn positions(&self) -> usize {
+        self.context + self.kind.leading()
+    }
+
     /// Where a layer stands.
     pub fn place(&self, layer: usize) -> Place {
         Place {
             layer,
             layers: self.layers.len(),
             width: self.width,
-            context: self.context,
+            context: self.positions(),
         }
     }
 }

@@ -12,7 +12,7 @@ pub(crate) use self::parameters::parameters;
 use self::shape::{check_tables, read_model};
 use crate::{
     bundle,
-    data::DataFacts,
+    data::{DataFacts, Form, Rows, Symbols},
     model::{LayerPlan, ModelPlan, Trainable},
     parameter::Values,
     techniques::{
@@ -60,10 +60,10 @@ pub enum Budget {
 pub struct TrainingPlan {
     /// How long it lasts.
     pub budget: Budget,
-    /// Sequences of one step.
+    /// Examples of one step.
     pub batch: usize,
-    /// Tokens of one sequence.
-    pub context: usize,
+    /// Tokens of one row, and what is asked of it.
+    pub rows: Rows,
     /// Highest learning rate.
     pub learning_rate: f64,
     /// Share of the steps in which the rate rises from 0.
@@ -77,7 +77,7 @@ pub struct TrainingPlan {
 }
 
 impl TrainingPlan {
-    fn read(values: Values) -> Self {
+    fn read(values: Values, form: Form) -> Self {
         let (batch, context, seconds) = (
             values.int("batch"),
             values.int("context"),
@@ -87,10 +87,11 @@ impl TrainingPlan {
             budget: if seconds > 0.0 {
                 Budget::Seconds(seconds)
             } else {
-                Budget::Steps((values.int("tokens") as u64 / (batch * context) as u64).max(1))
+                let step = batch * form.texts() * context;
+                Budget::Steps((values.int("tokens") as u64 / step as u64).max(1))
             },
             batch,
-            context,
+            rows: Rows { context, form },
             learning_rate: values.float("learning_rate"),
             warmup: values.float("warmup"),
             final_rate: values.float("final_rate"),
@@ -98,14 +99,21 @@ impl TrainingPlan {
             gradient_clip: values.float("gradient_clip"),
         }
     }
+
+    /// Tokens of one step, padding included.
+    pub fn step_tokens(&self) -> usize {
+        self.batch * self.rows.form.texts() * self.rows.context
+    }
 }
 
 impl Plan {
-    /// Reads a configuration; `base` is the shape of the checkpoint it starts from.
+    /// Reads a configuration for data with these symbols; `base` is the shape of the checkpoint it starts from.
     ///
     /// # Errors
     /// One sentence: which value cannot be built with which other, and what to use instead.
-    pub fn read(config: &Config, vocabulary: usize, base: Option<&ModelPlan>) -> Result<Plan, String> {
+    pub fn read(config: &Config, data: impl Into<Symbols>, base: Option<&ModelPlan>) -> Result<Plan, String> {
+        let data: Symbols = data.into();
+        let vocabulary = data.vocabulary;
         let values = Values(&config.values);
         let context = values.int("context");
         let model = match base {
@@ -113,7 +121,7 @@ impl Plan {
                 context,
                 ..base.clone()
             },
-            None => read_model(values, vocabulary, context)?,
+            None => read_model(values, data, context)?,
         };
         if base.is_some_and(|base| base.vocabulary != vocabulary) {
             return Err(format!(
@@ -122,6 +130,7 @@ impl Plan {
             ));
         }
         if let Some(base) = base {
+            base.kind.check(data)?;
             check_tables(base, &model)?;
         }
         let fine_tuning = FineTuning::read(values);
@@ -139,6 +148,7 @@ impl Plan {
                 lora.rank, model.width
             ));
         }
+        let form = model.kind.form();
         let pruning = PruningPlan::read(values);
         let served = match &pruning {
             Some(pruning) => pruning.pruned(&model)?,
@@ -148,7 +158,7 @@ impl Plan {
             model,
             served,
             fine_tuning: base.map(|_| fine_tuning),
-            training: TrainingPlan::read(values),
+            training: TrainingPlan::read(values, form),
             pruning,
             quantization: QuantizationPlan::read(values),
             validation_tokens: values.int("validation_tokens"),
@@ -162,7 +172,7 @@ impl Plan {
             model: trained,
             served: served.model.clone(),
             fine_tuning: None,
-            training: TrainingPlan::read(values),
+            training: TrainingPlan::read(values, served.model.kind.form()),
             pruning: None,
             quantization: served.quantization,
             validation_tokens: values.int("validation_tokens"),
@@ -251,16 +261,16 @@ impl Plan {
         }
     }
 
-    /// Whether [`Plan::training_flops`] is what a training executes; where experts have a capacity it is the most,
-    /// because what is routed beyond it costs nothing.
+    /// Whether [`Plan::training_flops`] is what a training executes; where experts have a capacity, or attention leaves
+    /// out padding, it is the most, because what is left out costs nothing.
     pub fn training_flops_are_exact(&self) -> bool {
-        !self.model.layers.iter().any(|l| l.feed_forward.may_drop())
+        !self.model.kind.sees_both_ways() && !self.model.layers.iter().any(|l| l.feed_forward.may_drop())
     }
 
     /// FLOPs of the whole training for a main training of `steps`: training, judging importance, recovery.
     pub fn training_flops(&self, steps: u64) -> u64 {
-        let TrainingPlan { batch, context, .. } = self.training;
-        let pass = |model: &ModelPlan, trainable| model.training_pass(batch, context, trainable).total();
+        let TrainingPlan { batch, rows, .. } = self.training;
+        let pass = |model: &ModelPlan, trainable| model.training_pass(batch, rows.context, trainable).total();
         let main = self
             .trainable()
             .map_or(0, |trainable| steps * pass(&self.model, trainable));

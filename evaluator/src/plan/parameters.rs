@@ -3,6 +3,7 @@
 use spaces::{Domain, ParameterInfo};
 
 use crate::{
+    model::kinds,
     parameter::{Declared, float, int},
     techniques::{attention, feed_forward, reversible},
 };
@@ -11,7 +12,8 @@ use crate::{
 pub(crate) fn parameters() -> Vec<ParameterInfo> {
     let log = |low, high| Domain::float(low, high, true, None).expect("not empty");
     let steps = |low, high, step| Domain::int(low, high, false, step).expect("not empty");
-    let model = [
+    let mut model = kinds::parameters();
+    model.extend([
         int(
             "context",
             "tokens of a sequence, in training and serving",
@@ -29,7 +31,7 @@ pub(crate) fn parameters() -> Vec<ParameterInfo> {
             128,
         )
         .search(steps(64, 256, 32)),
-    ];
+    ]);
     let training = [
         float(
             "training_time",
@@ -42,7 +44,7 @@ pub(crate) fn parameters() -> Vec<ParameterInfo> {
         int("tokens", "training budget in tokens", 1, 1 << 50, 1_000_000)
             .unit("tokens")
             .when("training_time == 0"),
-        int("batch", "sequences of one step", 1, 65_536, 16).unit("sequences"),
+        int("batch", "examples of one step", 1, 65_536, 16).unit("examples"),
         float("learning_rate", "highest learning rate", 1e-7, 1.0, 1e-3).search(log(3e-4, 1e-2)),
         float(
             "warmup",
@@ -82,7 +84,7 @@ pub(crate) fn parameters() -> Vec<ParameterInfo> {
             ..p
         })
     };
-    group("model", model.to_vec())
+    group("model", model)
         .chain(group("training", training.to_vec()))
         .collect()
 }
@@ -92,7 +94,8 @@ fn fixed_by_base() -> Vec<String> {
     let families = attention::parameters()
         .into_iter()
         .chain(feed_forward::parameters())
-        .chain(reversible::parameters());
+        .chain(reversible::parameters())
+        .chain(kinds::parameters());
     let own = ["layers", "width"].map(String::from);
     own.into_iter().chain(families.map(|p| p.name)).collect()
 }

@@ -1,7 +1,8 @@
 //! The shape of a model, read from a configuration.
 
 use crate::{
-    model::{AttentionPlan, LayerPlan, ModelPlan},
+    data::Symbols,
+    model::{AttentionPlan, Kind, LayerPlan, ModelPlan},
     parameter::Values,
     techniques::{attention, feed_forward::FeedForwardPlan, reversible::Reversible},
 };
@@ -18,7 +19,22 @@ pub(super) fn check_tables(base: &ModelPlan, model: &ModelPlan) -> Result<(), St
     ))
 }
 
-pub(super) fn read_model(values: Values, vocabulary: usize, context: usize) -> Result<ModelPlan, String> {
+/// Refuses attentions that only look back where the kind of model looks both ways.
+fn check_sight(kind: Kind, cores: &[attention::Core]) -> Result<(), String> {
+    let blind = cores.iter().find(|core| !core.sees_both_ways());
+    let (true, Some(core)) = (kind.sees_both_ways(), blind) else {
+        return Ok(());
+    };
+    Err(format!(
+        "attention '{}' looks back only in this form, and kind '{}' looks both ways; use {}",
+        core.name(),
+        kind.name(),
+        attention::both_ways().join(", ")
+    ))
+}
+
+pub(super) fn read_model(values: Values, data: Symbols, context: usize) -> Result<ModelPlan, String> {
+    let kind = Kind::read(values, data)?;
     let (width, heads) = (values.int("width"), values.int("heads"));
     if width % heads != 0 {
         let near: Vec<String> = (1..=width)
@@ -63,13 +79,15 @@ pub(super) fn read_model(values: Values, vocabulary: usize, context: usize) -> R
         })
     };
     let cores = attention::read(values, values.int("layers"), heads, kv_heads, context)?;
+    check_sight(kind, &cores)?;
     let layers: Vec<LayerPlan> = cores
         .into_iter()
         .enumerate()
         .map(layer)
         .collect::<Result<_, _>>()?;
     Ok(ModelPlan {
-        vocabulary,
+        kind,
+        vocabulary: data.vocabulary,
         context,
         width,
         reversible: Reversible::read(values, &layers, context)?,

@@ -10,6 +10,8 @@ mod token_shift;
 
 use spaces::{ParameterInfo, TechniqueInfo};
 
+use crate::model::kinds;
+
 /// What every technique says of itself.
 pub(crate) struct About {
     /// The value that chooses it.
@@ -33,7 +35,8 @@ impl About {
 
 /// Every technique of every family.
 pub fn techniques() -> Vec<TechniqueInfo> {
-    let families: [(&str, Vec<About>); 7] = [
+    let families: [(&str, Vec<About>); 8] = [
+        ("kind", kinds::about()),
         ("attention", attention::about()),
         ("feed_forward", feed_forward::about()),
         ("router", feed_forward::routers()),

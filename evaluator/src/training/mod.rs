@@ -150,7 +150,7 @@ where
         record.macs += macs;
         record.skipped_macs += (counter::skipped() - skipped_before).total();
         record.steps += 1;
-        record.tokens += (plan.batch * plan.context) as u64;
+        record.tokens += plan.step_tokens() as u64;
         let is_last = total.is_some_and(|total| record.steps >= end(total));
         if step % STEPS_BETWEEN_READINGS == 0 || is_last {
             let loss: f32 = loss.into_scalar_f32();
@@ -171,14 +171,15 @@ where
 
         let paused = Instant::now();
         if record.steps % (total / CURVE_POINTS).max(1) == 0 && !is_last {
-            let (loss, tokens) = quick_loss(&model, &stretch.batches);
+            let (loss, scored) = quick_loss(&model, &stretch.batches);
+            let what = stretch.batches.rows.form.scored();
             events.report(vec![Measurement {
                 metric: "validation_loss".into(),
                 step: stretch.earlier.steps + record.steps,
                 value: loss,
                 spread: None,
                 evidence: Evidence::Measured,
-                source: format!("{tokens} held-out tokens"),
+                source: format!("{scored} held-out {what}"),
             }]);
         }
         let elapsed = started.elapsed().as_secs_f64() - untimed;

@@ -24,7 +24,7 @@ mod tests {
         let plan = TrainingPlan {
             budget: Budget::Steps(100),
             batch: 1,
-            context: 1,
+            rows: 1.into(),
             learning_rate: 1.0,
             warmup: 0.1,
             final_rate: 0.1,

@@ -7,9 +7,9 @@ use burn::tensor::{
 
 use super::reversible;
 use crate::{
-    data::{Batch, Dataset},
-    model::Decoder,
-    ops::{Ops, cross_entropy},
+    data::{Batch, Dataset, Rows},
+    model::{Decoder, Inputs},
+    ops::{Lengths, Ops, cross_entropy},
     plan::TrainingPlan,
 };
 
@@ -23,10 +23,10 @@ pub struct Batches<'a> {
     pub data: &'a Dataset,
     /// Seed of the training.
     pub seed: u64,
-    /// Sequences of a batch.
+    /// Examples of a batch.
     pub batch: usize,
-    /// Tokens of a sequence.
-    pub context: usize,
+    /// How its rows are cut.
+    pub rows: Rows,
 }
 
 impl<'a> Batches<'a> {
@@ -36,27 +36,29 @@ impl<'a> Batches<'a> {
             data,
             seed,
             batch: plan.batch,
-            context: plan.context,
+            rows: plan.rows,
         }
     }
 }
 
 /// Inputs and targets on the device.
-pub(crate) fn to_device<B: Backend>(
-    batch: Batch,
-    device: &B::Device,
-) -> (Tensor<B, 2, Int>, Tensor<B, 1, Int>) {
+pub(crate) fn to_device<B: Backend>(batch: Batch, device: &B::Device) -> (Inputs<B>, Tensor<B, 1, Int>) {
     let Batch {
         batch,
         context,
         inputs,
+        lengths,
         targets,
     } = batch;
     let inputs: Vec<i32> = inputs.into_iter().map(|t| t as i32).collect();
-    (
-        Tensor::from_data(TensorData::new(inputs, [batch, context]), device),
-        Tensor::from_data(TensorData::new(targets, [batch * context]), device),
-    )
+    let tokens = Tensor::from_data(TensorData::new(inputs, [batch, context]), device);
+    let is_padded = lengths.iter().any(|n| *n < context);
+    let inputs = Inputs {
+        tokens,
+        lengths: is_padded.then(|| Lengths::new(lengths)),
+    };
+    let n = targets.len();
+    (inputs, Tensor::from_data(TensorData::new(targets, [n]), device))
 }
 
 /// The loss of one training batch, `[1]` on the inner backend, and its gradients.
@@ -70,7 +72,7 @@ where
 {
     let batch = batches
         .data
-        .train_batch(batches.seed, step, batches.batch, batches.context);
+        .train_batch(batches.seed, step, batches.batch, batches.rows);
     gradients_of(model, batch)
 }
 
@@ -84,8 +86,8 @@ where
         return reversible::gradients(model, form, inputs, targets);
     }
     let forward = model.forward(inputs);
-    let [b, n, vocabulary] = forward.logits.dims();
-    let mut loss = cross_entropy(forward.logits.reshape([b * n, vocabulary]), targets);
+    let [b, n, outputs] = forward.logits.dims();
+    let mut loss = cross_entropy(forward.logits.reshape([b * n, outputs]), targets);
     if let Some(auxiliary) = forward.auxiliary {
         loss = loss + auxiliary;
     }
@@ -93,29 +95,26 @@ where
     (value, loss.backward())
 }
 
-/// Sums over held-out positions.
+/// Sums over what is scored of held-out data.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Scores {
     /// Sum of the losses in nats.
     pub(crate) loss: f64,
-    /// Positions whose most likely token is the right one.
+    /// Times that the most likely output is the right one.
     pub(crate) right: u64,
-    /// Positions that are scored.
+    /// Targets that are scored.
     pub(crate) scored: u64,
 }
 
 /// Scores a model on held-out data.
 pub(crate) fn score<B: Ops>(model: &Decoder<B>, batches: &Batches, max_tokens: usize) -> Scores {
     let mut scores = Scores::default();
-    for batch in batches
-        .data
-        .validation(batches.batch, batches.context, max_tokens)
-    {
+    for batch in batches.data.validation(batches.batch, batches.rows, max_tokens) {
         let scored = batch.scored() as u64;
         let (inputs, targets) = to_device::<B>(batch, &model.device());
         let logits = model.forward(inputs).logits;
-        let [b, n, vocabulary] = logits.dims();
-        let logits = logits.reshape([b * n, vocabulary]);
+        let [b, n, outputs] = logits.dims();
+        let logits = logits.reshape([b * n, outputs]);
         let chosen = logits.clone().argmax(1).squeeze_dim::<1>(1);
         let right = chosen
             .equal(targets.clone())
@@ -131,7 +130,7 @@ pub(crate) fn score<B: Ops>(model: &Decoder<B>, batches: &Batches, max_tokens: u
     scores
 }
 
-/// Mean loss on a few held-out tokens, and how many.
+/// Mean loss on what is scored of a few held-out tokens, and how much that is.
 pub(super) fn quick_loss<A>(model: &Decoder<A>, batches: &Batches) -> (f64, u64)
 where
     A: AutodiffBackend + Ops,

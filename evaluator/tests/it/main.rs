@@ -9,6 +9,8 @@ mod cuda;
 mod evaluation;
 mod growth;
 mod kde;
+mod kinds;
+mod kinds_evaluation;
 mod linear;
 mod mixture;
 mod oracles;

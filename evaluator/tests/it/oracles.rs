@@ -16,7 +16,7 @@ use evaluator::{
     },
 };
 
-use crate::support::{A, VOCABULARY, plan, tokens};
+use crate::support::{A, VOCABULARY, plan, random_weights, tokens};
 
 pub(crate) fn logits(model: &Decoder<Flex>, seed: u32) -> Vec<f32> {
     model
@@ -31,22 +31,11 @@ pub(crate) fn worst(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-/// Random weights of some size, so that nothing is near zero by accident.
+/// A model with random weights of some size, so that nothing is near zero by accident.
 pub(crate) fn random_model<B: evaluator::ops::Ops>(fixed: &str) -> (evaluator::plan::Plan, Decoder<B>) {
     let plan = plan(fixed);
-    let device = Default::default();
-    let mut model = Decoder::<B>::new(&plan.model, 3, &device);
-    let mut initial = Initial::<B>::new(7, 1, device);
-    each_tensor(&mut model, &mut |_, tensor| match tensor {
-        TensorMut::Matrix(param) => {
-            let [out, input] = param.dims();
-            *param = Param::from_tensor(initial.normal(out, input, 0.3));
-        }
-        TensorMut::Vector(param) => {
-            let noise = initial.normal(1, param.dims()[0], 0.2).reshape([param.dims()[0]]);
-            *param = Param::from_tensor(noise + 1.0);
-        }
-    });
+    let mut model = Decoder::<B>::new(&plan.model, 3, &Default::default());
+    random_weights(&mut model);
     (plan, model)
 }
 

@@ -4,9 +4,16 @@ use std::path::Path;
 
 use burn::{
     backend::{Autodiff, Flex},
+    module::Param,
     tensor::{Int, Tensor, TensorData},
 };
-use evaluator::{Job, data::DataAccess, device::DeviceChoice, plan::Plan};
+use evaluator::{
+    Job,
+    data::DataAccess,
+    device::DeviceChoice,
+    model::{Decoder, Initial, TensorMut, each_tensor},
+    plan::Plan,
+};
 use spaces::{Config, study::config_from_toml};
 
 pub(crate) type A = Autodiff<Flex>;
@@ -94,6 +101,21 @@ pub(crate) const TECHNIQUES: &[&str] = &[
     "bits = 4\nquant_group = 32",
     "bits = 2\nexperts = 2\nprune_ratio = 0.25",
 ];
+
+/// Gives every weight a random value of some size.
+pub(crate) fn random_weights<B: evaluator::ops::Ops>(model: &mut Decoder<B>) {
+    let mut initial = Initial::<B>::new(7, 1, Default::default());
+    each_tensor(model, &mut |_, tensor| match tensor {
+        TensorMut::Matrix(param) => {
+            let [out, input] = param.dims();
+            *param = Param::from_tensor(initial.normal(out, input, 0.3));
+        }
+        TensorMut::Vector(param) => {
+            let noise = initial.normal(1, param.dims()[0], 0.2).reshape([param.dims()[0]]);
+            *param = Param::from_tensor(noise + 1.0);
+        }
+    });
+}
 
 pub(crate) fn tokens<B: burn::tensor::backend::Backend>(
     batch: usize,

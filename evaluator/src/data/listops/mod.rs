@@ -2,14 +2,14 @@
 //!
 //! Long Range Arena, arXiv 2011.04006.
 //!
-//! A decoder reads the expression without parentheses, then `=`, and must name the digit that the expression is worth;
-//! nothing else is scored. At the published settings 17 % of the labels are 0 and as many are 9: that is what the
+//! A model reads the expression without parentheses, then `=`, and must name the digit that the expression is worth, a
+//! decoder as the next token, an encoder as one of ten classes; nothing else is scored. At the published settings 17 % of the labels are 0 and as many are 9: that is what the
 //! trivial answer reaches. At the small default settings the labels are nearly even.
 
 mod tree;
 mod tsv;
 
-use std::{fs::File, io::BufWriter, path::Path};
+use std::{fs::File, io::BufWriter, ops::Range, path::Path};
 
 use spaces::CorpusInfo;
 
@@ -29,6 +29,8 @@ pub(super) struct ListOpsFiles;
 
 /// Names of the published files for training and validation.
 const FILES: [&str; 2] = ["basic_train.tsv", "basic_val.tsv"];
+/// What an expression can be worth.
+const DIGITS: Range<u16> = ZERO as u16..ZERO as u16 + 10;
 /// Numbers of examples in the published files.
 const OFFICIAL: [usize; 2] = [96_000, 2_000];
 
@@ -105,7 +107,7 @@ impl Corpus for ListOps {
         })?;
         let (train, valid) = trees.split_at(wanted - held_out);
         let examples = |trees: &[Vec<u8>]| {
-            let mut examples = Examples::new(1);
+            let mut examples = Examples::of_classes(DIGITS);
             for tokens in trees {
                 push(
                     &mut examples,
@@ -138,7 +140,7 @@ impl Corpus for ListOpsFiles {
         let [train, valid] = FILES.map(|name| {
             // each file once more through the gate: it may be a link
             let path = access.resolve(&folder.join(name).to_string_lossy())?;
-            let mut examples = Examples::new(1);
+            let mut examples = Examples::of_classes(DIGITS);
             tsv::read(&path, |tokens, label| push(&mut examples, tokens, label))?;
             if examples.len() == 0 {
                 return Err(DataError::Empty(path));

@@ -1,4 +1,4 @@
-//! Full causal softmax attention (1706.03762), with grouped key/value heads (2305.13245).
+//! Full softmax attention (1706.03762), causal or in both directions, with grouped key/value heads (2305.13245).
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{About, State, Variant, variant::extend_cache};
 use crate::{
     model::{AttentionPlan, Pass},
-    ops::{Band, Ops, attention},
+    ops::{Band, Lengths, Ops, attention},
     parameter::Values,
 };
 
@@ -20,6 +20,8 @@ impl Variant for Full {
         doc: "every token sees every earlier one; cost grows with the context",
         paper: "1706.03762",
     };
+
+    const BOTH_WAYS: Option<&'static str> = Some("full");
 
     fn read(_: Values) -> Self {
         Full {}
@@ -51,6 +53,25 @@ impl Variant for Full {
     ) -> Tensor<B, 4> {
         let n = q.dims()[1];
         attention(q, k, v, Band::causal(n))
+    }
+
+    fn training_pass_both_ways(&self, plan: &AttentionPlan, n: usize) -> Pass {
+        let forward = 2 * (plan.heads * plan.depth * n * n) as u64;
+        Pass {
+            forward,
+            backward: 2 * forward,
+        }
+    }
+
+    fn whole_both_ways<B: Ops>(
+        &self,
+        q: Tensor<B, 4>,
+        k: Tensor<B, 4>,
+        v: Tensor<B, 4>,
+        lengths: Option<&Lengths>,
+    ) -> Tensor<B, 4> {
+        let n = q.dims()[1];
+        attention(q, k, v, Band::whole(n, lengths.cloned()))
     }
 
     fn state<B: Ops>(

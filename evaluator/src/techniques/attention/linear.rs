@@ -8,7 +8,10 @@ use super::{About, State, Variant, variant::one_by_one};
 use crate::{
     counter,
     model::{AttentionPlan, Pass},
-    ops::{FeatureMap, Ops, Side, favor_features, linear_attention, linear_attention_step},
+    ops::{
+        FeatureMap, Lengths, Ops, Side, favor_features, linear_attention, linear_attention_both_ways,
+        linear_attention_step,
+    },
     parameter::{Declared, Values, choice, int},
 };
 
@@ -72,6 +75,8 @@ impl Variant for Linear {
     };
 
     const ACTIVITY: Option<&'static str> = Some("linear_attention_chunks");
+
+    const BOTH_WAYS: Option<&'static str> = Some("linear");
 
     fn parameters() -> Vec<ParameterInfo> {
         let of = |values: &[i64]| {
@@ -160,6 +165,29 @@ impl Variant for Linear {
         counter::add_activity("linear_attention_chunks", q.dims()[1].div_ceil(self.chunk));
         let (q, k, map) = self.mapped(q, k);
         linear_attention(q, k, v, map, self.chunk)
+    }
+
+    fn training_pass_both_ways(&self, plan: &AttentionPlan, n: usize) -> Pass {
+        // the sum over all tokens is written once and read once; two products backwards for each of them
+        let sums = ((plan.heads + plan.kv_heads) * self.features(plan) * plan.depth * n) as u64;
+        let projections = n as u64 * self.projection_macs(plan);
+        Pass {
+            forward: projections + sums,
+            backward: projections + 2 * sums,
+        }
+    }
+
+    fn whole_both_ways<B: Ops>(
+        &self,
+        q: Tensor<B, 4>,
+        k: Tensor<B, 4>,
+        v: Tensor<B, 4>,
+        lengths: Option<&Lengths>,
+    ) -> Tensor<B, 4> {
+        // one chunk: the sum holds all tokens before any of them reads it
+        counter::add_activity("linear_attention_chunks", 1);
+        let (q, k, map) = self.mapped(q, k);
+        linear_attention_both_ways(q, k, v, map, lengths)
     }
 
     fn state<B: Ops>(&self, plan: &AttentionPlan, batch: usize, _: usize, device: &B::Device) -> State<B> {

@@ -23,7 +23,7 @@ pub use self::variant::{Heads, Own, Place, Start, State};
 use super::About;
 use crate::{
     model::{AttentionPlan, Pass},
-    ops::Ops,
+    ops::{Lengths, Ops},
     parameter::{Declared, Values, choice, int},
 };
 
@@ -95,6 +95,13 @@ macro_rules! variants {
                 }
             }
 
+            /// Whether it has a form that sees later tokens too.
+            pub fn sees_both_ways(&self) -> bool {
+                match self {
+                    $(Core::$variant(core) => core.sees_both_ways(),)+
+                }
+            }
+
             /// Weights of its own, beside the projections.
             pub fn weights(&self, plan: &AttentionPlan, place: Place) -> Vec<Own> {
                 match self {
@@ -148,6 +155,26 @@ macro_rules! variants {
                 }
             }
 
+            /// Multiply-adds over a whole sequence of `n` in both directions, forward and backward.
+            pub fn training_pass_both_ways(&self, plan: &AttentionPlan, n: usize) -> Pass {
+                match self {
+                    $(Core::$variant(v) => v.training_pass_both_ways(plan, n),)+
+                }
+            }
+
+            /// Whole sequences at once, in both directions.
+            pub fn whole_both_ways<B: Ops>(
+                &self,
+                q: Tensor<B, 4>,
+                k: Tensor<B, 4>,
+                v: Tensor<B, 4>,
+                lengths: Option<&Lengths>,
+            ) -> Tensor<B, 4> {
+                match self {
+                    $(Core::$variant(core) => core.whole_both_ways(q, k, v, lengths),)+
+                }
+            }
+
             /// An empty state for `batch` sequences of up to `capacity` tokens.
             pub fn state<B: Ops>(
                 &self,
@@ -179,6 +206,11 @@ macro_rules! variants {
         /// What the variants say of themselves.
         pub(super) fn about() -> Vec<About> {
             vec![$($module::$variant::ABOUT),+]
+        }
+
+        /// How a configuration asks for each variant that sees later tokens too.
+        pub(crate) fn both_ways() -> Vec<&'static str> {
+            [$($module::$variant::BOTH_WAYS),+].into_iter().flatten().collect()
         }
 
         fn own_parameters() -> Vec<ParameterInfo> {
@@ -270,7 +302,7 @@ pub(crate) fn read(
 pub(crate) fn parameters() -> Vec<ParameterInfo> {
     let names: Vec<&str> = about().iter().map(|a| a.name).collect();
     let mut all = vec![
-        choice("attention", "how a token looks at earlier ones", &names),
+        choice("attention", "how a token looks at other ones", &names),
         int("heads", "query heads; must divide width", 1, 128, 4),
         int(
             "kv_heads",

@@ -1,4 +1,5 @@
-//! Sliding-window attention (2004.05150): each token sees itself and the `window - 1` tokens before.
+//! Sliding-window attention (2004.05150): each token sees itself and the `window - 1` tokens before; in both directions
+//! itself and `window - 1` tokens around it, as many before as behind or one more behind.
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use super::{About, State, Variant, variant::one_by_one};
 use crate::{
     counter,
     model::{AttentionPlan, Pass},
-    ops::{Band, Ops, attention, write_rows},
+    ops::{Band, Lengths, Ops, attention, write_rows},
     parameter::{Declared, Values, int},
 };
 
@@ -21,9 +22,25 @@ pub struct SlidingWindow {
 impl SlidingWindow {
     /// Pairs of a token with one it sees, over a whole sequence.
     fn pairs(&self, n: usize) -> usize {
-        let ramp = self.window.min(n);
-        ramp * (ramp + 1) / 2 + (n - ramp) * self.window
+        pairs(self.window, n)
     }
+
+    /// The same in both directions: those up to each token and those from it on, without counting it twice.
+    fn pairs_both_ways(&self, n: usize) -> usize {
+        let [before, behind] = self.sides();
+        pairs(before + 1, n) + pairs(behind + 1, n) - n
+    }
+
+    /// Tokens seen before and behind a token.
+    fn sides(&self) -> [usize; 2] {
+        [(self.window - 1) / 2, self.window / 2]
+    }
+}
+
+/// Pairs of a token with itself or one of the `window - 1` tokens before.
+fn pairs(window: usize, n: usize) -> usize {
+    let ramp = window.min(n);
+    ramp * (ramp + 1) / 2 + (n - ramp) * window
 }
 
 impl Variant for SlidingWindow {
@@ -34,6 +51,8 @@ impl Variant for SlidingWindow {
     };
 
     const ACTIVITY: Option<&'static str> = Some("sliding_window_pairs_skipped");
+
+    const BOTH_WAYS: Option<&'static str> = Some("sliding_window");
 
     fn parameters() -> Vec<ParameterInfo> {
         let search = Domain::int(8, 128, true, 1).expect("not empty");
@@ -100,6 +119,36 @@ impl Variant for SlidingWindow {
             Band {
                 window: self.window,
                 ..Band::causal(n)
+            },
+        )
+    }
+
+    fn training_pass_both_ways(&self, plan: &AttentionPlan, n: usize) -> Pass {
+        let forward = 2 * (plan.heads * plan.depth * self.pairs_both_ways(n)) as u64;
+        Pass {
+            forward,
+            backward: 2 * forward,
+        }
+    }
+
+    fn whole_both_ways<B: Ops>(
+        &self,
+        q: Tensor<B, 4>,
+        k: Tensor<B, 4>,
+        v: Tensor<B, 4>,
+        lengths: Option<&Lengths>,
+    ) -> Tensor<B, 4> {
+        let n = q.dims()[1];
+        counter::add_activity("sliding_window_pairs_skipped", n * n - self.pairs_both_ways(n));
+        let [before, behind] = self.sides();
+        attention(
+            q,
+            k,
+            v,
+            Band {
+                window: before + 1,
+                ahead: behind,
+                ..Band::whole(n, lengths.cloned())
             },
         )
     }

@@ -8,7 +8,7 @@ use super::{About, State, Variant, full::Full, variant::extend_cache};
 use crate::{
     counter,
     model::{AttentionPlan, Pass},
-    ops::{Band, Ops, Tiles, tiled_attention},
+    ops::{Band, Lengths, Ops, Tiles, tiled_attention},
     parameter::{Declared, Values, int},
 };
 
@@ -26,6 +26,19 @@ impl Tiled {
             keys: self.block_keys,
         }
     }
+
+    fn note(&self, n: usize) {
+        let tiles = n.div_ceil(self.block_queries) * n.div_ceil(self.block_keys);
+        counter::add_activity("attention_tiles", tiles);
+    }
+}
+
+/// The pass of the form that keeps its scores, which are computed again backwards.
+fn with_scores_again(Pass { forward, backward }: Pass) -> Pass {
+    Pass {
+        forward,
+        backward: backward + forward / 2,
+    }
 }
 
 impl Variant for Tiled {
@@ -36,6 +49,8 @@ impl Variant for Tiled {
     };
 
     const ACTIVITY: Option<&'static str> = Some("attention_tiles");
+
+    const BOTH_WAYS: Option<&'static str> = Some("tiled");
 
     fn parameters() -> Vec<ParameterInfo> {
         let sizes = Domain::categorical([16, 32, 64, 128].map(Value::Int).to_vec()).expect("not empty");
@@ -59,12 +74,7 @@ impl Variant for Tiled {
     }
 
     fn training_pass(&self, plan: &AttentionPlan, n: usize) -> Pass {
-        let Pass { forward, backward } = Full {}.training_pass(plan, n);
-        Pass {
-            forward,
-            // scores are computed again
-            backward: backward + forward / 2,
-        }
+        with_scores_again(Full {}.training_pass(plan, n))
     }
 
     fn decoding_macs(&self, plan: &AttentionPlan, position: usize) -> u64 {
@@ -83,9 +93,24 @@ impl Variant for Tiled {
         _: &[Tensor<B, 2>],
     ) -> Tensor<B, 4> {
         let n = q.dims()[1];
-        let tiles = n.div_ceil(self.block_queries) * n.div_ceil(self.block_keys);
-        counter::add_activity("attention_tiles", tiles);
+        self.note(n);
         tiled_attention(q, k, v, Band::causal(n), self.tiles())
+    }
+
+    fn training_pass_both_ways(&self, plan: &AttentionPlan, n: usize) -> Pass {
+        with_scores_again(Full {}.training_pass_both_ways(plan, n))
+    }
+
+    fn whole_both_ways<B: Ops>(
+        &self,
+        q: Tensor<B, 4>,
+        k: Tensor<B, 4>,
+        v: Tensor<B, 4>,
+        lengths: Option<&Lengths>,
+    ) -> Tensor<B, 4> {
+        let n = q.dims()[1];
+        self.note(n);
+        tiled_attention(q, k, v, Band::whole(n, lengths.cloned()), self.tiles())
     }
 
     fn state<B: Ops>(

@@ -6,7 +6,7 @@ use spaces::ParameterInfo;
 use super::About;
 use crate::{
     model::{AttentionPlan, Pass},
-    ops::{Band, Ops, write_rows},
+    ops::{Band, Lengths, Ops, write_rows},
     parameter::Values,
 };
 
@@ -27,6 +27,9 @@ pub(crate) trait Variant: Copy {
     /// Whether each query head has a key/value head of its own.
     const OWN_KEYS: bool = false;
 
+    /// How a configuration asks for a form of it that sees later tokens too, as encoders do; `None` where there is none.
+    const BOTH_WAYS: Option<&'static str> = None;
+
     /// Parameters of its own.
     fn parameters() -> Vec<ParameterInfo> {
         vec![]
@@ -46,6 +49,11 @@ pub(crate) trait Variant: Copy {
     /// Whether it was seen to run on a GPU.
     fn runs_on_gpu(&self) -> bool {
         true
+    }
+
+    /// Whether it has, with these settings, a form that sees later tokens too.
+    fn sees_both_ways(&self) -> bool {
+        Self::BOTH_WAYS.is_some()
     }
 
     /// Weights of its own, beside the projections.
@@ -80,6 +88,22 @@ pub(crate) trait Variant: Copy {
         v: Tensor<B, 4>,
         own: &[Tensor<B, 2>],
     ) -> Tensor<B, 4>;
+
+    /// Multiply-adds in both directions, as [`Variant::training_pass`], of a sequence without padding.
+    fn training_pass_both_ways(&self, _plan: &AttentionPlan, _n: usize) -> Pass {
+        unreachable!("a plan takes no variant that only looks back")
+    }
+
+    /// The same as [`Variant::whole`] in both directions; what padding holds changes no output before it.
+    fn whole_both_ways<B: Ops>(
+        &self,
+        _q: Tensor<B, 4>,
+        _k: Tensor<B, 4>,
+        _v: Tensor<B, 4>,
+        _lengths: Option<&Lengths>,
+    ) -> Tensor<B, 4> {
+        unreachable!("a plan takes no variant that only looks back")
+    }
 
     /// An empty state.
     fn state<B: Ops>(

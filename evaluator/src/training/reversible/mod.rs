@@ -15,8 +15,8 @@ use burn::{
 
 use crate::{
     counter,
-    model::{Angles, Block, Decoder, Stream, rounded},
-    ops::{Ops, cross_entropy},
+    model::{Angles, Block, Decoder, Entered, Inputs, Stream, rounded},
+    ops::{Lengths, Ops, cross_entropy},
     techniques::reversible::{REVERSED_ACTIVITY, Reversible},
 };
 
@@ -31,17 +31,17 @@ struct Reversal<A: AutodiffBackend> {
     weights: A::Gradients,
 }
 
-/// The loss of `tokens [b, n]` and the `targets [b n]` after them, `[1]` on the inner backend, and its gradients.
+/// The loss of a batch, `[1]` on the inner backend, and its gradients.
 pub(super) fn gradients<A>(
     model: &Decoder<A>,
     form: Reversible,
-    tokens: Tensor<A, 2, Int>,
+    inputs: Inputs<A>,
     targets: Tensor<A, 1, Int>,
 ) -> (Tensor<A::InnerBackend, 1>, A::Gradients)
 where
     A: AutodiffBackend + Ops,
 {
-    let (loss, reversal) = reverse(model, form, tokens, targets);
+    let (loss, reversal) = reverse(model, form, inputs, targets);
     (loss, reversal.weights)
 }
 
@@ -49,19 +49,23 @@ where
 fn reverse<A>(
     model: &Decoder<A>,
     form: Reversible,
-    tokens: Tensor<A, 2, Int>,
+    inputs: Inputs<A>,
     targets: Tensor<A, 1, Int>,
 ) -> (Tensor<A::InnerBackend, 1>, Reversal<A>)
 where
     A: AutodiffBackend + Ops,
 {
-    let angles = model.angles(0, tokens.dims()[1]);
-    let (stream, auxiliary) = counter::without_backward(|| forward(model, &tokens, &angles));
+    let Forward {
+        stream,
+        auxiliary,
+        angles,
+        lengths,
+    } = counter::without_backward(|| forward(model, inputs.clone()));
     let Stream::Two(streams, _) = stream.clone() else {
         unreachable!("a model of reversible layers has two streams");
     };
     let end = leaf::<A>(stream.end().inner());
-    let logits = model.head(end.clone());
+    let logits = model.logits(end.clone(), lengths.as_ref());
     let [b, n, vocabulary] = logits.dims();
     let loss = cross_entropy(logits.reshape([b * n, vocabulary]), targets);
     let mut weights = loss.backward();
@@ -87,24 +91,30 @@ where
     }
     if trains_embedding {
         let [first, second] = reversal.gradients.clone();
-        let rows = model.embed(tokens) * Tensor::from_inner(first + second);
-        reversal.take_in(&model.embedding, rows.sum().backward());
+        let rows = model.enter(inputs).x * Tensor::from_inner(first + second);
+        reversal.take_in(model, rows.sum().backward());
     }
     (loss, reversal)
 }
 
-/// Through all blocks, as in a training, with nothing kept; and the sum of the routers' losses.
-fn forward<A>(
-    model: &Decoder<A>,
-    tokens: &Tensor<A, 2, Int>,
-    angles: &Angles<A>,
-) -> (Stream<A>, Option<Tensor<A, 1>>)
+/// The end of the way through all blocks.
+struct Forward<A: Backend> {
+    stream: Stream<A>,
+    /// Sum of the routers' losses.
+    auxiliary: Option<Tensor<A, 1>>,
+    angles: Angles<A>,
+    lengths: Option<Lengths>,
+}
+
+/// Through all blocks, as in a training, with nothing kept.
+fn forward<A>(model: &Decoder<A>, inputs: Inputs<A>) -> Forward<A>
 where
     A: AutodiffBackend + Ops,
 {
     // on the backend of trainings, where routers draw noise and have a capacity, but without a weight that wants a gradient
     let model = model.clone().no_grad();
-    let mut stream = Stream::start(model.embed(tokens.clone()), model.reversible);
+    let Entered { x, angles, lengths } = model.enter(inputs);
+    let mut stream = Stream::start(x, model.reversible);
     let mut auxiliary: Option<Tensor<A, 1>> = None;
     for block in &model.blocks {
         let (next, more) = stream.through(block, angles.clone(), None);
@@ -114,7 +124,12 @@ where
             (sum, more) => sum.or(more),
         };
     }
-    (stream, auxiliary)
+    Forward {
+        stream,
+        auxiliary,
+        angles,
+        lengths,
+    }
 }
 
 impl<A: AutodiffBackend + Ops> Reversal<A> {

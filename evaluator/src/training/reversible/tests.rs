@@ -110,7 +110,7 @@ fn ordinary(model: &mut Decoder<A>, b: usize, n: usize) -> (f32, Vec<(String, Ve
 
 fn reversed(model: &mut Decoder<A>, form: Reversible, b: usize, n: usize) -> (f32, Vec<(String, Vec<f32>)>) {
     let (inputs, targets) = tokens(b, n);
-    let (loss, weights) = gradients(model, form, inputs, targets);
+    let (loss, weights) = gradients(model, form, inputs.into(), targets);
     (loss.into_scalar(), named(model, &weights))
 }
 
@@ -133,8 +133,8 @@ fn the_inputs_of_all_blocks_come_back_to_the_bit() {
         let plan = plan(case);
         let model = model(&plan);
         let (inputs, targets) = tokens(3, 16);
-        let (_, reversal) = reverse(&model, form(&plan), inputs.clone(), targets);
-        let embedded = rounded(model.embed(inputs)).inner().into_data();
+        let (_, reversal) = reverse(&model, form(&plan), inputs.clone().into(), targets);
+        let embedded = rounded(model.enter(inputs.into()).x).inner().into_data();
         for stream in reversal.streams {
             assert_eq!(stream.into_data(), embedded, "{case}");
         }
@@ -193,7 +193,7 @@ fn low_rank_additions_get_the_same_gradients_and_frozen_weights_none() {
         assert_same(&all, &expected.1, case);
         let (inputs, targets) = tokens(2, 16);
         let ((_, macs), skipped) =
-            count_skipped(|| count_macs(|| drop(gradients(&model, form(&plan), inputs, targets))));
+            count_skipped(|| count_macs(|| drop(gradients(&model, form(&plan), inputs.into(), targets))));
         let formula = plan.model.training_pass(
             2,
             16,
@@ -242,7 +242,7 @@ fn activations(fixed: &str, keep: bool) -> u64 {
                 .reshape([16 * 64, VOCABULARY]);
             cross_entropy(logits, targets.clone()).backward()
         } else {
-            gradients(model, form(&plan), inputs.clone(), targets.clone()).1
+            gradients(model, form(&plan), inputs.clone().into(), targets.clone()).1
         }
     };
     drop(pass(&model));

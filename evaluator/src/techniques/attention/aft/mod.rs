@@ -13,7 +13,7 @@ use super::{About, Heads, Own, Place, Start, State, Variant, variant::one_by_one
 use crate::{
     counter,
     model::{AttentionPlan, Pass},
-    ops::{Ops, aft, aft_no_sums},
+    ops::{Lengths, Ops, aft, aft_both_ways, aft_no_sums},
     parameter::{Declared, Values, choice, int},
 };
 
@@ -32,6 +32,9 @@ impl Variant for Aft {
     };
 
     const ACTIVITY: Option<&'static str> = Some("aft_positions");
+
+    // forms with biases would need pairs of later tokens too, and their kernel passes over positions once
+    const BOTH_WAYS: Option<&'static str> = Some("aft with aft_variant = 'simple'");
 
     const ROTARY: bool = false;
 
@@ -111,6 +114,10 @@ impl Variant for Aft {
         }
     }
 
+    fn sees_both_ways(&self) -> bool {
+        self.form == Form::Simple
+    }
+
     fn runs_on_gpu(&self) -> bool {
         // on an H200 the simple form ended with an error of the device; conv has not been tried
         matches!(self.form, Form::Full | Form::Local)
@@ -145,6 +152,23 @@ impl Variant for Aft {
         let [b, n, _, _] = q.dims();
         counter::add_activity("aft_positions", b * n);
         sigmoid(q) * aft(k, v, own, self.bias())
+    }
+
+    fn training_pass_both_ways(&self, _: &AttentionPlan, _: usize) -> Pass {
+        // means without biases multiply no matrix
+        Pass::default()
+    }
+
+    fn whole_both_ways<B: Ops>(
+        &self,
+        q: Tensor<B, 4>,
+        k: Tensor<B, 4>,
+        v: Tensor<B, 4>,
+        lengths: Option<&Lengths>,
+    ) -> Tensor<B, 4> {
+        let [b, n, _, _] = q.dims();
+        counter::add_activity("aft_positions", b * n);
+        sigmoid(q) * aft_both_ways(k, v, lengths)
     }
 
     fn state<B: Ops>(

@@ -1,0 +1,41 @@
+//! The decoder language model: each token is foretold from those before it, by a head tied to the embedding.
+
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::{About, Form, Lengths, Model, ModelKind, ModelPlan, Ops, Pass, Symbols, Trainable, Values};
+use crate::model::matrix_pass;
+
+/// Foretells the next token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decoder {}
+
+impl ModelKind for Decoder {
+    const ABOUT: About = About {
+        name: "decoder",
+        doc: "foretells each token from those before it, and so writes text",
+        paper: "1706.03762",
+    };
+
+    const FORM: Form = Form::NextToken;
+
+    const BOTH_WAYS: bool = false;
+
+    fn read(_: Values, _: Symbols) -> Result<Self, String> {
+        Ok(Decoder {})
+    }
+
+    fn check(&self, _: Symbols) -> Result<(), String> {
+        Ok(())
+    }
+
+    // padding stands behind all that is scored, and no token sees what is behind it
+    fn logits<B: Ops>(&self, model: &Model<B>, x: Tensor<B, 3>, _: Option<&Lengths>) -> Tensor<B, 3> {
+        model.embedding.apply(model.normal(x))
+    }
+
+    fn head_pass(&self, plan: &ModelPlan, examples: usize, n: usize, trainable: Trainable) -> Pass {
+        let (tokens, width) = ((examples * n) as u64, plan.width as u64);
+        matrix_pass(tokens, width, plan.vocabulary as u64, true, trainable.others())
+    }
+}

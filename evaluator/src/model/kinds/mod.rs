@@ -1,0 +1,233 @@
+//! Kinds of model: what the same blocks are put to.
+//!
+//! A kind is one file with a type that implements `ModelKind`, and one line in the list below. It says what a batch asks
+//! ([`Form`]), whether tokens see later ones, which weights it has beside embedding, blocks and norm, how the last block's
+//! outputs become logits, and what that costs. Everything else is the same for all of them.
+
+mod decoder;
+mod dual_encoder;
+mod encoder;
+mod pooling;
+
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+use spaces::ParameterInfo;
+
+use super::{Decoder as Model, Matrix, ModelPlan, Pass, Trainable};
+use crate::{
+    data::{Form, Symbols},
+    ops::{Lengths, Ops},
+    parameter::{Values, choice},
+    techniques::About,
+};
+
+/// What blocks are put to.
+trait ModelKind: Copy {
+    /// What it says of itself.
+    const ABOUT: About;
+
+    /// What a batch asks of it.
+    const FORM: Form;
+
+    /// Whether a token sees later ones; a kind that does reads whole texts and writes none.
+    const BOTH_WAYS: bool;
+
+    /// Reads its own parameters, for data with these symbols.
+    ///
+    /// # Errors
+    /// A sentence where the data has nothing that it could foretell.
+    fn read(values: Values, data: Symbols) -> Result<Self, String>;
+
+    /// Whether a model of this kind fits the data.
+    ///
+    /// # Errors
+    /// A sentence on what the data has and the model does not.
+    fn check(&self, data: Symbols) -> Result<(), String>;
+
+    /// Tokens of its own before each row.
+    fn leading(&self) -> usize {
+        0
+    }
+
+    /// Weights of its own.
+    fn weights(&self, _plan: &ModelPlan) -> Vec<KindWeight> {
+        vec![]
+    }
+
+    /// What the first block is given for embedded rows `x [rows, n, width]`.
+    fn enter<B: Ops>(&self, _own: &[Matrix<B>], x: Tensor<B, 3>) -> Tensor<B, 3> {
+        x
+    }
+
+    /// Logits `[examples, scored, outputs]` from the last block's outputs `x [rows, n, width]`.
+    fn logits<B: Ops>(&self, model: &Model<B>, x: Tensor<B, 3>, lengths: Option<&Lengths>) -> Tensor<B, 3>;
+
+    /// Multiply-adds of [`ModelKind::logits`] for `examples` of `n` tokens a row.
+    fn head_pass(&self, plan: &ModelPlan, examples: usize, n: usize, trainable: Trainable) -> Pass;
+}
+
+/// A weight of a kind's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KindWeight {
+    /// Its path in files.
+    pub name: &'static str,
+    /// Rows and columns.
+    pub shape: [usize; 2],
+    /// Whether it is one of those that are never packed.
+    pub small: bool,
+}
+
+macro_rules! kinds {
+    ($($module:ident :: $kind:ident),+ $(,)?) => {
+        /// The chosen kind with its settings.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(tag = "name", rename_all = "snake_case")]
+        pub enum Kind {
+            $(
+                #[doc = "See the module of that name."]
+                $kind($module::$kind),
+            )+
+        }
+
+        impl Kind {
+            /// Reads a configuration, for data with these symbols.
+            ///
+            /// # Errors
+            /// A sentence where the data has nothing that the kind could foretell.
+            pub(crate) fn read(values: Values, data: Symbols) -> Result<Kind, String> {
+                let name = values.text("kind");
+                $(if name == $module::$kind::ABOUT.name {
+                    return Ok(Kind::$kind($module::$kind::read(values, data)?));
+                })+
+                unreachable!("the catalogue allows only names of this list, not '{name}'")
+            }
+
+            /// Whether a model of this kind fits the data.
+            ///
+            /// # Errors
+            /// A sentence on what the data has and the model does not.
+            pub(crate) fn check(&self, data: Symbols) -> Result<(), String> {
+                match self {
+                    $(Kind::$kind(kind) => kind.check(data),)+
+                }
+            }
+
+            /// The name that chooses this kind.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Kind::$kind(_) => $module::$kind::ABOUT.name,)+
+                }
+            }
+
+            /// What a batch asks of it.
+            pub fn form(&self) -> Form {
+                match self {
+                    $(Kind::$kind(_) => $module::$kind::FORM,)+
+                }
+            }
+
+            /// Whether a token sees later ones. A kind that does reads whole texts and writes none.
+            pub fn sees_both_ways(&self) -> bool {
+                match self {
+                    $(Kind::$kind(_) => $module::$kind::BOTH_WAYS,)+
+                }
+            }
+
+            /// Tokens of its own before each row.
+            pub fn leading(&self) -> usize {
+                match self {
+                    $(Kind::$kind(kind) => kind.leading(),)+
+                }
+            }
+
+            /// Weights of its own, beside embedding, blocks and norm.
+            pub fn weights(&self, plan: &ModelPlan) -> Vec<KindWeight> {
+                match self {
+                    $(Kind::$kind(kind) => kind.weights(plan),)+
+                }
+            }
+
+            pub(super) fn enter<B: Ops>(&self, own: &[Matrix<B>], x: Tensor<B, 3>) -> Tensor<B, 3> {
+                match self {
+                    $(Kind::$kind(kind) => kind.enter(own, x),)+
+                }
+            }
+
+            pub(super) fn logits<B: Ops>(
+                &self,
+                model: &Model<B>,
+                x: Tensor<B, 3>,
+                lengths: Option<&Lengths>,
+            ) -> Tensor<B, 3> {
+                match self {
+                    $(Kind::$kind(kind) => kind.logits(model, x, lengths),)+
+                }
+            }
+
+            pub(super) fn head_pass(
+                &self,
+                plan: &ModelPlan,
+                examples: usize,
+                n: usize,
+                trainable: Trainable,
+            ) -> Pass {
+                match self {
+                    $(Kind::$kind(kind) => kind.head_pass(plan, examples, n, trainable),)+
+                }
+            }
+        }
+
+        /// What the kinds say of themselves.
+        pub(crate) fn about() -> Vec<About> {
+            vec![$($module::$kind::ABOUT),+]
+        }
+    };
+}
+
+kinds! {
+    decoder::Decoder,
+    encoder::Encoder,
+    dual_encoder::DualEncoder,
+}
+
+impl Default for Kind {
+    fn default() -> Self {
+        Kind::Decoder(decoder::Decoder {})
+    }
+}
+
+impl Kind {
+    /// Whether it is what a plan is that says nothing of its kind.
+    pub(super) fn is_default(&self) -> bool {
+        *self == Kind::default()
+    }
+
+    /// The name as words, for sentences.
+    pub fn words(&self) -> String {
+        self.name().replace('_', " ")
+    }
+}
+
+/// The parameters of the family.
+pub(crate) fn parameters() -> Vec<ParameterInfo> {
+    let names: Vec<&str> = about().iter().map(|a| a.name).collect();
+    let doc = "what the blocks are put to: foretelling text, naming the class of a text, or comparing two";
+    vec![choice("kind", doc, &names), pooling::parameter()]
+}
+
+/// Whether a model that names one of `classes` fits the data.
+fn check_classes(classes: usize, data: Symbols, kind: &str) -> Result<(), String> {
+    match data.classes {
+        Some(found) if found == classes => Ok(()),
+        Some(found) => Err(format!(
+            "the model names {classes} classes and the data has {found}; use data with {classes}, or train a model of its own"
+        )),
+        None => Err(no_classes(kind)),
+    }
+}
+
+fn no_classes(kind: &str) -> String {
+    format!(
+        "kind '{kind}' names the class of a text, and this data has no classes; use a corpus with one answer for each example, such as listops, or kind = 'decoder'"
+    )
+}

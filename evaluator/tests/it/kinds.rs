@@ -1,0 +1,440 @@
+//! What every kind of model keeps with every attention that it can have.
+
+use std::collections::BTreeMap;
+
+use burn::{
+    backend::Flex,
+    module::{AutodiffModule, Param},
+    tensor::{Int, Tensor, TensorData},
+};
+use evaluator::{
+    bundle::{self, Served},
+    counter::{count_macs, count_skipped},
+    data::{Batch, Symbols},
+    model::{Decoder, Initial, Inputs, Part, Parts, TensorMut, Trainable, each_tensor},
+    ops::{Lengths, cross_entropy},
+    plan::Plan,
+    techniques::{
+        fine_tuning::lora::{self, LoraPlan},
+        quantization,
+    },
+    training::gradients_of,
+};
+
+use crate::support::{A, VOCABULARY, config, random_weights, recall, tokens};
+
+const CLASSES: usize = 5;
+
+const KINDS: &[&str] = &[
+    "kind = 'encoder'",
+    "kind = 'encoder'\npooling = 'cls'",
+    "kind = 'dual_encoder'",
+    "kind = 'dual_encoder'\npooling = 'cls'",
+];
+
+/// Attentions that see both ways, and what else a block can be made of.
+const BLOCKS: &[&str] = &[
+    "attention = 'full'",
+    "kv_heads = 2\nhead_prune_ratio = 0.5",
+    "attention = 'tiled'\nattention_block_q = 4\nattention_block_k = 3",
+    "attention = 'sliding_window'\nwindow = 5",
+    "attention = 'sliding_window'\nwindow = 2\nkv_heads = 1",
+    "attention = 'linear'",
+    "attention = 'linear'\nkv_heads = 2\nprune_ratio = 0.5\nbits = 8",
+    "attention = 'aft'\naft_variant = 'simple'",
+    "attention_layer_2 = 'linear'\nbits = 4\nquant_group = 32",
+    "experts = 4\ntop_k = 2",
+    "experts = 3\nrouter = 'switch'\ncapacity_factor = 1.0",
+    "feed_forward = 'channel_mix'",
+];
+
+fn symbols() -> Symbols {
+    Symbols {
+        vocabulary: VOCABULARY,
+        classes: Some(CLASSES),
+        pairs: true,
+    }
+}
+
+fn read(fixed: &str) -> Result<Plan, String> {
+    Plan::read(&config(recall(), fixed), symbols(), None)
+}
+
+/// Every kind with every block.
+fn each(mut check: impl FnMut(&str, Plan)) {
+    for kind in KINDS {
+        for block in BLOCKS {
+            let fixed = format!("{kind}\n{block}");
+            check(&fixed, read(&fixed).unwrap());
+        }
+    }
+}
+
+fn served(plan: &Plan) -> Decoder<Flex> {
+    let mut model = Decoder::<Flex>::new(&plan.served, 3, &Default::default());
+    random_weights(&mut model);
+    if let Some(packing) = plan.quantization {
+        quantization::quantize(&mut model, packing);
+    }
+    model
+}
+
+fn rows<B: burn::tensor::backend::Backend>(tokens: Tensor<B, 2, Int>, lengths: &[usize]) -> Inputs<B> {
+    Inputs {
+        tokens,
+        lengths: Some(Lengths::new(lengths.to_vec())),
+    }
+}
+
+fn values(data: TensorData) -> Vec<f32> {
+    data.iter().collect()
+}
+
+fn worst(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| (a - b).abs() / (1.0 + b.abs()))
+        .fold(0.0, f32::max)
+}
+
+#[test]
+fn parameters_bytes_and_logits_come_back_from_files() {
+    let spec = config(recall(), "").data;
+    let data = evaluator::data::Dataset::load(&spec, &evaluator::data::DataAccess::anywhere()).unwrap();
+    each(|fixed, plan| {
+        let mut model = served(&plan);
+        let mut sum = 0;
+        model.each_part("", &mut |_, part| {
+            sum += match part {
+                Part::Matrix(m) | Part::Small(m) => m.dims().iter().product::<usize>() as u64,
+                Part::Vector(v) => v.dims()[0] as u64,
+            };
+        });
+        assert_eq!(plan.served.parameters(), sum, "{fixed}");
+        let shape = Served {
+            model: plan.served.clone(),
+            quantization: plan.quantization,
+        };
+        assert_eq!(shape.standard_architecture(), None);
+        let dir = tempfile::tempdir().unwrap();
+        bundle::write_model(&mut model, &shape, &data.tokenizer, dir.path()).unwrap();
+        let tokenizer = data.tokenizer.to_json().len() as u64;
+        let foretold = bundle::served_bytes(&plan.served, plan.quantization, tokenizer);
+        assert_eq!(bundle::measured_bytes(dir.path()).unwrap(), foretold, "{fixed}");
+        let (back, read) = bundle::read_model::<Flex>(dir.path(), &Default::default()).unwrap();
+        assert_eq!(read, shape, "{fixed}");
+        let input = || rows(tokens::<Flex>(4, 16, 8), &[16, 3, 9, 1]);
+        let (a, b) = (model.forward(input()).logits, back.forward(input()).logits);
+        let examples = 4 / plan.model.kind.form().texts();
+        assert_eq!(a.dims(), [examples, 1, CLASSES], "{fixed}");
+        assert_eq!(a.into_data(), b.into_data(), "{fixed}");
+    });
+}
+
+#[test]
+fn counted_work_of_training_and_serving_is_the_formula() {
+    let mut left_out = 0;
+    each(|fixed, plan| {
+        let model = Decoder::<A>::new(&plan.model, 3, &Default::default());
+        let texts = plan.model.kind.form().texts();
+        for (examples, n, lengths) in [
+            (1, 1, [1, 1].as_slice()),
+            (2, 16, &[16, 16, 16, 16]),
+            (2, 11, &[11, 4, 1, 7]),
+        ] {
+            let inputs = rows(tokens::<A>(examples * texts, n, 1), &lengths[..examples * texts]);
+            let classes = (0..examples as i32).collect::<Vec<_>>();
+            let classes = TensorData::new(classes, [examples]);
+            let classes = Tensor::<A, 1, Int>::from_data(classes, &Default::default());
+            let ((loss, forward), skipped) = count_skipped(|| {
+                count_macs(|| {
+                    let out = model.forward(inputs);
+                    let loss = cross_entropy(out.logits.reshape([examples, CLASSES]), classes);
+                    out.auxiliary.map_or(loss.clone(), |balance| loss + balance)
+                })
+            });
+            let (_, backward) = count_macs(|| loss.backward());
+            let formula = plan.model.training_pass(examples, n, Trainable::All);
+            assert_eq!(
+                (forward + skipped.forward, backward + skipped.backward),
+                (formula.forward, formula.backward),
+                "{fixed} [{examples}, {n}]"
+            );
+            left_out += skipped.total();
+        }
+        let model = served(&plan);
+        let example = tokens::<Flex>(texts, plan.served.context, 1);
+        let (_, macs) = count_macs(|| model.forward(example));
+        assert_eq!(macs, plan.served.serving_macs(), "{fixed}");
+        let per_token = 2.0 * macs as f64 / (texts * plan.served.context) as f64;
+        assert_eq!(plan.served.inference_flops_per_token(), per_token);
+        assert_eq!(plan.served.state_bytes(), 0);
+    });
+    assert!(left_out > 0, "some of these rows are padded");
+}
+
+#[test]
+fn padding_changes_nothing_whatever_it_holds_and_however_long_it_is() {
+    each(|fixed, plan| {
+        let model = served(&plan);
+        let all = tokens::<Flex>(2, 16, 5);
+        let text = |n: usize| all.clone().slice([0..2, 0..n]);
+        let logits = |inputs: Inputs<Flex>| values(model.forward(inputs).logits.into_data());
+        let alone = logits(text(6).into());
+        for (n, lengths) in [(9, [6, 6]), (16, [6, 6])] {
+            let padded = logits(rows(text(n), &lengths));
+            assert!(worst(&padded, &alone) < 1e-5, "{fixed} padded to {n}");
+        }
+        let other = text(16).slice_assign([0..2, 6..16], tokens::<Flex>(2, 10, 77));
+        assert!(worst(&logits(rows(other, &[6, 6])), &alone) < 1e-5, "{fixed}");
+        // the first position of two layers sees a few tokens only
+        if !(fixed.contains("cls") && fixed.contains("window")) {
+            assert!(
+                worst(&logits(text(16).into()), &alone) > 1e-3,
+                "{fixed}: it is not deaf"
+            );
+        }
+    });
+}
+
+/// The class is read from the first position, which a later token reaches only where attention looks ahead.
+#[test]
+fn earlier_outputs_depend_on_later_tokens() {
+    for block in BLOCKS {
+        for kind in ["encoder", "dual_encoder"] {
+            let fixed = format!("kind = '{kind}'\npooling = 'cls'\n{block}");
+            let plan = read(&fixed).unwrap();
+            let model = served(&plan);
+            let before = tokens::<Flex>(2, 16, 5);
+            let change = tokens::<Flex>(2, 1, 9);
+            let after = before.clone().slice_assign([0..2, 1..2], change);
+            let logits = |t| values(model.forward(t).logits.into_data());
+            let moved = worst(&logits(before), &logits(after));
+            assert!(moved > 1e-4, "{fixed}: {moved}");
+        }
+    }
+}
+
+#[test]
+fn without_positions_the_order_of_tokens_says_nothing() {
+    let model = served(&read("kind = 'encoder'\nattention = 'aft'\naft_variant = 'simple'").unwrap());
+    let x = tokens::<Flex>(3, 16, 5);
+    let logits = |t| values(model.forward(t).logits.into_data());
+    assert!(worst(&logits(x.clone()), &logits(x.flip([1]))) < 1e-5);
+}
+
+#[test]
+fn gradients_are_the_slopes_of_the_loss() {
+    for kind in KINDS {
+        for block in &BLOCKS[..8] {
+            let fixed = format!("{kind}\n{block}");
+            let plan = read(&fixed).unwrap();
+            let mut model = Decoder::<A>::new(&plan.model, 3, &Default::default());
+            random_weights(&mut model);
+            let examples = 4 / plan.model.kind.form().texts();
+            let loss = |model: &Decoder<A>| {
+                let logits = model.forward(rows(tokens::<A>(4, 11, 1), &[11, 4, 1, 7])).logits;
+                let classes = TensorData::new((0..examples as i32).collect(), [examples]);
+                let classes = Tensor::<A, 1, Int>::from_data(classes, &Default::default());
+                cross_entropy(logits.reshape([examples, CLASSES]), classes)
+            };
+            let gradients = loss(&model).backward();
+            let mut found: BTreeMap<String, Vec<f32>> = BTreeMap::new();
+            let mut square = 0.0;
+            each_tensor(&mut model, &mut |name, tensor| {
+                let gradient = match tensor {
+                    TensorMut::Matrix(p) => p.val().grad(&gradients).map(|g| values(g.into_data())),
+                    TensorMut::Vector(p) => p.val().grad(&gradients).map(|g| values(g.into_data())),
+                };
+                let gradient = gradient.unwrap_or_else(|| panic!("{fixed}: nothing reaches {name}"));
+                square += gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>();
+                found.insert(name, gradient);
+            });
+            // along its gradient the loss changes by the gradient's square
+            let moved = |by: f64| {
+                let mut model = model.clone();
+                each_tensor(&mut model, &mut |name, tensor| {
+                    let step = |shape: &[usize]| {
+                        let values: Vec<f32> = found[&name].iter().map(|g| g * by as f32).collect();
+                        TensorData::new(values, shape.to_vec())
+                    };
+                    match tensor {
+                        TensorMut::Matrix(p) => {
+                            let step = Tensor::from_data(step(&p.dims()), &Default::default());
+                            *p = Param::from_tensor((p.val() + step).detach());
+                        }
+                        TensorMut::Vector(p) => {
+                            let step = Tensor::from_data(step(&p.dims()), &Default::default());
+                            *p = Param::from_tensor((p.val() + step).detach());
+                        }
+                    }
+                });
+                f64::from(loss(&model).into_scalar())
+            };
+            let by = 3e-3 / square;
+            let slope = (moved(by) - moved(-by)) / (2.0 * by);
+            assert!((slope / square - 1.0).abs() < 0.03, "{fixed}: {slope} {square}");
+        }
+    }
+}
+
+#[test]
+fn low_rank_additions_cost_what_the_formula_says() {
+    for kind in KINDS {
+        for (block, feed_forward) in [
+            ("attention = 'full'", false),
+            ("attention = 'linear'\nkv_heads = 2", true),
+            ("attention = 'sliding_window'\nwindow = 5", true),
+        ] {
+            let plan = read(&format!("{kind}\n{block}")).unwrap();
+            let mut model = Decoder::<A>::new(&plan.model, 3, &Default::default());
+            let lora = LoraPlan {
+                rank: 3,
+                alpha: 6.0,
+                feed_forward,
+            };
+            lora::attach(&mut model, lora, &mut Initial::new(5, 2, Default::default()));
+            let inputs = tokens::<A>(2 * plan.model.kind.form().texts(), 16, 1);
+            let (loss, forward) = count_macs(|| model.forward(inputs).logits.square().sum());
+            let (_, backward) = count_macs(|| loss.backward());
+            let low_rank = Trainable::LowRank {
+                rank: 3,
+                feed_forward,
+            };
+            let formula = plan.model.training_pass(2, 16, low_rank);
+            assert_eq!(
+                (forward, backward),
+                (formula.forward, formula.backward),
+                "{kind} {block}"
+            );
+            let before = values(model.valid().forward(tokens::<Flex>(2, 16, 2)).logits.into_data());
+            lora::merge(&mut model);
+            let merged = values(model.valid().forward(tokens::<Flex>(2, 16, 2)).logits.into_data());
+            assert!(worst(&before, &merged) < 1e-5, "{kind} {block}");
+        }
+    }
+}
+
+/// Golden numbers: width 64, 2 layers, 4 heads, context 64; pairs in both directions cost 32,768 FLOPs for each token.
+#[test]
+fn the_known_costs_of_a_small_encoder_come_out() {
+    let plan = |kind: &str| {
+        let config = config(recall(), &format!("{kind}\nwidth = 64\nheads = 4\ncontext = 64"));
+        Plan::read(
+            &config,
+            Symbols {
+                vocabulary: 256,
+                ..symbols()
+            },
+            None,
+        )
+        .unwrap()
+    };
+    let blocks = 2 * (4 * 64 * 64 + 3 * 64 * 192);
+    let encoder = plan("kind = 'encoder'").model;
+    assert_eq!(
+        encoder.parameters(),
+        (256 * 64 + blocks + 64 * 5 + CLASSES * 64) as u64
+    );
+    // the class is named once for all 64 tokens
+    let flops = (2 * blocks + 32_768) as f64 + (2 * CLASSES * 64) as f64 / 64.0;
+    assert_eq!(encoder.inference_flops_per_token(), flops);
+    let step = encoder.training_pass(1, 64, Trainable::All);
+    assert_eq!(step.total(), 3 * step.forward);
+    let dual = plan("kind = 'dual_encoder'").model;
+    let comparison = 4 * 64 * 64 + CLASSES * 64;
+    assert_eq!(
+        dual.parameters() - encoder.parameters(),
+        (comparison - CLASSES * 64) as u64
+    );
+    let flops = (2 * blocks + 32_768) as f64 + (2 * comparison) as f64 / 128.0;
+    assert_eq!(dual.inference_flops_per_token(), flops);
+}
+
+#[test]
+fn what_has_no_meaning_is_refused_in_one_sentence() {
+    for (attention, settings) in [
+        ("rwkv", ""),
+        ("lsh", "lsh_chunk = 3"),
+        ("kde", "kde_leaf = 2\nkde_samples = 3"),
+        ("aft", "aft_rank = 8"),
+    ] {
+        let message = read(&format!(
+            "kind = 'encoder'\nattention = '{attention}'\n{settings}"
+        ))
+        .unwrap_err();
+        assert_eq!(
+            message,
+            format!(
+                "attention '{attention}' looks back only in this form, and kind 'encoder' looks both ways; use full, \
+                 tiled, sliding_window, linear, aft with aft_variant = 'simple'"
+            )
+        );
+    }
+    let single = "kind = 'encoder'\nattention_layer_2 = 'rwkv'";
+    assert!(
+        read(single)
+            .unwrap_err()
+            .starts_with("attention 'rwkv' looks back only")
+    );
+    let text = |kind: &str| {
+        let config = config(recall(), &format!("kind = '{kind}'"));
+        Plan::read(&config, VOCABULARY, None).unwrap_err()
+    };
+    assert!(text("encoder").contains("this data has no classes; use a corpus with one answer"));
+    assert!(text("dual_encoder").contains("use corpus = \"retrieval\""));
+    let base = read("kind = 'encoder'").unwrap().model;
+    let other = Symbols {
+        classes: Some(2),
+        ..symbols()
+    };
+    let message = Plan::read(&config(recall(), ""), other, Some(&base)).unwrap_err();
+    assert!(
+        message.starts_with("the model names 5 classes and the data has 2"),
+        "{message}"
+    );
+}
+
+#[test]
+fn reversible_layers_give_the_gradients_of_the_same_network_with_everything_kept() {
+    for kind in KINDS {
+        for block in [
+            "attention = 'full'\nff_chunks = 3",
+            "attention = 'linear'",
+            "experts = 4\ntop_k = 2",
+        ] {
+            let fixed = format!("{kind}\nreversible = true\n{block}");
+            let plan = read(&fixed).unwrap();
+            let mut model = Decoder::<A>::new(&plan.model, 3, &Default::default());
+            random_weights(&mut model);
+            let (examples, lengths) = (4 / plan.model.kind.form().texts(), vec![11, 4, 1, 7]);
+            let ids = tokens::<A>(4, 11, 1);
+            let step = Batch {
+                batch: 4,
+                context: 11,
+                inputs: ids.to_data().iter::<u32>().collect(),
+                lengths: lengths.clone(),
+                targets: (0..examples as i32).collect(),
+            };
+            let out = model.forward(rows(ids, &lengths));
+            let classes = TensorData::new(step.targets.clone(), [examples]);
+            let classes = Tensor::<A, 1, Int>::from_data(classes, &Default::default());
+            let kept = cross_entropy(out.logits.reshape([examples, CLASSES]), classes);
+            let kept = out.auxiliary.map_or(kept.clone(), |more| kept + more).backward();
+            let (_, reversed) = gradients_of(&model, step);
+            each_tensor(&mut model, &mut |name, tensor| {
+                let [kept, reversed] = [&kept, &reversed].map(|gradients| match &tensor {
+                    TensorMut::Matrix(p) => p.val().grad(gradients).map(|g| values(g.into_data())),
+                    TensorMut::Vector(p) => p.val().grad(gradients).map(|g| values(g.into_data())),
+                });
+                let (kept, reversed) = (kept.unwrap(), reversed.unwrap());
+                let size = kept.iter().fold(0.0f32, |m, g| m.max(g.abs()));
+                assert!(
+                    worst(&kept, &reversed) <= 1e-4 * size.max(1e-3),
+                    "{fixed}: {name}"
+                );
+            });
+        }
+    }
+}
