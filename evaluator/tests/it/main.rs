@@ -9,6 +9,7 @@ mod evaluation;
 mod kde;
 mod kinds;
 mod kinds_evaluation;
+mod kinds_oracles;
 mod mixture;
 mod oracles;
 mod parts;

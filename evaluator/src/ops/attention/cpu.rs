@@ -8,7 +8,16 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::{AttentionOp, Band};
-use crate::ops::{contiguous, cpu_tensor, heads::interleave, simd, values};
+use crate::{
+    model::Pass,
+    ops::{contiguous, cpu_tensor, heads::interleave, simd, values},
+};
+
+/// Of scores and of the weighted sum; backwards one for each of both factors.
+const PRODUCTS: Pass = Pass {
+    forward: 2,
+    backward: 4,
+};
 
 /// Sizes of one call or of one of its sequences, and where the rows of one head lie.
 #[derive(Clone)]
@@ -111,7 +120,7 @@ impl AttentionOp for Flex {
         let out = interleave(parts, sizes.groups, sizes.share() * sizes.depth);
         sizes
             .band
-            .count(batch, sizes.queries, sizes.heads * sizes.depth, 2, Some(4));
+            .count_forward(batch, sizes.queries, sizes.heads * sizes.depth, PRODUCTS);
         (
             cpu_tensor(out, &q.shape()),
             cpu_tensor(saved, &[batch, sizes.heads, pairs]),
@@ -149,7 +158,7 @@ impl AttentionOp for Flex {
             .collect();
         sizes
             .band
-            .count(batch, sizes.queries, sizes.heads * sizes.depth, 4, None);
+            .count_backward(batch, sizes.queries, sizes.heads * sizes.depth, PRODUCTS);
         let join = |which: usize, shape: &[usize], width: usize| {
             let parts = parts.iter().map(|p| p[which].as_slice());
             cpu_tensor(interleave(parts, sizes.groups, width), shape)
