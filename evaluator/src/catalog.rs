@@ -119,3 +119,45 @@ fn as_spec(domain: &spaces::Domain) -> ParameterSpec {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{data::Symbols, plan::Plan};
+
+    #[test]
+    fn presets_name_parameters_and_keep_their_kind() {
+        let catalog = catalog();
+        for preset in &catalog.presets {
+            let searched = preset.space.iter().map(|(name, _)| name);
+            for name in preset.fixed.keys().chain(searched) {
+                assert!(
+                    catalog.parameters.iter().any(|p| p.name == *name),
+                    "{}: {name}",
+                    preset.name
+                );
+            }
+        }
+        let kind = |preset: &str| catalog.preset(preset).map(|p| p.fixed["kind"].to_string());
+        assert_eq!(kind("tiny-decoder").as_deref(), Some("decoder"));
+        assert_eq!(kind("tiny-encoder").as_deref(), Some("encoder"));
+    }
+
+    #[test]
+    fn every_attention_of_the_encoder_preset_can_be_built() {
+        let ParameterSpec::List(attentions) = both_ways() else {
+            panic!("a list of names");
+        };
+        assert!(attentions.len() >= 4);
+        for attention in attentions {
+            let text =
+                format!("[data]\ncorpus = 'listops'\n[fixed]\nkind = 'encoder'\nattention = '{attention}'");
+            let config = spaces::study::config_from_toml(&text, &catalog()).unwrap();
+            let listops = Symbols {
+                classes: Some(10),
+                ..Symbols::from(17)
+            };
+            Plan::read(&config, listops, None).unwrap();
+        }
+    }
+}

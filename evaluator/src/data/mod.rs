@@ -9,6 +9,7 @@ mod access;
 mod batch;
 mod crate_sources;
 mod error;
+mod examples;
 mod facts;
 mod files;
 mod form;
@@ -34,10 +35,7 @@ pub use self::{
     form::{Form, Rows},
     tokenizer::{Tokenizer, TokenizerSpec},
 };
-use self::{
-    options::Options,
-    samples::{Examples, Samples},
-};
+use self::{examples::Examples, options::Options, samples::Samples};
 
 /// Every corpus, one line each.
 const REGISTRY: &[&dyn Corpus] = &[

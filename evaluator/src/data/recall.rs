@@ -11,9 +11,9 @@ use spaces::CorpusInfo;
 
 use super::{
     Baseline, Content, Corpus, DataAccess, DataError, Loaded, Options, Origin, Tokenizer,
+    examples::Examples,
     generate::{check_size, distinct},
     options::{seed, whole, wrong},
-    samples::Examples,
 };
 
 /// Key-value pairs and questions.

@@ -13,9 +13,9 @@ use spaces::CorpusInfo;
 
 use super::{
     Baseline, Content, Corpus, DataAccess, DataError, Loaded, Options, Origin, Tokenizer,
+    examples::Examples,
     generate::{check_size, distinct},
     options::{real, seed, whole, wrong},
-    samples::Examples,
 };
 
 /// Pairs of documents.

@@ -13,9 +13,9 @@ use spaces::CorpusInfo;
 
 use super::{
     Content, Corpus, DataAccess, DataError, Loaded, Options, Origin, Tokenizer,
+    examples::Examples,
     generate::MOST_TOKENS,
     options::{whole, wrong},
-    samples::Examples,
 };
 
 /// Pairs read from files in the published format.

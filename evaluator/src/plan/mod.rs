@@ -182,7 +182,7 @@ impl Plan {
     /// Whether everything in it can run on a GPU.
     ///
     /// # Errors
-    /// A sentence on what is known not to, and what to use instead.
+    /// A sentence on what is known not to or was not tried, and what to use instead.
     pub fn check_gpu(&self) -> Result<(), String> {
         let fails = |what: &str, name: &str| {
             Err(format!(
@@ -193,6 +193,13 @@ impl Plan {
             return Err(
                 "reversible = true has not been tried on GPUs; use reversible = false, or device cpu".into(),
             );
+        }
+        let kind = self.model.kind;
+        if kind.sees_both_ways() {
+            return Err(format!(
+                "kind '{}' has not been tried on GPUs; use device cpu",
+                kind.name()
+            ));
         }
         for LayerPlan {
             attention,

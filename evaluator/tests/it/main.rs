@@ -11,6 +11,7 @@ mod growth;
 mod kde;
 mod kinds;
 mod kinds_evaluation;
+mod kinds_oracles;
 mod linear;
 mod mixture;
 mod oracles;

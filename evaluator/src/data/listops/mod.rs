@@ -16,9 +16,10 @@ use spaces::CorpusInfo;
 use self::tree::{EQUALS, Shape, WORDS, ZERO, value};
 use super::{
     Content, Corpus, DataAccess, DataError, Dataset, Loaded, Options, Origin, Tokenizer,
+    examples::Examples,
     generate::{check_size, distinct},
     options::{seed, whole, wrong},
-    samples::{Examples, Samples},
+    samples::Samples,
 };
 
 /// Examples made by the published generator.

@@ -8,8 +8,16 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use super::{AttentionOp, Band, backward::Backward, forward::Forward};
-use crate::ops::{contiguous, cpu_tensor, heads::interleave, values};
+use crate::{
+    model::Pass,
+    ops::{contiguous, cpu_tensor, heads::interleave, values},
+};
 
+/// Of scores and of the weighted sum; backwards one for each of both factors.
+const PRODUCTS: Pass = Pass {
+    forward: 2,
+    backward: 4,
+};
 /// Multiply-adds of scores that one core forms before another one is worth waking.
 const SHARE: usize = 1 << 15;
 
@@ -127,7 +135,7 @@ impl AttentionOp for Flex {
             .collect();
         sizes
             .band
-            .count(batch, sizes.queries, sizes.heads * sizes.depth, 4, None);
+            .count_backward(batch, sizes.queries, sizes.heads * sizes.depth, PRODUCTS);
         let join = |which: usize, shape: &[usize], width: usize| {
             let parts = parts.iter().map(|p| p[which].as_slice());
             cpu_tensor(interleave(parts, sizes.groups, width), shape)
@@ -181,7 +189,7 @@ fn forward(q: FlexTensor, k: FlexTensor, v: FlexTensor, band: Band, saved: Optio
     };
     sizes
         .band
-        .count(batch, sizes.queries, sizes.heads * sizes.depth, 2, Some(4));
+        .count_forward(batch, sizes.queries, sizes.heads * sizes.depth, PRODUCTS);
     let parts = parts.iter().map(Vec::as_slice);
     cpu_tensor(
         interleave(parts, sizes.groups, sizes.share() * sizes.depth),

@@ -6,16 +6,17 @@
 //! The probabilities are kept for the backward pass (the tiled form computes them again instead).
 
 mod backward;
+mod band;
 mod cpu;
 mod forward;
 mod reference;
 mod tiled;
 
-use std::ops::Range;
-
-pub use self::tiled::{TiledAttentionOp, Tiles, tiled_attention};
-use super::{Lengths, unwrap, wrap};
-use crate::{counter, model::Pass};
+pub use self::{
+    band::Band,
+    tiled::{TiledAttentionOp, Tiles, tiled_attention},
+};
+use super::{unwrap, wrap};
 use burn::{
     backend::{
         Autodiff,
@@ -27,89 +28,6 @@ use burn::{
     },
     tensor::{Tensor, backend::Backend, ops::FloatTensor},
 };
-
-/// Which keys each query sees: query `i` stands at position `offset + i` of `keys` keys, and sees itself, the
-/// `window - 1` positions before and the `ahead` positions behind.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Band {
-    /// Position of the first query among the keys.
-    pub offset: usize,
-    /// Number of keys that are filled; the key tensor may be longer.
-    pub keys: usize,
-    /// Keys seen at most up to the query's own position; `usize::MAX` for all.
-    pub window: usize,
-    /// Keys seen at most behind the query's own position: 0 where attention is causal.
-    pub ahead: usize,
-    /// Where sequences are padded, how many positions of each are there, as queries and as keys.
-    pub lengths: Option<Lengths>,
-}
-
-impl Band {
-    /// Causal over a whole sequence of `n`.
-    pub fn causal(n: usize) -> Band {
-        Band {
-            offset: 0,
-            keys: n,
-            window: usize::MAX,
-            ahead: 0,
-            lengths: None,
-        }
-    }
-
-    /// All of a sequence of `n`, in both directions.
-    pub fn whole(n: usize, lengths: Option<Lengths>) -> Band {
-        Band {
-            ahead: usize::MAX,
-            lengths,
-            ..Band::causal(n)
-        }
-    }
-
-    /// The keys that query `i` sees of a sequence without padding.
-    pub fn row(&self, i: usize) -> Range<usize> {
-        let at = self.offset + i + 1;
-        let end = at.saturating_add(self.ahead).min(self.keys);
-        at.saturating_sub(self.window).min(end)..end
-    }
-
-    /// Pairs of query and key for `queries` queries of a sequence without padding.
-    pub fn pairs(&self, queries: usize) -> usize {
-        (0..queries).map(|i| self.row(i).len()).sum()
-    }
-
-    /// The band of one sequence, and its queries of `queries`, padding left out.
-    fn of(&self, sequence: usize, queries: usize) -> (Band, usize) {
-        let length = self.lengths.as_ref().map(|lengths| lengths.of(sequence));
-        let band = Band {
-            keys: length.unwrap_or(self.keys),
-            lengths: None,
-            ..*self
-        };
-        (band, length.unwrap_or(queries))
-    }
-
-    /// Counts `products` of `values` multiply-adds for each pair of `batch` sequences, and what padding leaves out; that of
-    /// the way back, `backward` products, is noted with the forward pass, where those are named.
-    fn count(&self, batch: usize, queries: usize, values: usize, products: usize, backward: Option<usize>) {
-        let all = batch * self.pairs(queries);
-        let there = |b| {
-            let (band, queries) = self.of(b, queries);
-            band.pairs(queries)
-        };
-        let done = match self.lengths {
-            Some(_) => (0..batch).map(there).sum(),
-            None => all,
-        };
-        counter::add_macs(products * values * done);
-        if let (Some(backward), true) = (backward, done < all) {
-            let left_out = (values * (all - done)) as u64;
-            counter::add_skipped(Pass {
-                forward: products as u64 * left_out,
-                backward: backward as u64 * left_out,
-            });
-        }
-    }
-}
 
 /// Attention over a band. Shapes: `q [b, n, h, d]`, `k` and `v` `[b, keys or more, g, d]` with `g` dividing `h`.
 pub trait AttentionOp: Backend {
@@ -208,7 +126,7 @@ mod tests {
     use burn::backend::Flex;
 
     use super::*;
-    use crate::counter;
+    use crate::{counter, ops::Lengths};
 
     type A = Autodiff<Flex>;
 
@@ -378,7 +296,7 @@ mod tests {
                 );
                 let work = || attention(q.clone(), k, v, band);
                 let ((o, macs), skipped) = counter::count_skipped(|| counter::count_macs(work));
-                (o.slice([1..2]).into_data(), macs, skipped)
+                (o.narrow(0, 1, 1).into_data(), macs, skipped)
             };
             let (o, macs, skipped) = run(padded.clone(), 1e4);
             assert_eq!(o, run(padded, -3.0).0);

@@ -8,7 +8,16 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::{Band, TiledAttentionOp, Tiles};
-use crate::ops::{attention::cpu::Sizes, contiguous, cpu_tensor, heads::interleave, simd, values};
+use crate::{
+    model::Pass,
+    ops::{attention::cpu::Sizes, contiguous, cpu_tensor, heads::interleave, simd, values},
+};
+
+/// Of scores and of the weighted sum; backwards the scores again, and one for each of both factors.
+const PRODUCTS: Pass = Pass {
+    forward: 2,
+    backward: 5,
+};
 
 impl TiledAttentionOp for Flex {
     fn tiled_forward(inputs: [FlexTensor; 3], band: Band, tiles: Tiles) -> (FlexTensor, FlexTensor) {
@@ -31,7 +40,7 @@ impl TiledAttentionOp for Flex {
         let out = interleave(parts, sizes.groups, sizes.share() * sizes.depth);
         sizes
             .band
-            .count(batch, sizes.queries, sizes.heads * sizes.depth, 2, Some(5));
+            .count_forward(batch, sizes.queries, sizes.heads * sizes.depth, PRODUCTS);
         let sums = cpu_tensor(sums, &[batch, sizes.heads, sizes.rows]);
         (cpu_tensor(out, &q.shape()), sums)
     }
@@ -66,7 +75,7 @@ impl TiledAttentionOp for Flex {
             .collect();
         sizes
             .band
-            .count(batch, sizes.queries, sizes.heads * sizes.depth, 5, None);
+            .count_backward(batch, sizes.queries, sizes.heads * sizes.depth, PRODUCTS);
         let join = |which: usize, like: &FlexTensor, width: usize| {
             let parts = parts.iter().map(|p| p[which].as_slice());
             cpu_tensor(interleave(parts, sizes.groups, width), &like.shape())
