@@ -22,7 +22,7 @@ use crate::{
     energy,
     memory::process_peak_bytes,
     meters::{Subject, TrainingRun, measure},
-    model::{Decoder, ModelPlan, make_trainable},
+    model::{Model, ModelPlan, make_trainable},
     ops::Ops,
     plan::Plan,
     techniques::quantization,
@@ -172,18 +172,18 @@ where
         checkpoints: job.work_dir.join("checkpoint"),
         state: job.work_dir.join(STATE),
     };
-    let start = |plan: &ModelPlan| -> Result<Decoder<A>, EvaluationError> {
+    let start = |plan: &ModelPlan| -> Result<Model<A>, EvaluationError> {
         Ok(match &base {
             Some(path) => {
                 let (model, _) = bundle::read_model::<A::InnerBackend>(
                     &job.access.resolve(&path.display().to_string())?,
                     backend,
                 )?;
-                let mut model = Decoder::from_inner(model);
+                let mut model = Model::from_inner(model);
                 make_trainable(&mut model);
                 model
             }
-            None => Decoder::new(plan, job.seed, backend),
+            None => Model::new(plan, job.seed, backend),
         })
     };
     let Trained {

@@ -16,7 +16,7 @@ use crate::{
     energy::{self, Reading, Source},
     memory::peak_bytes,
     meters::next_token,
-    model::{Decoder, Trainable},
+    model::{Model, Trainable},
     ops::{Ops, matmul},
     plan::Plan,
     pool::awake,
@@ -82,7 +82,7 @@ where
     A::InnerBackend: Ops,
 {
     let plan = Plan::read(config, vocabulary, None).map_err(EvaluationError::Invalid)?;
-    let mut model = Decoder::<A>::new(&plan.model, SEED, device);
+    let mut model = Model::<A>::new(&plan.model, SEED, device);
     let mut random = ChaCha8Rng::seed_from_u64(SEED);
     let batch = random_batch(
         vocabulary,

@@ -12,7 +12,7 @@ use crate::{
     EvaluationError, Events, Job, counter,
     data::Dataset,
     energy,
-    model::{Decoder, Initial, ModelPlan},
+    model::{Initial, Model, ModelPlan},
     ops::Ops,
     plan::{Budget, IMPORTANCE_BATCHES, Plan},
     techniques::{
@@ -58,7 +58,7 @@ pub(crate) struct Trainer<'a> {
 /// What a training gives.
 pub(crate) struct Trained<A: Backend> {
     /// The dense model to be served.
-    pub(crate) model: Decoder<A>,
+    pub(crate) model: Model<A>,
     /// Everything that was spent on it.
     pub(crate) record: Record,
     /// Steps of the main training.
@@ -82,7 +82,7 @@ impl Trainer<'_> {
     /// Trains, prunes and recovers.
     pub(crate) fn run<A>(
         &self,
-        start: impl Fn(&ModelPlan) -> Result<Decoder<A>, EvaluationError>,
+        start: impl Fn(&ModelPlan) -> Result<Model<A>, EvaluationError>,
         backend: &A::Device,
         energy: &mut dyn energy::Source,
         events: &mut dyn Events,
@@ -116,7 +116,7 @@ impl Trainer<'_> {
         if let Some(checkpoint) = resumed.take_if(|c| c.phase == RECOVERY) {
             let earlier = checkpoint.earlier;
             let budget = Budget::Steps(checkpoint.total_steps);
-            let model = Decoder::new(&plan.served, self.job.seed, backend);
+            let model = Model::new(&plan.served, self.job.seed, backend);
             let (model, record) = train(
                 model,
                 &stretch(RECOVERY, budget, earlier),
@@ -171,7 +171,7 @@ impl Trainer<'_> {
 
     fn importance<A>(
         &self,
-        model: &mut Decoder<A>,
+        model: &mut Model<A>,
         batches: &Batches,
         plan: pruning::PruningPlan,
     ) -> pruning::Importance

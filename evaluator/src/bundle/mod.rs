@@ -18,7 +18,7 @@ pub use self::{
 };
 use crate::{
     data::{DataError, Tokenizer},
-    model::Decoder,
+    model::Model,
     ops::Ops,
 };
 
@@ -84,7 +84,7 @@ impl BundleError {
 /// # Errors
 /// [`BundleError::File`], for example where the disk is full; a half-written file has a temporary name.
 pub fn write_model<B: Ops>(
-    model: &mut Decoder<B>,
+    model: &mut Model<B>,
     served: &Served,
     tokenizer: &Tokenizer,
     dir: &Path,
@@ -134,7 +134,7 @@ pub fn read_tokenizer(dir: &Path) -> Result<Tokenizer, BundleError> {
 ///
 /// # Errors
 /// [`BundleError`].
-pub fn read_model<B: Ops>(dir: &Path, device: &B::Device) -> Result<(Decoder<B>, Served), BundleError> {
+pub fn read_model<B: Ops>(dir: &Path, device: &B::Device) -> Result<(Model<B>, Served), BundleError> {
     let served = read_served(dir)?;
     let model = weights::load(&served, &dir.join("model.safetensors"), device)?;
     Ok((model, served))

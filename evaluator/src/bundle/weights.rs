@@ -17,7 +17,7 @@ use safetensors::{Dtype, View, tensor::TensorInfo};
 
 use super::{BundleError, Served};
 use crate::{
-    model::{Decoder, Matrix, Part, Parts},
+    model::{Matrix, Model, Part, Parts},
     ops::Ops,
     techniques::quantization::packed::{PackedShape, PackedWeights},
 };
@@ -51,7 +51,7 @@ impl View for &Outgoing {
 ///
 /// # Errors
 /// [`BundleError::File`].
-pub fn save<B: Ops>(model: &mut Decoder<B>, path: &Path) -> Result<(), BundleError> {
+pub fn save<B: Ops>(model: &mut Model<B>, path: &Path) -> Result<(), BundleError> {
     let mut tensors: Vec<(String, Outgoing)> = vec![];
     model.each_part("", &mut |name, part| {
         let mut add = |suffix: &str, dtype, shape: [usize; 2], bytes| {
@@ -138,9 +138,9 @@ fn bytes_of<T, const N: usize>(values: &[T], convert: impl Fn(&T) -> [u8; N]) ->
 ///
 /// # Errors
 /// [`BundleError`] where a tensor is missing or has another size.
-pub fn load<B: Ops>(served: &Served, path: &Path, device: &B::Device) -> Result<Decoder<B>, BundleError> {
+pub fn load<B: Ops>(served: &Served, path: &Path, device: &B::Device) -> Result<Model<B>, BundleError> {
     let mut file = Incoming::open(path)?;
-    let mut model = Decoder::<B>::empty(&served.model, device);
+    let mut model = Model::<B>::empty(&served.model, device);
     let mut failure = None;
     model.each_part("", &mut |name, part| {
         if failure.is_some() {

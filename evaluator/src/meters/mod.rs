@@ -21,7 +21,7 @@ use crate::{
     data::{Dataset, Rows},
     device::Device,
     energy::Source,
-    model::{Decoder, Memory},
+    model::{Memory, Model},
     ops::Ops,
     plan::Plan,
     training::Record,
@@ -41,7 +41,7 @@ pub(crate) struct TrainingRun {
 /// A model under measurement.
 pub(crate) struct Subject<'a, B: Ops> {
     /// The model, read back from its files.
-    pub(crate) model: &'a Decoder<B>,
+    pub(crate) model: &'a Model<B>,
     pub(crate) plan: &'a Plan,
     pub(crate) data: &'a Dataset,
     /// The folder of its files.
@@ -122,7 +122,7 @@ impl<B: Ops> Subject<'_, B> {
 
 /// Takes in a token and gives the most likely next one, `[1, 1]`; waits for the device.
 pub(crate) fn next_token<B: Ops>(
-    model: &Decoder<B>,
+    model: &Model<B>,
     tokens: Tensor<B, 2, Int>,
     memory: &mut Memory<B>,
 ) -> Tensor<B, 2, Int> {

@@ -6,10 +6,10 @@ use burn::tensor::{Int, Tensor};
 use spaces::{Evidence, Measurement};
 
 use super::{Subject, median_and_spread};
-use crate::{EvaluationError, energy, model::Decoder, ops::Ops};
+use crate::{EvaluationError, energy, model::Model, ops::Ops};
 
 /// One pass; waits for the device.
-pub(super) fn read<B: Ops>(model: &Decoder<B>, example: Tensor<B, 2, Int>) {
+pub(super) fn read<B: Ops>(model: &Model<B>, example: Tensor<B, 2, Int>) {
     drop(model.forward(example).logits.into_data());
 }
 

@@ -2,7 +2,6 @@
 
 mod block;
 mod cost;
-mod decoder;
 mod initial;
 mod inputs;
 pub(crate) mod kinds;
@@ -10,21 +9,22 @@ mod matrix;
 mod parts;
 mod plan;
 mod reversible;
+mod whole;
 
 pub(crate) use self::{
     block::Angles,
     cost::{Form, matrix_pass},
-    decoder::Entered,
     reversible::{Stream, rounded},
+    whole::Entered,
 };
 pub use self::{
     block::{Attention, Block},
     cost::{Pass, Trainable},
-    decoder::{Decoder, Forward, Memory},
     initial::Initial,
     inputs::Inputs,
     kinds::{Kind, KindWeight},
     matrix::{Dense, Matrix},
     parts::{Part, Parts, TensorMut, each_tensor, join, make_trainable},
     plan::{AttentionPlan, LayerPlan, ModelPlan, NORM_EPSILON, Projection, ROPE_THETA},
+    whole::{Forward, Memory, Model},
 };

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::{Optimizer, Record, Stretch};
 use crate::{
     EvaluationError, counter,
-    model::{Decoder, TensorMut, each_tensor},
+    model::{Model, TensorMut, each_tensor},
     ops::Ops,
 };
 
@@ -86,7 +86,7 @@ impl<B: Ops> Checkpoint<B> {
         stretch: &Stretch,
         total_steps: u64,
         record: Record,
-        model: &mut Decoder<A>,
+        model: &mut Model<A>,
         optimizer: &Optimizer<B>,
     ) -> Result<(), EvaluationError>
     where
@@ -182,7 +182,7 @@ impl<B: Ops> Checkpoint<B> {
     }
 
     /// Puts the weights into the model and gives the optimizer as it was.
-    pub(super) fn restore<A>(mut self, model: &mut Decoder<A>) -> Optimizer<B>
+    pub(super) fn restore<A>(mut self, model: &mut Model<A>) -> Optimizer<B>
     where
         A: AutodiffBackend<InnerBackend = B> + Ops,
     {

@@ -26,7 +26,7 @@ pub use self::{
 use crate::{
     EvaluationError, Events, counter,
     energy::Source,
-    model::Decoder,
+    model::Model,
     ops::Ops,
     plan::{Budget, TrainingPlan},
 };
@@ -104,12 +104,12 @@ pub struct Stop<'a> {
 /// # Errors
 /// [`EvaluationError`] for a loss that is not a number, a disk that cannot be written, and cancellation.
 pub fn train<A>(
-    mut model: Decoder<A>,
+    mut model: Model<A>,
     stretch: &Stretch,
     resumed: Option<Checkpoint<A::InnerBackend>>,
     energy: &mut dyn Source,
     events: &mut dyn Events,
-) -> Result<(Decoder<A>, Record), EvaluationError>
+) -> Result<(Model<A>, Record), EvaluationError>
 where
     A: AutodiffBackend + Ops,
     A::InnerBackend: Ops,

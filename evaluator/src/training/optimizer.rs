@@ -11,7 +11,7 @@ use burn::{
 };
 
 use crate::{
-    model::{Decoder, TensorMut, each_tensor},
+    model::{Model, TensorMut, each_tensor},
     ops::{AdamWStep, Ops, adamw},
     plan::TrainingPlan,
 };
@@ -43,7 +43,7 @@ impl<B: Ops> Optimizer<B> {
     /// One step with the gradients of one batch.
     pub fn step<A>(
         &mut self,
-        model: &mut Decoder<A>,
+        model: &mut Model<A>,
         gradients: &mut A::Gradients,
         rate: f64,
         plan: &TrainingPlan,

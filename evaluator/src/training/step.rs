@@ -8,7 +8,7 @@ use burn::tensor::{
 use super::reversible;
 use crate::{
     data::{Batch, Dataset, Rows},
-    model::{Decoder, Inputs},
+    model::{Inputs, Model},
     ops::{Lengths, Ops, cross_entropy},
     plan::TrainingPlan,
 };
@@ -63,7 +63,7 @@ pub(crate) fn to_device<B: Backend>(batch: Batch, device: &B::Device) -> (Inputs
 
 /// The loss of one training batch, `[1]` on the inner backend, and its gradients.
 pub(crate) fn gradients<A>(
-    model: &Decoder<A>,
+    model: &Model<A>,
     batches: &Batches,
     step: u64,
 ) -> (Tensor<A::InnerBackend, 1>, A::Gradients)
@@ -77,7 +77,7 @@ where
 }
 
 /// The loss of a batch, `[1]` on the inner backend, and its gradients.
-pub fn gradients_of<A>(model: &Decoder<A>, batch: Batch) -> (Tensor<A::InnerBackend, 1>, A::Gradients)
+pub fn gradients_of<A>(model: &Model<A>, batch: Batch) -> (Tensor<A::InnerBackend, 1>, A::Gradients)
 where
     A: AutodiffBackend + Ops,
 {
@@ -107,7 +107,7 @@ pub(crate) struct Scores {
 }
 
 /// Scores a model on held-out data.
-pub(crate) fn score<B: Ops>(model: &Decoder<B>, batches: &Batches, max_tokens: usize) -> Scores {
+pub(crate) fn score<B: Ops>(model: &Model<B>, batches: &Batches, max_tokens: usize) -> Scores {
     let mut scores = Scores::default();
     for batch in batches.data.validation(batches.batch, batches.rows, max_tokens) {
         let scored = batch.scored() as u64;
@@ -131,7 +131,7 @@ pub(crate) fn score<B: Ops>(model: &Decoder<B>, batches: &Batches, max_tokens: u
 }
 
 /// Mean loss on what is scored of a few held-out tokens, and how much that is.
-pub(super) fn quick_loss<A>(model: &Decoder<A>, batches: &Batches) -> (f64, u64)
+pub(super) fn quick_loss<A>(model: &Model<A>, batches: &Batches) -> (f64, u64)
 where
     A: AutodiffBackend + Ops,
     A::InnerBackend: Ops,

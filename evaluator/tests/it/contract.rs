@@ -9,7 +9,7 @@ use evaluator::{
     bundle::{self, Served},
     counter::{count_macs, count_skipped},
     data::Batch,
-    model::{Decoder, Part, Parts, Pass, Trainable},
+    model::{Model, Part, Parts, Pass, Trainable},
     ops::cross_entropy,
     plan::Plan,
     techniques::quantization,
@@ -19,8 +19,8 @@ use evaluator::{
 use crate::support::{A, TECHNIQUES, VOCABULARY, plan, tokens};
 
 /// The served model of a plan: pruned in shape, packed where the plan says so, untrained.
-fn served(plan: &Plan) -> Decoder<Flex> {
-    let mut model = Decoder::<Flex>::new(&plan.served, 3, &Default::default());
+fn served(plan: &Plan) -> Model<Flex> {
+    let mut model = Model::<Flex>::new(&plan.served, 3, &Default::default());
     if let Some(packing) = plan.quantization {
         quantization::quantize(&mut model, packing);
     }
@@ -58,7 +58,7 @@ fn counted_work_of_training_is_the_formula() {
     let mut left_out = 0;
     for technique in TECHNIQUES {
         let plan = plan(technique);
-        let model = Decoder::<A>::new(&plan.model, 3, &Default::default());
+        let model = Model::<A>::new(&plan.model, 3, &Default::default());
         for (batch, n) in [(1, 1), (3, 16), (2, 11)] {
             let inputs = tokens::<A>(batch, n, 1);
             let targets = tokens::<A>(batch, n, 2).reshape([batch * n]);
@@ -340,7 +340,7 @@ fn every_technique_learns() {
 #[test]
 fn the_autodiff_model_is_the_same_model() {
     let plan = plan("experts = 2");
-    let model = Decoder::<A>::new(&plan.model, 3, &Default::default());
+    let model = Model::<A>::new(&plan.model, 3, &Default::default());
     let plain = model.valid().forward(tokens::<Flex>(1, 9, 1)).logits.into_data();
     let tracked = model.forward(tokens::<A>(1, 9, 1)).logits.into_data();
     plain.assert_approx_eq::<f32>(&tracked, Tolerance::default());

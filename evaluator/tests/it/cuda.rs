@@ -10,7 +10,7 @@ use burn::{
 };
 use evaluator::{
     device::DeviceChoice,
-    model::{Decoder, Inputs, TensorMut, each_tensor},
+    model::{Inputs, Model, TensorMut, each_tensor},
     ops::{Lengths, Ops, cross_entropy},
     plan::Plan,
     techniques::quantization,
@@ -41,7 +41,7 @@ fn trained<D: AutodiffBackend + Ops>(plan: &Plan) -> (Vec<f32>, BTreeMap<String,
 where
     D::InnerBackend: Ops,
 {
-    let mut model = Decoder::<D>::new(&plan.model, 3, &Default::default());
+    let mut model = Model::<D>::new(&plan.model, 3, &Default::default());
     let inputs = Inputs {
         tokens: tokens::<D>(2, 16, 1),
         lengths: (plan.model.kind.sees_both_ways()).then(|| Lengths::new(vec![16, 5])),
@@ -64,7 +64,7 @@ where
 }
 
 fn decoded<B: Ops>(plan: &Plan) -> (Vec<f32>, Vec<f32>) {
-    let mut model = Decoder::<B>::new(&plan.served, 3, &Default::default());
+    let mut model = Model::<B>::new(&plan.served, 3, &Default::default());
     if let Some(packing) = plan.quantization {
         quantization::quantize(&mut model, packing);
     }

@@ -3,7 +3,7 @@
 use burn::backend::Flex;
 use evaluator::{
     counter::count_macs,
-    model::{Decoder, Trainable},
+    model::{Model, Trainable},
     plan::Plan,
 };
 
@@ -13,7 +13,7 @@ use crate::support::{VOCABULARY, config, plan, recall, tokens};
 fn executed_work_grows_hardly_faster_than_the_sequence_and_less_than_full_attention() {
     let macs = |fixed: &str, n: usize| {
         let plan = plan(&format!("{fixed}\ncontext = {n}\nlayers = 1"));
-        let model = Decoder::<Flex>::new(&plan.model, 3, &Default::default());
+        let model = Model::<Flex>::new(&plan.model, 3, &Default::default());
         // beside what grows with the sequence as it is: 4 projections, a feed-forward part, the head
         let others =
             |n: usize| plan.model.training_pass(1, 1, Trainable::All).forward * n as u64 - 2 * 32 * n as u64;

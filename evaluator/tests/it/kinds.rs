@@ -11,7 +11,7 @@ use evaluator::{
     bundle::{self, Served},
     counter::{count_macs, count_skipped},
     data::{Batch, Symbols},
-    model::{Decoder, Inputs, Part, Parts, TensorMut, Trainable, each_tensor},
+    model::{Inputs, Model, Part, Parts, TensorMut, Trainable, each_tensor},
     ops::{Lengths, cross_entropy},
     plan::Plan,
     techniques::quantization,
@@ -67,8 +67,8 @@ pub(crate) fn each(mut check: impl FnMut(&str, Plan)) {
     }
 }
 
-fn served(plan: &Plan) -> Decoder<Flex> {
-    let mut model = Decoder::<Flex>::new(&plan.served, 3, &Default::default());
+fn served(plan: &Plan) -> Model<Flex> {
+    let mut model = Model::<Flex>::new(&plan.served, 3, &Default::default());
     random_weights(&mut model);
     if let Some(packing) = plan.quantization {
         quantization::quantize(&mut model, packing);
@@ -133,7 +133,7 @@ fn parameters_bytes_and_logits_come_back_from_files() {
 fn counted_work_of_training_and_serving_is_the_formula() {
     let mut left_out = 0;
     each(|fixed, plan| {
-        let model = Decoder::<A>::new(&plan.model, 3, &Default::default());
+        let model = Model::<A>::new(&plan.model, 3, &Default::default());
         let texts = plan.model.kind.form().texts();
         for (examples, n, lengths) in [
             (1, 1, [1, 1].as_slice()),
@@ -227,10 +227,10 @@ fn gradients_are_the_slopes_of_the_loss() {
         for block in &BLOCKS[..8] {
             let fixed = format!("{kind}\n{block}");
             let plan = read(&fixed).unwrap();
-            let mut model = Decoder::<A>::new(&plan.model, 3, &Default::default());
+            let mut model = Model::<A>::new(&plan.model, 3, &Default::default());
             random_weights(&mut model);
             let examples = 4 / plan.model.kind.form().texts();
-            let loss = |model: &Decoder<A>| {
+            let loss = |model: &Model<A>| {
                 let logits = model.forward(rows(tokens::<A>(4, 11, 1), &[11, 4, 1, 7])).logits;
                 let classes = TensorData::new((0..examples as i32).collect(), [examples]);
                 let classes = Tensor::<A, 1, Int>::from_data(classes, &Default::default());
@@ -286,7 +286,7 @@ fn reversible_layers_give_the_gradients_of_the_same_network_with_everything_kept
         ] {
             let fixed = format!("{kind}\nreversible = true\n{block}");
             let plan = read(&fixed).unwrap();
-            let mut model = Decoder::<A>::new(&plan.model, 3, &Default::default());
+            let mut model = Model::<A>::new(&plan.model, 3, &Default::default());
             random_weights(&mut model);
             let (examples, lengths) = (4 / plan.model.kind.form().texts(), vec![11, 4, 1, 7]);
             let ids = tokens::<A>(4, 11, 1);

@@ -4,7 +4,7 @@ use burn::{backend::Flex, module::AutodiffModule};
 use evaluator::{
     counter::count_macs,
     data::Symbols,
-    model::{Decoder, Initial, Trainable},
+    model::{Initial, Model, Trainable},
     plan::Plan,
     techniques::fine_tuning::lora::{self, LoraPlan},
 };
@@ -59,7 +59,7 @@ fn low_rank_additions_cost_what_the_formula_says() {
             ("attention = 'sliding_window'\nwindow = 5", true),
         ] {
             let plan = read(&format!("{kind}\n{block}")).unwrap();
-            let mut model = Decoder::<A>::new(&plan.model, 3, &Default::default());
+            let mut model = Model::<A>::new(&plan.model, 3, &Default::default());
             let lora = LoraPlan {
                 rank: 3,
                 alpha: 6.0,

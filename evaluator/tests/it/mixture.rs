@@ -8,7 +8,7 @@ use burn::{
 use evaluator::{
     bundle::Served,
     counter::{activity, count_macs, count_skipped},
-    model::{Decoder, Matrix, Pass},
+    model::{Matrix, Model, Pass},
     ops::{Ops, cross_entropy, swiglu},
     plan::Plan,
     techniques::feed_forward::{FeedForward, FeedForwardPlan, Gated, Mixture, MixturePlan},
@@ -28,7 +28,7 @@ pub(crate) const ROUTERS: [&str; 4] = [
     "router = 'noisy_top_k'\ntop_k = 2",
 ];
 
-pub(crate) fn mixture_of<B: Ops>(model: &mut Decoder<B>) -> &mut Mixture<B> {
+pub(crate) fn mixture_of<B: Ops>(model: &mut Model<B>) -> &mut Mixture<B> {
     match &mut model.blocks[0].feed_forward {
         FeedForward::Moe(mixture) => mixture,
         _ => panic!("a mixture was asked for"),
@@ -88,7 +88,7 @@ fn one_expert_is_the_dense_network() {
             .clone();
         let mixed = MixturePlan { experts: 1, ..chosen };
         shape.layers[0].feed_forward = FeedForwardPlan::Moe(mixed);
-        let mut model = Decoder::<Flex>::new(&shape, 3, &Default::default());
+        let mut model = Model::<Flex>::new(&shape, 3, &Default::default());
         let mixture = mixture_of(&mut model);
         let x = inputs(13);
         let expected = run(&mixture.experts[0], x.clone());

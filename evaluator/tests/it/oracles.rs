@@ -7,7 +7,7 @@ use burn::{
 };
 use evaluator::{
     counter::{count_macs, skipped},
-    model::{Decoder, Initial, Matrix, Part, Parts, TensorMut, Trainable, each_tensor},
+    model::{Initial, Matrix, Model, Part, Parts, TensorMut, Trainable, each_tensor},
     ops::cross_entropy,
     techniques::{
         fine_tuning::lora,
@@ -18,7 +18,7 @@ use evaluator::{
 
 use crate::support::{A, VOCABULARY, plan, random_weights, tokens};
 
-pub(crate) fn logits(model: &Decoder<Flex>, seed: u32) -> Vec<f32> {
+pub(crate) fn logits(model: &Model<Flex>, seed: u32) -> Vec<f32> {
     model
         .forward(tokens::<Flex>(2, 16, seed))
         .logits
@@ -32,9 +32,9 @@ pub(crate) fn worst(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// A model with random weights of some size, so that nothing is near zero by accident.
-pub(crate) fn random_model<B: evaluator::ops::Ops>(fixed: &str) -> (evaluator::plan::Plan, Decoder<B>) {
+pub(crate) fn random_model<B: evaluator::ops::Ops>(fixed: &str) -> (evaluator::plan::Plan, Model<B>) {
     let plan = plan(fixed);
-    let mut model = Decoder::<B>::new(&plan.model, 3, &Default::default());
+    let mut model = Model::<B>::new(&plan.model, 3, &Default::default());
     random_weights(&mut model);
     (plan, model)
 }

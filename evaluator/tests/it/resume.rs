@@ -7,7 +7,7 @@ use evaluator::{
     EvaluationError, Events,
     data::{DataAccess, Dataset},
     energy,
-    model::Decoder,
+    model::Model,
     training::{Batches, Checkpoint, Record, Stretch, train},
 };
 use spaces::{Measurement, protocol::Progress};
@@ -29,7 +29,7 @@ impl Events for StopAfter {
     }
 }
 
-fn run(dir: &Path, fixed: &str, stop_after: u64) -> Result<(Decoder<A>, Record), EvaluationError> {
+fn run(dir: &Path, fixed: &str, stop_after: u64) -> Result<(Model<A>, Record), EvaluationError> {
     let plan = plan(fixed);
     let spec = &config("[data]\ncorpus = \"markov\"", fixed).data;
     let data = Dataset::load(spec, &DataAccess::anywhere()).unwrap();
@@ -48,7 +48,7 @@ fn run(dir: &Path, fixed: &str, stop_after: u64) -> Result<(Decoder<A>, Record),
         stop: None,
     };
     let found = Checkpoint::find(dir, &Default::default());
-    let model = Decoder::new(&model_plan, 1, &Default::default());
+    let model = Model::new(&model_plan, 1, &Default::default());
     train(
         model,
         &stretch,
@@ -58,7 +58,7 @@ fn run(dir: &Path, fixed: &str, stop_after: u64) -> Result<(Decoder<A>, Record),
     )
 }
 
-fn bits(model: &Decoder<A>) -> Vec<u32> {
+fn bits(model: &Model<A>) -> Vec<u32> {
     use burn::module::AutodiffModule;
     let vocabulary = model.embedding.dims()[0] as i32;
     let input = tokens::<Flex>(2, 16, 1).remainder_scalar(vocabulary);

@@ -1,7 +1,7 @@
 //! Known answers of RWKV-4: its size, its start, its state, and what it refuses.
 
 use evaluator::{
-    model::{Decoder, Part, Parts, Trainable},
+    model::{Model, Part, Parts, Trainable},
     plan::Plan,
 };
 
@@ -46,7 +46,7 @@ fn the_state_is_five_numbers_for_each_channel_whatever_the_context() {
 fn the_start_is_the_released_one() {
     let start = |layers: usize| {
         let plan = plan(&format!("{RWKV}\nlayers = {layers}"));
-        let mut model = Decoder::<A>::new(&plan.model, 3, &Default::default());
+        let mut model = Model::<A>::new(&plan.model, 3, &Default::default());
         let mut found = std::collections::BTreeMap::<String, Vec<f32>>::new();
         model.each_part("", &mut |path, part| {
             if let Part::Small(matrix) = part {
@@ -84,7 +84,7 @@ fn the_start_is_the_released_one() {
 #[test]
 fn channel_mixing_sees_one_token_back() {
     let plan = plan("attention = 'sliding_window'\nwindow = 1\nfeed_forward = 'channel_mix'\nlayers = 1");
-    let model = Decoder::<A>::new(&plan.model, 3, &Default::default());
+    let model = Model::<A>::new(&plan.model, 3, &Default::default());
     let before = tokens::<A>(1, 16, 5);
     let change = before.clone().slice([0..1, 4..5]).equal_elem(0).int();
     let after = before.clone().slice_assign([0..1, 4..5], change);

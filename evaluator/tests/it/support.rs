@@ -11,7 +11,7 @@ use evaluator::{
     Job,
     data::DataAccess,
     device::DeviceChoice,
-    model::{Decoder, Initial, TensorMut, each_tensor},
+    model::{Initial, Model, TensorMut, each_tensor},
     plan::Plan,
 };
 use spaces::{Config, study::config_from_toml};
@@ -103,7 +103,7 @@ pub(crate) const TECHNIQUES: &[&str] = &[
 ];
 
 /// Gives every weight a random value of some size.
-pub(crate) fn random_weights<B: evaluator::ops::Ops>(model: &mut Decoder<B>) {
+pub(crate) fn random_weights<B: evaluator::ops::Ops>(model: &mut Model<B>) {
     let mut initial = Initial::<B>::new(7, 1, Default::default());
     each_tensor(model, &mut |_, tensor| match tensor {
         TensorMut::Matrix(param) => {

@@ -13,7 +13,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use spaces::ParameterInfo;
 
-use super::{Decoder as Model, Matrix, ModelPlan, Pass, Trainable};
+use super::{Matrix, Model, ModelPlan, Pass, Trainable};
 use crate::{
     data::{Form, Symbols},
     ops::{Lengths, Ops},

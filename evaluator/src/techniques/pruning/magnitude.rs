@@ -6,7 +6,7 @@ use super::{
     About, Importance, LayerImportance,
     importance::{column_sums, runs},
 };
-use crate::model::{Decoder, Matrix};
+use crate::model::{Matrix, Model};
 
 pub(super) const ABOUT: About = About {
     name: "magnitude",
@@ -15,7 +15,7 @@ pub(super) const ABOUT: About = About {
 };
 
 /// Importance of every structure of a dense model whose heads have `depth` components.
-pub(crate) fn importance<B: Backend>(model: &mut Decoder<B>, depth: usize, share: usize) -> Importance {
+pub(crate) fn importance<B: Backend>(model: &mut Model<B>, depth: usize, share: usize) -> Importance {
     let layers = model.blocks.iter_mut().map(|block| {
         let heads = runs(&incoming(&block.attention.output), depth * share)
             .map(f32::sqrt)

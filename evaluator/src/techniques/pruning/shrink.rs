@@ -5,12 +5,12 @@ use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use super::{Importance, importance::most_important};
 use crate::{
     counter,
-    model::{Decoder, Matrix, ModelPlan},
+    model::{Matrix, Model, ModelPlan},
     techniques::attention::Heads,
 };
 
 /// Cuts the model down to `plan`, keeping the most important structures of each layer.
-pub fn shrink<B: Backend>(model: &mut Decoder<B>, plan: &ModelPlan, importance: &Importance) {
+pub fn shrink<B: Backend>(model: &mut Model<B>, plan: &ModelPlan, importance: &Importance) {
     let layers = model.blocks.iter_mut().zip(&plan.layers).zip(&importance.layers);
     for (i, ((block, layer), scores)) in layers.enumerate() {
         let (depth, share) = (layer.attention.depth, layer.attention.share());

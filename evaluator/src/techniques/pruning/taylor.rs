@@ -9,7 +9,7 @@ use super::{
     About, Importance, LayerImportance,
     importance::{column_sums, runs},
 };
-use crate::model::{Decoder, Matrix};
+use crate::model::{Matrix, Model};
 
 pub(super) const ABOUT: About = About {
     name: "taylor",
@@ -20,7 +20,7 @@ pub(super) const ABOUT: About = About {
 /// Adds one batch's importance, from the gradients of its loss, to what earlier batches gave.
 pub(crate) fn add_batch<A: AutodiffBackend>(
     sum: Option<Importance>,
-    model: &mut Decoder<A>,
+    model: &mut Model<A>,
     gradients: &A::Gradients,
     depth: usize,
     share: usize,

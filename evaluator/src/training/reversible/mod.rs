@@ -15,7 +15,7 @@ use burn::{
 
 use crate::{
     counter,
-    model::{Angles, Block, Decoder, Entered, Inputs, Stream, rounded},
+    model::{Angles, Block, Entered, Inputs, Model, Stream, rounded},
     ops::{Lengths, Ops, cross_entropy},
     techniques::reversible::{REVERSED_ACTIVITY, Reversible},
 };
@@ -33,7 +33,7 @@ struct Reversal<A: AutodiffBackend> {
 
 /// The loss of a batch, `[1]` on the inner backend, and its gradients.
 pub(super) fn gradients<A>(
-    model: &Decoder<A>,
+    model: &Model<A>,
     form: Reversible,
     inputs: Inputs<A>,
     targets: Tensor<A, 1, Int>,
@@ -47,7 +47,7 @@ where
 
 /// Forward and all the way back, to the streams that the embedding gave.
 fn reverse<A>(
-    model: &Decoder<A>,
+    model: &Model<A>,
     form: Reversible,
     inputs: Inputs<A>,
     targets: Tensor<A, 1, Int>,
@@ -107,7 +107,7 @@ struct Forward<A: Backend> {
 }
 
 /// Through all blocks, as in a training, with nothing kept.
-fn forward<A>(model: &Decoder<A>, inputs: Inputs<A>) -> Forward<A>
+fn forward<A>(model: &Model<A>, inputs: Inputs<A>) -> Forward<A>
 where
     A: AutodiffBackend + Ops,
 {

@@ -57,8 +57,8 @@ fn plan(fixed: &str) -> Plan {
 }
 
 /// Random weights of some size, so that nothing is near zero by accident.
-fn model(plan: &Plan) -> Decoder<A> {
-    let mut model = Decoder::<A>::new(&plan.model, 3, &Default::default());
+fn model(plan: &Plan) -> Model<A> {
+    let mut model = Model::<A>::new(&plan.model, 3, &Default::default());
     let mut initial = Initial::<A>::new(7, 1, Default::default());
     each_tensor(&mut model, &mut |_, tensor| {
         if let TensorMut::Matrix(param) = tensor {
@@ -86,7 +86,7 @@ fn form(plan: &Plan) -> Reversible {
 }
 
 /// Every gradient by name.
-fn named(model: &mut Decoder<A>, gradients: &<A as AutodiffBackend>::Gradients) -> Vec<(String, Vec<f32>)> {
+fn named(model: &mut Model<A>, gradients: &<A as AutodiffBackend>::Gradients) -> Vec<(String, Vec<f32>)> {
     let mut all = vec![];
     each_tensor(model, &mut |name, tensor| {
         let values = match tensor {
@@ -99,7 +99,7 @@ fn named(model: &mut Decoder<A>, gradients: &<A as AutodiffBackend>::Gradients) 
 }
 
 /// Loss and gradients of the same network with everything kept.
-fn ordinary(model: &mut Decoder<A>, b: usize, n: usize) -> (f32, Vec<(String, Vec<f32>)>) {
+fn ordinary(model: &mut Model<A>, b: usize, n: usize) -> (f32, Vec<(String, Vec<f32>)>) {
     let (inputs, targets) = tokens(b, n);
     let out = model.forward(inputs);
     let loss = cross_entropy(out.logits.reshape([b * n, VOCABULARY]), targets);
@@ -108,7 +108,7 @@ fn ordinary(model: &mut Decoder<A>, b: usize, n: usize) -> (f32, Vec<(String, Ve
     (loss.into_scalar(), named(model, &gradients))
 }
 
-fn reversed(model: &mut Decoder<A>, form: Reversible, b: usize, n: usize) -> (f32, Vec<(String, Vec<f32>)>) {
+fn reversed(model: &mut Model<A>, form: Reversible, b: usize, n: usize) -> (f32, Vec<(String, Vec<f32>)>) {
     let (inputs, targets) = tokens(b, n);
     let (loss, weights) = gradients(model, form, inputs.into(), targets);
     (loss.into_scalar(), named(model, &weights))
@@ -234,7 +234,7 @@ fn activations(fixed: &str, keep: bool) -> u64 {
     let plan = plan(&format!("{fixed}\ncontext = 64"));
     let mut model = model(&plan);
     let (inputs, targets) = tokens(16, 64);
-    let pass = |model: &Decoder<A>| {
+    let pass = |model: &Model<A>| {
         if keep {
             let logits = model
                 .forward(inputs.clone())

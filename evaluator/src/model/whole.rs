@@ -17,7 +17,7 @@ use crate::{
 
 /// A model: embedding, blocks, a norm, and what its kind makes of them.
 #[derive(Module, Debug)]
-pub struct Decoder<B: Backend> {
+pub struct Model<B: Backend> {
     /// Token embedding and, transposed, the head of a decoder: `[vocabulary, width]`.
     pub embedding: Matrix<B>,
     /// The blocks.
@@ -69,7 +69,7 @@ impl<B: Backend> Memory<B> {
     }
 }
 
-impl<B: Ops> Decoder<B> {
+impl<B: Ops> Model<B> {
     /// A fresh model; one seed gives one model on every device.
     pub fn new(plan: &ModelPlan, seed: u64, device: &B::Device) -> Self {
         Self::build(plan, Initial::new(seed, plan.layers.len(), device.clone()))
@@ -84,7 +84,7 @@ impl<B: Ops> Decoder<B> {
         let depth = plan.layers.first().map_or(2, |layer| layer.attention.depth);
         let (cos, sin) = rope_tables(plan.positions(), depth, ROPE_THETA, initial.device());
         let weights = plan.kind.weights(plan);
-        Decoder {
+        Model {
             embedding: initial.matrix(plan.vocabulary, plan.width),
             blocks: (0..plan.layers.len())
                 .map(|layer| Block::new(&plan.layers[layer], plan.place(layer), &mut initial))
@@ -204,7 +204,7 @@ impl<B: Ops> Decoder<B> {
     }
 }
 
-impl<B: Backend> Parts<B> for Decoder<B> {
+impl<B: Backend> Parts<B> for Model<B> {
     fn each_part(&mut self, path: &str, visitor: &mut dyn FnMut(&str, Part<'_, B>)) {
         visitor(
             &join(path, "model.embed_tokens"),
