@@ -29,11 +29,13 @@ TASKS = {
 CASES = {
     "full": {}, "tiled": {}, "sliding_window": {}, "rwkv": {},
     "linear": {}, "linear relu": {}, "linear favor": {},
-    "lsh": dict(lsh_chunk=4, lsh_buckets=8), "kde": dict(kde_leaf=4, kde_samples=3),
+    "lsh": dict(lsh_buckets=8), "kde": dict(kde_samples=3),
     "aft full": {}, "aft local": {}, "aft simple": {}, "aft conv": {},
 }  # fmt: skip
-WINDOWS = {"recall_2": 4, "recall_4": 8, "listops": 16}
-WINDOWED = {"sliding_window": "window", "aft local": "aft_window", "aft conv": "aft_window"}
+# how far an attention looks at once, where it has such a setting
+REACH = {"sliding_window": "window", "aft local": "aft_window", "aft conv": "aft_window", "lsh": "lsh_chunk", "kde": "kde_leaf"}
+WIDE = {"recall_2": 4, "recall_4": 8, "listops": 16}
+NARROW = {"recall_2": 2, "recall_4": 4, "listops": 4}
 FORMS = {"aft": "aft_variant", "linear": "linear_features"}
 
 
@@ -44,8 +46,8 @@ def settings(values):
 def measure(program, task, case, seed):
     name, _, form = case.partition(" ")
     fixed = TASKS[task]["fixed"] | {"attention": name} | ({FORMS[name]: form} if form else {}) | CASES[case]
-    if case in WINDOWED:
-        fixed[WINDOWED[case]] = WINDOWS[task]
+    if case in REACH:
+        fixed[REACH[case]] = (NARROW if name in ("lsh", "kde") else WIDE)[task]
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "task.toml")
         config.write_text("[data]\n" + settings(TASKS[task]["data"]) + "[fixed]\n" + settings(fixed))

@@ -4,7 +4,9 @@
 //! so neither pass ever holds more scores than one block's. What is saved for the backward pass is the logarithm of each
 //! row's sum; probabilities are computed again from it. Work is that of full attention plus one product more backwards.
 
+mod backward;
 mod cpu;
+mod forward;
 mod reference;
 
 use super::{
