@@ -34,7 +34,7 @@ CASES = {
 }  # fmt: skip
 # how far an attention looks at once, where it has such a setting
 REACH = {"sliding_window": "window", "aft local": "aft_window", "aft conv": "aft_window", "lsh": "lsh_chunk", "kde": "kde_leaf"}
-WIDE = {"recall_2": 4, "recall_4": 8, "listops": 16}
+WIDE = {"recall_2": 4, "recall_4": 8, "listops": 32}
 NARROW = {"recall_2": 2, "recall_4": 4, "listops": 4}
 FORMS = {"aft": "aft_variant", "linear": "linear_features"}
 
