@@ -1,4 +1,5 @@
-//! The kernel for processors: visits the pairs of the band and no others.
+//! The kernel for processors: visits blocks of queries and the keys that one of them sees. What a query of a block does not
+//! see, fewer keys than the block has queries, is set to zero and not counted.
 
 use burn::{
     backend::{Flex, flex::FlexTensor},

@@ -1,8 +1,8 @@
 //! Softmax attention over a band: causal or in both directions, full or a sliding window, with grouped key/value heads.
 //!
 //! `O_i = softmax_j(q_i · k_j / √d) v_j` over the keys `j` that the band of row `i` holds. The CPU kernel visits
-//! exactly those pairs, so a window of `w` costs `w` products for each query and never forms the full matrix; padding
-//! it does not visit at all.
+//! them for sixteen queries at a time, up to fifteen keys more for each, so the work of a window of `w` grows with `w` and
+//! the full matrix is never formed; padding it does not visit at all.
 //! The probabilities are kept for the backward pass (the tiled form computes them again instead).
 
 mod backward;

@@ -1,4 +1,5 @@
-//! The kernel for processors: visits the pairs of the band and no others, and holds one block of scores.
+//! The kernel for processors: visits the blocks of the band and holds one block of scores. What a query of a block does not
+//! see is set to zero and not counted.
 
 use std::ops::Range;
 
