@@ -79,6 +79,14 @@ pub(super) fn max(a: &[f32]) -> f32 {
         .fold(f32::NEG_INFINITY, |m, x| if *x > m { *x } else { m })
 }
 
+/// `out = s * x`
+#[inline(always)]
+pub(super) fn scale_into(out: &mut [f32], s: f32, x: &[f32]) {
+    for (o, x) in out.iter_mut().zip(x) {
+        *o = s * x;
+    }
+}
+
 /// `out += s * x`
 #[inline(always)]
 pub(super) fn add_scaled(out: &mut [f32], s: f32, x: &[f32]) {

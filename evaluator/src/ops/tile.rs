@@ -16,9 +16,29 @@ const VECTORS: usize = 2;
 /// Numbers in rows: row `r`, column `c` stands at `r * row + c * column`.
 #[derive(Clone, Copy)]
 pub(super) struct Weights<'a> {
-    pub(super) values: &'a [f32],
-    pub(super) row: usize,
-    pub(super) column: usize,
+    values: &'a [f32],
+    row: usize,
+    column: usize,
+}
+
+impl<'a> Weights<'a> {
+    /// Rows that are `stride` apart.
+    pub(super) fn rows(values: &'a [f32], stride: usize) -> Self {
+        Weights {
+            values,
+            row: stride,
+            column: 1,
+        }
+    }
+
+    /// Columns that are `stride` apart.
+    pub(super) fn columns(values: &'a [f32], stride: usize) -> Self {
+        Weights {
+            values,
+            row: 1,
+            column: stride,
+        }
+    }
 }
 
 /// Adds the product of `rows` x `depth` weights with a `depth` x `columns` matrix, whose rows are `stride` apart, to rows
@@ -31,35 +51,14 @@ pub(super) fn add_product<S: Simd>(
     (matrix, stride): (&[f32], usize),
     (out, out_stride): (&mut [f32], usize),
 ) {
+    let (sizes, m) = ([rows, depth, columns], (matrix, stride));
+    let mut done = 0;
     // sixteen sums in registers where there are 32 of them, else eight
-    let done = if S::REGISTER_COUNT >= 32 {
-        add_rows::<S, 8>(
-            simd,
-            0,
-            [rows, depth, columns],
-            weights,
-            (matrix, stride),
-            (out, out_stride),
-        )
-    } else {
-        0
-    };
-    let done = add_rows::<S, 4>(
-        simd,
-        done,
-        [rows, depth, columns],
-        weights,
-        (matrix, stride),
-        (out, out_stride),
-    );
-    add_rows::<S, 1>(
-        simd,
-        done,
-        [rows, depth, columns],
-        weights,
-        (matrix, stride),
-        (out, out_stride),
-    );
+    if S::REGISTER_COUNT >= 32 {
+        done = add_rows::<S, 8>(simd, done, sizes, weights, m, (out, out_stride));
+    }
+    done = add_rows::<S, 4>(simd, done, sizes, weights, m, (out, out_stride));
+    add_rows::<S, 1>(simd, done, sizes, weights, m, (out, out_stride));
 }
 
 /// Takes as many rows from `first` on as make whole groups of `R`; gives the row after them.
@@ -245,10 +244,10 @@ mod tests {
                         let (stride, out_stride) = (columns + 3, columns + 1);
                         let values = numbers(rows * depth, 0.37);
                         let (row, column) = if turned { (1, rows) } else { (depth, 1) };
-                        let weights = Weights {
-                            values: &values,
-                            row,
-                            column,
+                        let weights = if turned {
+                            Weights::columns(&values, rows)
+                        } else {
+                            Weights::rows(&values, depth)
                         };
                         let matrix = numbers(depth * stride, 0.73);
                         let before = numbers(rows * out_stride, 0.11);

@@ -62,11 +62,7 @@ impl WithSimd for Backward<'_> {
                 let width = end - start;
                 let (ps, ds) = (&mut ps[..rows * width], &mut ds[..rows * width]);
                 ds.fill(0.0);
-                let of_queries = |values| Weights {
-                    values,
-                    row: sizes.query_stride(),
-                    column: 1,
-                };
+                let of_queries = |values| Weights::rows(values, sizes.query_stride());
                 let matrix = (&v_turned[start..], keys);
                 add_product(
                     simd,
@@ -94,16 +90,8 @@ impl WithSimd for Backward<'_> {
                         *s = *p * (*s - mean) * scale;
                     }
                 }
-                let by_row = |values| Weights {
-                    values,
-                    row: width,
-                    column: 1,
-                };
-                let by_key = |values| Weights {
-                    values,
-                    row: 1,
-                    column: width,
-                };
+                let by_row = |values| Weights::rows(values, width);
+                let by_key = |values| Weights::columns(values, width);
                 let out = (&mut dq[(first * share + h) * depth..], share * depth);
                 add_product(
                     simd,

@@ -62,9 +62,7 @@ impl Forward<'_> {
                 let row = band.row(i);
                 let scores = &mut scores[..row.len()];
                 let q = &q[i * sizes.query_stride() + (group * share + h) * depth..][..depth];
-                for (s, x) in scaled.iter_mut().zip(q) {
-                    *s = x * scale;
-                }
+                simd::scale_into(&mut scaled, scale, q);
                 let (k, v) = (&k[row.start * stride..], &v[row.start * stride..]);
                 let (eights, rest) = scores.as_chunks_mut::<8>();
                 for (j, scores) in eights.iter_mut().enumerate() {
@@ -74,11 +72,7 @@ impl Forward<'_> {
                     [*score] = dots(simd, &scaled, &k[(eights.len() * 8 + j) * stride..], stride);
                 }
                 simd::softmax(scores);
-                let weights = Weights {
-                    values: scores,
-                    row: 0,
-                    column: 1,
-                };
+                let weights = Weights::rows(scores, 0);
                 let out = (&mut out[(i * share + h) * depth..][..depth], 0);
                 add_product(simd, [1, row.len(), depth], weights, (v, stride), out);
                 if let Some(p) = &mut p {
@@ -116,20 +110,14 @@ impl Forward<'_> {
                 let rows = BLOCK.min(queries - first);
                 for (i, scaled) in scaled.chunks_exact_mut(depth).take(rows).enumerate() {
                     let q = &q[(first + i) * sizes.query_stride() + (group * share + h) * depth..][..depth];
-                    for (s, x) in scaled.iter_mut().zip(q) {
-                        *s = x * scale;
-                    }
+                    simd::scale_into(scaled, scale, q);
                 }
                 // all keys that one of the queries sees
                 let (start, end) = (band.row(first).start, band.row(first + rows - 1).end);
                 let width = end - start;
                 let scores = &mut scores[..rows * width];
                 scores.fill(0.0);
-                let weights = Weights {
-                    values: &scaled,
-                    row: depth,
-                    column: 1,
-                };
+                let weights = Weights::rows(&scaled, depth);
                 let matrix = (&turned[start..], keys);
                 add_product(simd, [rows, depth, width], weights, matrix, (scores, width));
                 for (i, scores) in scores.chunks_exact_mut(width).enumerate() {
@@ -144,11 +132,7 @@ impl Forward<'_> {
                     }
                     at += row.len();
                 }
-                let weights = Weights {
-                    values: scores,
-                    row: width,
-                    column: 1,
-                };
+                let weights = Weights::rows(scores, width);
                 let matrix = (&v[start * depth..], depth);
                 let out = (&mut out[(first * share + h) * depth..], share * depth);
                 add_product(simd, [rows, width, depth], weights, matrix, out);

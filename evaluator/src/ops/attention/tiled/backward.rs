@@ -54,17 +54,11 @@ impl WithSimd for Backward<'_> {
                 let column = |i: usize| i * sizes.query_stride() + head * depth;
                 for (r, i) in rows.clone().enumerate() {
                     let at = column(i)..column(i) + depth;
-                    for (s, x) in scaled[r * depth..][..depth].iter_mut().zip(&self.q[at.clone()]) {
-                        *s = x * scale;
-                    }
+                    simd::scale_into(&mut scaled[r * depth..][..depth], scale, &self.q[at.clone()]);
                     means[r] = simd::dot(&self.gradient[at.clone()], &self.o[at]);
                 }
                 let (q, gradient) = (&self.q[column(start)..], &self.gradient[column(start)..]);
-                let of_queries = |values| Weights {
-                    values,
-                    row: sizes.query_stride(),
-                    column: 1,
-                };
+                let of_queries = |values| Weights::rows(values, sizes.query_stride());
                 let rows_of = |x| (x, sizes.query_stride());
                 let end = band.row(rows.end - 1).end;
                 for first in key_blocks(&rows, band, tiles.keys) {
@@ -73,11 +67,7 @@ impl WithSimd for Backward<'_> {
                     p.fill(0.0);
                     ds.fill(0.0);
                     let scores = [rows.len(), depth, width];
-                    let weights = Weights {
-                        values: &scaled,
-                        row: depth,
-                        column: 1,
-                    };
+                    let weights = Weights::rows(&scaled, depth);
                     add_product(simd, scores, weights, (&k_turned[first..], keys), (p, width));
                     add_product(
                         simd,
@@ -99,16 +89,8 @@ impl WithSimd for Backward<'_> {
                             *s = *p * (*s - mean) * scale;
                         }
                     }
-                    let by_row = Weights {
-                        values: ds,
-                        row: width,
-                        column: 1,
-                    };
-                    let by_key = |values| Weights {
-                        values,
-                        row: 1,
-                        column: width,
-                    };
+                    let by_row = Weights::rows(ds, width);
+                    let by_key = |values| Weights::columns(values, width);
                     let to = (&mut dq[(start * share + h) * depth..], share * depth);
                     add_product(
                         simd,

@@ -54,9 +54,7 @@ impl WithSimd for Forward<'_> {
                 let rows = start..(start + tiles.queries).min(queries);
                 for (i, scaled) in rows.clone().zip(scaled.chunks_exact_mut(depth)) {
                     let q = &q[i * sizes.query_stride() + (group * share + h) * depth..][..depth];
-                    for (s, x) in scaled.iter_mut().zip(q) {
-                        *s = x * scale;
-                    }
+                    simd::scale_into(scaled, scale, q);
                 }
                 maxima.fill(f32::NEG_INFINITY);
                 totals.fill(0.0);
@@ -65,11 +63,7 @@ impl WithSimd for Forward<'_> {
                     let width = tiles.keys.min(end - first);
                     let scores = &mut block[..rows.len() * width];
                     scores.fill(0.0);
-                    let weights = Weights {
-                        values: &scaled,
-                        row: depth,
-                        column: 1,
-                    };
+                    let weights = Weights::rows(&scaled, depth);
                     let sizes_of = [rows.len(), depth, width];
                     add_product(simd, sizes_of, weights, (&turned[first..], keys), (scores, width));
                     for (i, scores) in rows.clone().zip(scores.chunks_exact_mut(width)) {
@@ -95,11 +89,7 @@ impl WithSimd for Forward<'_> {
                         *m = next;
                         *l += simd::sum(scores);
                     }
-                    let weights = Weights {
-                        values: scores,
-                        row: width,
-                        column: 1,
-                    };
+                    let weights = Weights::rows(scores, width);
                     let to = (&mut out[(start * share + h) * depth..], share * depth);
                     let sizes_of = [rows.len(), width, depth];
                     add_product(simd, sizes_of, weights, (&v[first * depth..], depth), to);
