@@ -86,7 +86,7 @@ pub fn time(
         work,
         rounds,
         energy.as_mut(),
-        handle
+        (&device, handle)
     ))
 }
 
@@ -101,7 +101,9 @@ pub fn attention_cost(
 ) -> Result<AttentionCost, EvaluationError> {
     let device = device.find().map_err(EvaluationError::Invalid)?;
     on_device!(&device, |B, handle| scaling::attention_cost::<Autodiff<B>>(
-        config, seconds, handle
+        config,
+        seconds,
+        (&device, handle)
     ))
 }
 

@@ -13,7 +13,7 @@ use crate::{
     device::Device,
     energy,
     meters::{Subject, measure},
-    ops::Ops,
+    ops::{Ops, set_precision},
     plan::Plan,
 };
 
@@ -55,6 +55,7 @@ pub(crate) fn remeasure<B: Ops>(
         });
     }
     let plan = Plan::of_bundle(&origin.config, &served, origin.trained);
+    set_precision(plan.precision);
     let mut source = energy::open(device.gpu_uuid());
     let mut subject = Subject {
         model: &model,

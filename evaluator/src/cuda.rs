@@ -2,9 +2,13 @@
 
 #![expect(unsafe_code, reason = "asks whether a library is there")]
 
-use std::{path::PathBuf, sync::Once};
+use std::{
+    path::PathBuf,
+    sync::{Once, OnceLock},
+};
 
 use cubecl_runtime::config::{CubeClRuntimeConfig, RuntimeConfig, cache::CacheConfig};
+use cudarc::driver::sys::CUdevice_attribute;
 
 use crate::device::Device;
 
@@ -14,7 +18,7 @@ fn keep_kernels() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         if let Some(dirs) = directories::ProjectDirs::from("", "", "parsimony") {
-            let mut config = CubeClRuntimeConfig::default();
+            let mut config = CubeClRuntimeConfig::default().override_from_env();
             config.compilation.cache = Some(CacheConfig::File(dirs.cache_dir().join("kernels")));
             CubeClRuntimeConfig::set(config);
         }
@@ -62,6 +66,22 @@ pub(crate) fn gpus() -> Result<Vec<Device>, String> {
             })
         })
         .collect()
+}
+
+/// Whether a GPU has the matrix unit that reads both operands from shared memory (compute capability 9.x).
+pub(crate) fn has_wide_products(index: usize) -> bool {
+    static MAJOR: OnceLock<Vec<i32>> = OnceLock::new();
+    let major = |index: usize| {
+        let context = cudarc::driver::CudaContext::new(index)?;
+        context.attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)
+    };
+    let all = MAJOR.get_or_init(|| {
+        let count = cudarc::driver::CudaContext::device_count().unwrap_or(0);
+        (0..count as usize)
+            .map(|index| major(index).unwrap_or(0))
+            .collect()
+    });
+    all.get(index) == Some(&9)
 }
 
 fn uuid(index: usize) -> Result<String, String> {

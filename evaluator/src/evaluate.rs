@@ -23,7 +23,7 @@ use crate::{
     memory::process_peak_bytes,
     meters::{Subject, TrainingRun, measure},
     model::{Model, ModelPlan, make_trainable},
-    ops::Ops,
+    ops::{Ops, set_precision},
     plan::Plan,
     techniques::quantization,
     trainer::{STATE, Trained, Trainer},
@@ -158,9 +158,8 @@ where
     }
     let plan = Plan::read(&job.config, data.facts(), base_served.as_ref().map(|s| &s.model))
         .map_err(EvaluationError::Invalid)?;
-    if matches!(device, Device::Cuda { .. }) {
-        plan.check_gpu().map_err(EvaluationError::Invalid)?;
-    }
+    plan.check_device(device).map_err(EvaluationError::Invalid)?;
+    set_precision(plan.precision);
     data.check_context(plan.training.rows)?;
     prepare_folder(job)?;
 

@@ -6,7 +6,14 @@ use std::time::Instant;
 use burn::tensor::{Distribution, Tensor, backend::AutodiffBackend};
 use spaces::Config;
 
-use crate::{EvaluationError, counter, memory::peak_bytes, model::Attention, ops::Ops, plan::Plan};
+use crate::{
+    EvaluationError, counter,
+    device::Device,
+    memory::peak_bytes,
+    model::Attention,
+    ops::{Ops, set_precision},
+    plan::Plan,
+};
 
 /// Passes after the first that are timed at least.
 const LEAST_PASSES: usize = 2;
@@ -25,14 +32,15 @@ pub struct AttentionCost {
 pub(crate) fn attention_cost<A>(
     config: &Config,
     seconds: f64,
-    device: &A::Device,
+    (device, handle): (&Device, &A::Device),
 ) -> Result<AttentionCost, EvaluationError>
 where
     A: AutodiffBackend + Ops,
 {
-    let plan = Plan::read(config, 2, None)
-        .map_err(EvaluationError::Invalid)?
-        .model;
+    let plan = Plan::read(config, 2, None).map_err(EvaluationError::Invalid)?;
+    plan.check_device(device).map_err(EvaluationError::Invalid)?;
+    set_precision(plan.precision);
+    let (plan, device) = (plan.model, handle);
     let layer = plan
         .layers
         .first()

@@ -13,11 +13,12 @@ use spaces::Config;
 use crate::{
     EvaluationError, counter,
     data::Batch,
+    device::Device,
     energy::{self, Reading, Source},
     memory::peak_bytes,
     meters::next_token,
     model::{Model, Trainable},
-    ops::{Ops, matmul},
+    ops::{Ops, matmul, set_precision},
     plan::Plan,
     pool::awake,
     training::{Optimizer, gradients_of, to_device},
@@ -75,14 +76,16 @@ pub(crate) fn time<A>(
     work: Work,
     rounds: Rounds,
     energy: &mut dyn Source,
-    device: &A::Device,
+    (device, handle): (&Device, &A::Device),
 ) -> Result<Speed, EvaluationError>
 where
     A: AutodiffBackend + Ops,
     A::InnerBackend: Ops,
 {
     let plan = Plan::read(config, vocabulary, None).map_err(EvaluationError::Invalid)?;
-    let mut model = Model::<A>::new(&plan.model, SEED, device);
+    plan.check_device(device).map_err(EvaluationError::Invalid)?;
+    set_precision(plan.precision);
+    let mut model = Model::<A>::new(&plan.model, SEED, handle);
     let mut random = ChaCha8Rng::seed_from_u64(SEED);
     let batch = random_batch(
         vocabulary,
@@ -95,7 +98,7 @@ where
     let pass = plan
         .model
         .training_pass(batch.batch, batch.context, Trainable::All);
-    let sync = || A::sync(device).map_err(EvaluationError::device);
+    let sync = || A::sync(handle).map_err(EvaluationError::device);
     let mut timed = |work: &mut dyn FnMut() -> usize| timed(rounds, energy, sync, work);
     let timing = match work {
         Work::Train => {
@@ -114,7 +117,7 @@ where
         Work::Forward => {
             let model = model.valid();
             timed(&mut || {
-                let (inputs, _) = to_device::<A::InnerBackend>(batch.clone(), device);
+                let (inputs, _) = to_device::<A::InnerBackend>(batch.clone(), handle);
                 drop(model.forward(inputs));
                 tokens
             })?
@@ -122,7 +125,7 @@ where
         Work::Decode => {
             let (model, context) = (model.valid(), plan.model.context);
             let prompt = random_batch(vocabulary, 1, PROMPT.min(context - 1), &mut random);
-            let (prompt, _) = to_device::<A::InnerBackend>(prompt, device);
+            let (prompt, _) = to_device::<A::InnerBackend>(prompt, handle);
             let fresh = || {
                 let mut memory = model.memory(&plan.model, 1, context);
                 let token = next_token(&model, prompt.tokens.clone(), &mut memory);

@@ -32,7 +32,7 @@ pub struct AdamWStep {
 }
 
 impl AdamWStep {
-    fn corrections(&self) -> (f32, f32) {
+    pub(super) fn corrections(&self) -> (f32, f32) {
         let correction = |beta: f32| 1.0 - f64::from(beta).powi(self.step as i32);
         (correction(self.beta1) as f32, correction(self.beta2) as f32)
     }
@@ -68,9 +68,6 @@ pub fn adamw<B: AdamWOp, const D: usize>(
     let flat = |t: Tensor<B, D>| unwrap(t.reshape([n]));
     B::adamw_step(state.map(flat), flat(gradient), step).map(|t| wrap::<B, 1>(t).reshape(shape))
 }
-
-#[cfg(feature = "cuda")]
-impl AdamWOp for burn::backend::Cuda {}
 
 impl<B: Backend, C: CheckpointStrategy> AdamWOp for Autodiff<B, C> {}
 

@@ -58,9 +58,6 @@ pub fn cross_entropy<B: CrossEntropyOp>(logits: Tensor<B, 2>, targets: Tensor<B,
     wrap(B::cross_entropy_forward(unwrap(logits), targets.into_primitive()).0)
 }
 
-#[cfg(feature = "cuda")]
-impl CrossEntropyOp for burn::backend::Cuda {}
-
 impl CrossEntropyOp for Flex {
     fn cross_entropy_forward(logits: FlexTensor, targets: FlexTensor) -> (FlexTensor, FlexTensor) {
         let (logits, targets) = (contiguous(logits), contiguous(targets));

@@ -20,6 +20,8 @@ mod aft;
 mod attention;
 mod cache;
 mod cross_entropy;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod favor;
 mod heads;
 mod kde;
@@ -28,6 +30,7 @@ mod linear;
 mod linear_attention;
 mod lsh;
 mod packed_linear;
+mod precision;
 mod rms_norm;
 mod rope;
 mod simd;
@@ -55,6 +58,7 @@ pub use self::{
     },
     lsh::{Hashing, LshOp, lsh_attention, lsh_attention_step, lsh_places, unit_length},
     packed_linear::{PackedLinearOp, PackedMatrixParts, packed_linear, unpack_rows},
+    precision::{Precision, set_precision},
     rms_norm::{RmsNormOp, rms_norm},
     rope::{RopeOp, rope, rope_tables},
     swiglu::{SwigluOp, swiglu},

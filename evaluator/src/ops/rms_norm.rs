@@ -66,9 +66,6 @@ pub fn rms_norm<B: RmsNormOp, const D: usize>(
     wrap::<B, 2>(B::rms_norm_forward(unwrap(x), unwrap(w), epsilon).0).reshape(shape)
 }
 
-#[cfg(feature = "cuda")]
-impl RmsNormOp for burn::backend::Cuda {}
-
 impl RmsNormOp for Flex {
     fn rms_norm_forward(x: FlexTensor, w: FlexTensor, epsilon: f32) -> (FlexTensor, FlexTensor) {
         let (x, w) = (contiguous(x), contiguous(w));

@@ -62,9 +62,6 @@ pub fn rope_tables<B: Backend>(
     (table(cos), table(sin))
 }
 
-#[cfg(feature = "cuda")]
-impl RopeOp for burn::backend::Cuda {}
-
 impl RopeOp for Flex {
     fn rope_turn(x: FlexTensor, cos: FlexTensor, sin: FlexTensor, inverse: bool) -> FlexTensor {
         let (x, cos, sin) = (contiguous(x), contiguous(cos), contiguous(sin));

@@ -54,9 +54,6 @@ pub fn swiglu<B: SwigluOp, const D: usize>(a: Tensor<B, D>, b: Tensor<B, D>) -> 
     .reshape(shape)
 }
 
-#[cfg(feature = "cuda")]
-impl SwigluOp for burn::backend::Cuda {}
-
 impl SwigluOp for Flex {
     fn swiglu_forward(a: FlexTensor, b: FlexTensor) -> FlexTensor {
         let (a, b) = (contiguous(a), contiguous(b));

@@ -13,7 +13,9 @@ use self::shape::{check_tables, read_model};
 use crate::{
     bundle,
     data::{DataFacts, Form, Rows, Symbols},
+    device::Device,
     model::{LayerPlan, ModelPlan, Trainable},
+    ops::Precision,
     parameter::Values,
     techniques::{
         feed_forward::{CHANNEL_MIX_ACTIVITY, FeedForwardPlan},
@@ -44,6 +46,8 @@ pub struct Plan {
     pub quantization: Option<QuantizationPlan>,
     /// Tokens that the final loss is measured on, at most.
     pub validation_tokens: usize,
+    /// What a GPU multiplies matrices in.
+    pub precision: Precision,
 }
 
 /// How long a training lasts.
@@ -162,6 +166,7 @@ impl Plan {
             pruning,
             quantization: QuantizationPlan::read(values),
             validation_tokens: values.int("validation_tokens"),
+            precision: read_precision(values),
         })
     }
 
@@ -176,6 +181,22 @@ impl Plan {
             pruning: None,
             quantization: served.quantization,
             validation_tokens: values.int("validation_tokens"),
+            precision: read_precision(values),
+        }
+    }
+
+    /// Whether everything in it can run on a device.
+    ///
+    /// # Errors
+    /// A sentence on what cannot, and what to use instead.
+    pub fn check_device(&self, device: &Device) -> Result<(), String> {
+        match device {
+            Device::Cpu if self.precision == Precision::Bf16 => Err(
+                "precision = 'bf16' needs a GPU: processors multiply 16-bit floats no faster; use precision = 'f32', or device cuda:0"
+                    .into(),
+            ),
+            Device::Cpu => Ok(()),
+            Device::Cuda { .. } => self.check_gpu(),
         }
     }
 
@@ -326,5 +347,13 @@ impl Plan {
             source: "formula".into(),
         };
         self.known(facts).into_iter().map(row).collect()
+    }
+}
+
+/// What products are multiplied in; 32-bit floats where a bundle of an older version says nothing.
+fn read_precision(values: Values) -> Precision {
+    match values.text("precision") {
+        "bf16" => Precision::Bf16,
+        _ => Precision::F32,
     }
 }

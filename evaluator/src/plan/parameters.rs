@@ -4,7 +4,7 @@ use spaces::{Domain, ParameterInfo};
 
 use crate::{
     model::kinds,
-    parameter::{Declared, float, int},
+    parameter::{Declared, choice, float, int},
     techniques::{attention, feed_forward, reversible},
 };
 
@@ -59,6 +59,11 @@ pub(crate) fn parameters() -> Vec<ParameterInfo> {
             0.0,
             1.0,
             0.1,
+        ),
+        choice(
+            "precision",
+            "what matrices are multiplied in: 32-bit floats, or on GPUs 16-bit ones that are summed in 32 bits (bf16)",
+            &["f32", "bf16"],
         ),
         float("weight_decay", "decay of matrices (AdamW)", 0.0, 10.0, 0.1),
         float(

@@ -80,14 +80,14 @@ impl Band {
 
     /// Counts so many products of `values` multiply-adds for each pair, and notes what padding leaves out of them and of
     /// the way back.
-    pub(super) fn count_forward(&self, batch: usize, queries: usize, values: usize, products: Pass) {
+    pub(in crate::ops) fn count_forward(&self, batch: usize, queries: usize, values: usize, products: Pass) {
         let [done, left_out] = self.pairs_of(batch, queries);
         counter::add_macs(products.forward as usize * values * done);
         counter::add_skipped(products * (values * left_out) as u64);
     }
 
     /// Counts so many products of `values` multiply-adds for each pair, on the way back.
-    pub(super) fn count_backward(&self, batch: usize, queries: usize, values: usize, products: Pass) {
+    pub(in crate::ops) fn count_backward(&self, batch: usize, queries: usize, values: usize, products: Pass) {
         let [done, _] = self.pairs_of(batch, queries);
         counter::add_macs(products.backward as usize * values * done);
     }

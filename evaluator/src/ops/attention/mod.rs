@@ -9,8 +9,8 @@ mod backward;
 mod band;
 mod cpu;
 mod forward;
-mod reference;
-mod tiled;
+pub(super) mod reference;
+pub(super) mod tiled;
 
 pub use self::{
     band::Band,
@@ -74,9 +74,6 @@ pub fn attention<B: AttentionOp>(
 ) -> Tensor<B, 4> {
     wrap(B::attention_output(unwrap(q), unwrap(k), unwrap(v), band))
 }
-
-#[cfg(feature = "cuda")]
-impl AttentionOp for burn::backend::Cuda {}
 
 impl<B: AttentionOp, C: CheckpointStrategy> AttentionOp for Autodiff<B, C> {
     fn attention_forward(

@@ -59,7 +59,7 @@ fn outside_band<B: Backend>(
 }
 
 /// Dense scores under a mask: the plain definition, and what a GPU executes.
-pub(super) fn forward<B: AttentionOp>(
+pub(in crate::ops) fn forward<B: AttentionOp>(
     q: Tensor<B, 4>,
     k: Tensor<B, 4>,
     v: Tensor<B, 4>,
@@ -82,7 +82,7 @@ pub(super) fn forward<B: AttentionOp>(
     (p.clone().matmul(v).swap_dims(1, 2), p)
 }
 
-pub(super) fn backward<B: AttentionOp>(
+pub(in crate::ops) fn backward<B: AttentionOp>(
     q: Tensor<B, 4>,
     k: Tensor<B, 4>,
     v: Tensor<B, 4>,
@@ -106,12 +106,12 @@ pub(super) fn backward<B: AttentionOp>(
             .sum_dim(2)
             .squeeze_dim::<4>(2)
             .swap_dims(1, 2);
-        let padding = Tensor::zeros([b, allocated - band.keys, g, d], &x.device());
-        if allocated > band.keys {
-            Tensor::cat(vec![x, padding], 1)
-        } else {
-            x
+        // a GPU cannot fill a tensor without elements
+        if allocated == band.keys {
+            return x;
         }
+        let padding = Tensor::zeros([b, allocated - band.keys, g, d], &x.device());
+        Tensor::cat(vec![x, padding], 1)
     };
     [dq, gather(dk), gather(dv)]
 }

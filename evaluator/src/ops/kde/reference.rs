@@ -39,7 +39,7 @@ pub(super) fn draw<B: Backend>(v: Tensor<B, 4>, rows: Range<usize>, blocks: KdeB
     });
     let draws: Vec<_> = draws.collect();
     if draws.is_empty() {
-        Tensor::zeros([b, 0, h, 2 * m], &device)
+        Tensor::empty([b, 0, h, 2 * m], &device)
     } else {
         Tensor::cat(draws, 1)
     }

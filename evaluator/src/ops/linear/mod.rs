@@ -24,14 +24,16 @@ pub trait LinearOp: Backend {
         count(&a.shape(), &b.shape());
         Self::float_matmul(a, b)
     }
+
+    /// An operand as it is kept for the way back: its device may multiply it in fewer bits.
+    fn kept(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        x
+    }
 }
 
-fn count(left: &Shape, right: &Shape) {
+pub(super) fn count(left: &Shape, right: &Shape) {
     counter::add_macs(left.num_elements() * right[right.num_dims() - 1]);
 }
-
-#[cfg(feature = "cuda")]
-impl LinearOp for burn::backend::Cuda {}
 
 impl<B: LinearOp, C: CheckpointStrategy> LinearOp for Autodiff<B, C> {
     fn counted_matmul(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -43,7 +45,7 @@ impl<B: LinearOp, C: CheckpointStrategy> LinearOp for Autodiff<B, C> {
 
             fn backward(self, ops: Step<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
                 let [a_node, b_node] = ops.parents;
-                let g = grads.consume::<B>(&ops.node);
+                let g = B::kept(grads.consume::<B>(&ops.node));
                 let last = g.shape().num_dims() - 1;
                 if let (Some(node), Some(b)) = (a_node, ops.state.1) {
                     let b = B::float_swap_dims(b, last - 1, last);
@@ -55,18 +57,17 @@ impl<B: LinearOp, C: CheckpointStrategy> LinearOp for Autodiff<B, C> {
                 }
             }
         }
-        let needed = |tracked: bool, x: &FloatTensor<B>| tracked.then(|| x.clone());
-        let state = (
-            needed(b.is_tracked(), &a.primitive),
-            needed(a.is_tracked(), &b.primitive),
+        let nodes = [a.node.clone(), b.node.clone()];
+        let (needs_a, needs_b) = (b.is_tracked(), a.is_tracked());
+        let (a, b) = (a.primitive, b.primitive);
+        let (a, b) = (
+            if needs_a { B::kept(a) } else { a },
+            if needs_b { B::kept(b) } else { b },
         );
-        match Matmul
-            .prepare::<C>([a.node.clone(), b.node.clone()])
-            .compute_bound()
-            .stateful()
-        {
-            OpsKind::Tracked(prep) => prep.finish(state, B::counted_matmul(a.primitive, b.primitive)),
-            OpsKind::UnTracked(prep) => prep.finish(B::counted_matmul(a.primitive, b.primitive)),
+        let state = (needs_a.then(|| a.clone()), needs_b.then(|| b.clone()));
+        match Matmul.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(state, B::counted_matmul(a, b)),
+            OpsKind::UnTracked(prep) => prep.finish(B::counted_matmul(a, b)),
         }
     }
 }

@@ -7,7 +7,7 @@
 mod backward;
 mod cpu;
 mod forward;
-mod reference;
+pub(in crate::ops) mod reference;
 
 use super::{
     super::{unwrap, wrap},
@@ -70,9 +70,6 @@ pub fn tiled_attention<B: TiledAttentionOp>(
 ) -> Tensor<B, 4> {
     wrap(B::tiled_forward([q, k, v].map(unwrap), band, tiles).0)
 }
-
-#[cfg(feature = "cuda")]
-impl TiledAttentionOp for burn::backend::Cuda {}
 
 impl<B: TiledAttentionOp, C: CheckpointStrategy> TiledAttentionOp for Autodiff<B, C> {
     fn tiled_forward(

@@ -53,7 +53,7 @@ fn scores<B: Backend>(q: &Tensor<B, 4>, k: &Tensor<B, 4>, block: &Block, band: &
     s.mask_fill(mask, -1e30)
 }
 
-pub(super) fn forward<B: Backend>(
+pub(in crate::ops) fn forward<B: Backend>(
     [q, k, v]: [Tensor<B, 4>; 3],
     band: Band,
     tiles: Tiles,
@@ -90,7 +90,7 @@ pub(super) fn forward<B: Backend>(
     (Tensor::cat(outputs, 2).swap_dims(1, 2), Tensor::cat(all_sums, 2))
 }
 
-pub(super) fn backward<B: Backend>(
+pub(in crate::ops) fn backward<B: Backend>(
     [q, k, v]: [Tensor<B, 4>; 3],
     o: Tensor<B, 4>,
     sums: Tensor<B, 3>,

@@ -181,7 +181,12 @@ impl Variant for Aft {
         // keys and values of the latest positions `[b, rows, h, d]`, in a ring, and sums over older ones if there can
         // be any
         let (h, d) = (plan.heads, plan.depth);
-        let empty = || Tensor::zeros([batch, self.remembered(capacity), h, d], device);
+        let rows = self.remembered(capacity);
+        // a GPU cannot fill a tensor without elements
+        let empty = || match rows {
+            0 => Tensor::empty([batch, 0, h, d], device),
+            _ => Tensor::zeros([batch, rows, h, d], device),
+        };
         let sums = self.has_sums().then(|| aft_no_sums([batch, h, d], device));
         State::new([empty(), empty()].into_iter().chain(sums).collect())
     }

@@ -1,0 +1,251 @@
+//! Softmax attention over a band without a matrix of pairs; see `attention.cu`.
+
+use burn::{
+    backend::Cuda,
+    tensor::{Int, Tensor, TensorData, TensorMetadata},
+};
+use burn_cubecl::{
+    cubecl::zspace::{metadata::Metadata, strides},
+    tensor::CubeTensor,
+};
+
+use super::launch::{GpuTensor, Kernel, Sizes, Source, floats, fresh_floats};
+use crate::{
+    model::Pass,
+    ops::{
+        AttentionOp, Band, TiledAttentionOp, Tiles,
+        attention::{reference, tiled},
+        precision::is_bf16,
+        unwrap, wrap,
+    },
+};
+
+static SOURCE: Source = Source::new(include_str!("attention.cu"));
+
+/// Queries and keys of a tile.
+const ROWS: usize = 64;
+const THREADS: usize = 128;
+/// Queries from which a tile is worth filling; decoding has fewer.
+const FEWEST_QUERIES: usize = 16;
+
+fn fits(q: &GpuTensor) -> bool {
+    let depth = q.shape()[3];
+    is_bf16() && depth.is_multiple_of(16) && depth <= 128 && q.shape()[1] >= FEWEST_QUERIES
+}
+
+/// The launches of one attention.
+struct Launches {
+    sizes: [usize; 9],
+    batch: usize,
+    depth: usize,
+    lengths: GpuTensor,
+}
+
+impl Launches {
+    fn new(q: &GpuTensor, k: &GpuTensor, band: &Band) -> Self {
+        let [b, n, h, d] = [q.shape()[0], q.shape()[1], q.shape()[2], q.shape()[3]];
+        // past both ends there is nothing more to see
+        let reach = band.keys + n;
+        let lengths = match &band.lengths {
+            Some(lengths) => {
+                let lengths: Vec<i32> = lengths.iter().map(|n| n as i32).collect();
+                Tensor::<Cuda, 1, Int>::from_data(TensorData::new(lengths, [b]), &q.device).into_primitive()
+            }
+            // never read
+            None => q.clone(),
+        };
+        let sizes = [
+            n,
+            band.keys,
+            k.shape()[1],
+            h,
+            k.shape()[2],
+            band.offset,
+            band.window.min(reach),
+            band.ahead.min(reach),
+            usize::from(band.lengths.is_some()),
+        ];
+        Launches {
+            sizes,
+            batch: b,
+            depth: d,
+            lengths,
+        }
+    }
+
+    /// `blocks` for each of `heads` of each sequence, with room for so many tiles and floats.
+    fn launch(
+        &self,
+        name: &'static str,
+        blocks: usize,
+        heads: usize,
+        tiles: usize,
+        floats: usize,
+        tensors: &[&GpuTensor],
+    ) {
+        Kernel::new(&SOURCE, name, THREADS)
+            .with(&[("WIDTH", self.depth)])
+            .shared_bytes(tiles * ROWS * (self.depth + 8) * 2 + floats * 4)
+            .launch([blocks, heads, self.batch], tensors, Sizes::of(&self.sizes));
+    }
+
+    fn forward(&self, [q, k, v]: [&GpuTensor; 3], o: &GpuTensor, sums: &GpuTensor) {
+        let [n, heads] = [self.sizes[0], self.sizes[3]];
+        let tensors = [q, k, v, &self.lengths, o, sums];
+        self.launch("attention_forward", n.div_ceil(ROWS), heads, 3, 0, &tensors);
+    }
+
+    fn backward(
+        &self,
+        [q, k, v]: [&GpuTensor; 3],
+        o: &GpuTensor,
+        sums: &GpuTensor,
+        gradient: &GpuTensor,
+    ) -> [GpuTensor; 3] {
+        let [n, _, allocated, heads, key_heads, ..] = self.sizes;
+        let (means, lengths) = (fresh_floats(q, &[self.batch, heads, n]), &self.lengths);
+        self.launch(
+            "attention_means",
+            n.div_ceil(4),
+            heads,
+            0,
+            0,
+            &[o, gradient, &means],
+        );
+        let [dq, dk, dv] = [q, k, v].map(|x| fresh_floats(x, &x.shape()));
+        let tensors = [q, k, v, lengths, sums, &means, gradient, &dk, &dv];
+        let blocks = allocated.div_ceil(ROWS);
+        self.launch(
+            "attention_keys_backward",
+            blocks,
+            key_heads,
+            4,
+            2 * ROWS,
+            &tensors,
+        );
+        let tensors = [q, k, v, lengths, sums, &means, gradient, &dq];
+        let blocks = n.div_ceil(ROWS);
+        self.launch("attention_queries_backward", blocks, heads, 4, 0, &tensors);
+        [dq, dk, dv]
+    }
+}
+
+/// Work is counted as the operation defines it: what a kernel computes twice, so as not to keep it, is its own affair.
+const FULL: Pass = Pass {
+    forward: 2,
+    backward: 4,
+};
+const TILED: Pass = Pass {
+    forward: 2,
+    backward: 5,
+};
+
+fn count_forward(q: &GpuTensor, band: &Band, products: Pass) {
+    let [b, n, h, d] = [q.shape()[0], q.shape()[1], q.shape()[2], q.shape()[3]];
+    band.count_forward(b, n, h * d, products);
+}
+
+fn count_backward(q: &GpuTensor, band: &Band, products: Pass) {
+    let [b, n, h, d] = [q.shape()[0], q.shape()[1], q.shape()[2], q.shape()[3]];
+    band.count_backward(b, n, h * d, products);
+}
+
+/// The output `[b, n, h, d]` and the sums `[b, h, n]` of one piece of memory, which is kept as a whole.
+fn parts_of(memory: &GpuTensor, q: &GpuTensor) -> [GpuTensor; 2] {
+    let [b, n, h, d] = [q.shape()[0], q.shape()[1], q.shape()[2], q.shape()[3]];
+    let (outputs, sums) = ((b * n * h * d * 4) as u64, (b * h * n * 4) as u64);
+    let part = |handle, meta| {
+        CubeTensor::new(
+            memory.client.clone(),
+            handle,
+            meta,
+            memory.device.clone(),
+            memory.dtype,
+        )
+    };
+    [
+        part(
+            memory.handle.clone().offset_end(sums),
+            Metadata::new([b, n, h, d], strides![n * h * d, h * d, d, 1]),
+        ),
+        part(
+            memory.handle.clone().offset_start(outputs),
+            Metadata::new([b, h, n], strides![h * n, n, 1]),
+        ),
+    ]
+}
+
+impl AttentionOp for Cuda {
+    fn attention_forward(q: GpuTensor, k: GpuTensor, v: GpuTensor, band: Band) -> (GpuTensor, GpuTensor) {
+        if !fits(&q) {
+            let (o, p) = reference::forward::<Self>(wrap(q), wrap(k), wrap(v), band);
+            return (unwrap(o), unwrap(p));
+        }
+        let [q, k, v] = [q, k, v].map(floats);
+        let [b, n, h, d] = [q.shape()[0], q.shape()[1], q.shape()[2], q.shape()[3]];
+        let memory = fresh_floats(&q, &[b * n * h * (d + 1)]);
+        let [o, sums] = parts_of(&memory, &q);
+        Launches::new(&q, &k, &band).forward([&q, &k, &v], &o, &sums);
+        count_forward(&q, &band, FULL);
+        (o, memory)
+    }
+
+    fn attention_backward(
+        q: GpuTensor,
+        k: GpuTensor,
+        v: GpuTensor,
+        saved: GpuTensor,
+        gradient: GpuTensor,
+        band: Band,
+    ) -> [GpuTensor; 3] {
+        if !fits(&q) {
+            let gradients =
+                reference::backward::<Self>(wrap(q), wrap(k), wrap(v), wrap(saved), wrap(gradient), band);
+            return gradients.map(unwrap);
+        }
+        let [q, k, v, gradient] = [q, k, v, gradient].map(floats);
+        let [o, sums] = parts_of(&saved, &q);
+        count_backward(&q, &band, FULL);
+        Launches::new(&q, &k, &band).backward([&q, &k, &v], &o, &sums, &gradient)
+    }
+}
+
+impl TiledAttentionOp for Cuda {
+    fn tiled_forward(inputs: [GpuTensor; 3], band: Band, tiles: Tiles) -> (GpuTensor, GpuTensor) {
+        if !fits(&inputs[0]) {
+            let (o, sums) = tiled::reference::forward::<Self>(inputs.map(wrap), band, tiles);
+            return (unwrap(o), unwrap(sums));
+        }
+        let [q, k, v] = inputs.map(floats);
+        let [b, n, h] = [q.shape()[0], q.shape()[1], q.shape()[2]];
+        let (o, sums) = (fresh_floats(&q, &q.shape()), fresh_floats(&q, &[b, h, n]));
+        Launches::new(&q, &k, &band).forward([&q, &k, &v], &o, &sums);
+        count_forward(&q, &band, TILED);
+        (o, sums)
+    }
+
+    fn tiled_backward(
+        inputs: [GpuTensor; 3],
+        o: GpuTensor,
+        sums: GpuTensor,
+        gradient: GpuTensor,
+        band: Band,
+        tiles: Tiles,
+    ) -> [GpuTensor; 3] {
+        if !fits(&inputs[0]) {
+            let gradients = tiled::reference::backward::<Self>(
+                inputs.map(wrap),
+                wrap(o),
+                wrap(sums),
+                wrap(gradient),
+                band,
+                tiles,
+            );
+            return gradients.map(unwrap);
+        }
+        let [q, k, v] = inputs.map(floats);
+        let [o, sums, gradient] = [o, sums, gradient].map(floats);
+        count_backward(&q, &band, TILED);
+        Launches::new(&q, &k, &band).backward([&q, &k, &v], &o, &sums, &gradient)
+    }
+}
