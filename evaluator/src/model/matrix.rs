@@ -7,7 +7,7 @@ use burn::{
 
 use super::{Form, Pass, matrix_pass};
 use crate::{
-    ops::{Ops, linear},
+    ops::{Ops, embedding, linear},
     techniques::{fine_tuning::lora::LowRank, quantization::packed::Packed},
 };
 
@@ -83,8 +83,8 @@ impl<B: Ops> Matrix<B> {
     /// The rows of the given numbers, `[n, in]`.
     pub fn rows(&self, ids: Tensor<B, 1, Int>) -> Tensor<B, 2> {
         match self {
-            Matrix::Dense(dense) => dense.weight.val().select(0, ids),
-            Matrix::LowRank(low_rank) => low_rank.weight.val().select(0, ids),
+            Matrix::Dense(dense) => embedding(dense.weight.val(), ids),
+            Matrix::LowRank(low_rank) => embedding(low_rank.weight.val(), ids),
             Matrix::Packed(packed) => packed.rows(ids),
         }
     }

@@ -22,6 +22,7 @@ mod cache;
 mod cross_entropy;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod embedding;
 mod favor;
 mod heads;
 mod kde;
@@ -29,6 +30,7 @@ mod lengths;
 mod linear;
 mod linear_attention;
 mod lsh;
+mod norm;
 mod packed_linear;
 mod precision;
 mod rms_norm;
@@ -49,6 +51,7 @@ pub use self::{
     attention::{AttentionOp, Band, TiledAttentionOp, Tiles, attention, tiled_attention},
     cache::{CacheOp, write_rows},
     cross_entropy::{CrossEntropyOp, cross_entropy},
+    embedding::{EmbeddingOp, embedding},
     favor::{FavorOp, Side, favor_features},
     kde::{KdeBlocks, KdeOp, kde_attention, kde_draw},
     lengths::Lengths,
@@ -57,6 +60,7 @@ pub use self::{
         FeatureMap, LinearAttentionOp, linear_attention, linear_attention_both_ways, linear_attention_step,
     },
     lsh::{Hashing, LshOp, lsh_attention, lsh_attention_step, lsh_places, unit_length},
+    norm::{NormOp, total_norm},
     packed_linear::{PackedLinearOp, PackedMatrixParts, packed_linear, unpack_rows},
     precision::{Precision, set_precision},
     rms_norm::{RmsNormOp, rms_norm},
@@ -73,11 +77,13 @@ pub trait Ops:
     + AttentionOp
     + CacheOp
     + CrossEntropyOp
+    + EmbeddingOp
     + FavorOp
     + KdeOp
     + LinearAttentionOp
     + LinearOp
     + LshOp
+    + NormOp
     + PackedLinearOp
     + RmsNormOp
     + RopeOp
@@ -94,11 +100,13 @@ impl<B> Ops for B where
         + AttentionOp
         + CacheOp
         + CrossEntropyOp
+        + EmbeddingOp
         + FavorOp
         + KdeOp
         + LinearAttentionOp
         + LinearOp
         + LshOp
+        + NormOp
         + PackedLinearOp
         + RmsNormOp
         + RopeOp

@@ -190,51 +190,11 @@ impl Plan {
     /// # Errors
     /// A sentence on what cannot, and what to use instead.
     pub fn check_device(&self, device: &Device) -> Result<(), String> {
-        match device {
-            Device::Cpu if self.precision == Precision::Bf16 => Err(
+        if *device == Device::Cpu && self.precision == Precision::Bf16 {
+            return Err(
                 "precision = 'bf16' needs a GPU: processors multiply 16-bit floats no faster; use precision = 'f32', or device cuda:0"
                     .into(),
-            ),
-            Device::Cpu => Ok(()),
-            Device::Cuda { .. } => self.check_gpu(),
-        }
-    }
-
-    /// Whether everything in it can run on a GPU.
-    ///
-    /// # Errors
-    /// A sentence on what is known not to or was not tried, and what to use instead.
-    pub fn check_gpu(&self) -> Result<(), String> {
-        let fails = |what: &str, name: &str| {
-            Err(format!(
-                "{what} '{name}' fails on GPUs in this form; use another one, or device cpu"
-            ))
-        };
-        if self.model.reversible.is_some() {
-            return Err(
-                "reversible = true has not been tried on GPUs; use reversible = false, or device cpu".into(),
             );
-        }
-        let kind = self.model.kind;
-        if kind.sees_both_ways() {
-            return Err(format!(
-                "kind '{}' has not been tried on GPUs; use device cpu",
-                kind.name()
-            ));
-        }
-        for LayerPlan {
-            attention,
-            feed_forward,
-        } in &self.model.layers
-        {
-            if !attention.core.runs_on_gpu() {
-                return fails("attention", attention.core.name());
-            }
-            if let Some(router) = feed_forward.mixture().map(|mixture| mixture.router)
-                && !router.runs_on_gpu()
-            {
-                return fails("router", router.name());
-            }
         }
         Ok(())
     }

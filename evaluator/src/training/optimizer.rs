@@ -12,7 +12,7 @@ use burn::{
 
 use crate::{
     model::{Model, TensorMut, each_tensor},
-    ops::{AdamWStep, Ops, adamw},
+    ops::{AdamWStep, Ops, adamw, total_norm},
     plan::TrainingPlan,
 };
 
@@ -120,13 +120,4 @@ impl<B: Ops> Optimizer<B> {
 fn flat<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<B, 1> {
     let n = tensor.shape().num_elements();
     tensor.reshape([n])
-}
-
-fn total_norm<'a, B: Ops>(gradients: impl Iterator<Item = &'a Tensor<B, 1>>) -> f64 {
-    let squares: Vec<Tensor<B, 1>> = gradients.map(|g| g.clone().square().sum()).collect();
-    if squares.is_empty() {
-        return 0.0;
-    }
-    let sum: f64 = Tensor::cat(squares, 0).into_data().iter::<f64>().sum();
-    sum.sqrt()
 }

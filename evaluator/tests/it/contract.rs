@@ -9,6 +9,7 @@ use evaluator::{
     bundle::{self, Served},
     counter::{count_macs, count_skipped},
     data::Batch,
+    device::Device,
     model::{Model, Part, Parts, Pass, Trainable},
     ops::cross_entropy,
     plan::Plan,
@@ -347,34 +348,13 @@ fn the_autodiff_model_is_the_same_model() {
 }
 
 #[test]
-fn what_is_known_to_fail_on_a_gpu_is_refused_there_in_one_sentence() {
-    for (fixed, said) in [
-        (
-            "attention = 'lsh'\nlsh_chunk = 3",
-            "attention 'lsh' fails on GPUs",
-        ),
-        (
-            "attention_layer_2 = 'lsh'\nlayers = 2\ncontext = 64",
-            "attention 'lsh' fails on GPUs",
-        ),
-        (
-            "attention = 'aft'\naft_variant = 'simple'",
-            "attention 'aft' fails on GPUs",
-        ),
-        (
-            "attention = 'linear'\nlinear_features = 'favor'",
-            "attention 'linear' fails on GPUs",
-        ),
-        ("experts = 2\nrouter = 'switch'", "router 'switch' fails on GPUs"),
-        (
-            "reversible = true",
-            "reversible = true has not been tried on GPUs",
-        ),
-    ] {
-        let error = plan(fixed).check_gpu().unwrap_err();
-        assert!(error.starts_with(said) && error.contains("device cpu"), "{error}");
-    }
-    plan("attention = 'kde'\nkde_leaf = 2\nkde_samples = 3\nexperts = 2")
-        .check_gpu()
+fn sixteen_bit_products_are_refused_on_a_processor_in_one_sentence() {
+    let error = plan("precision = 'bf16'").check_device(&Device::Cpu).unwrap_err();
+    assert!(
+        error.starts_with("precision = 'bf16' needs a GPU") && error.contains("use precision = 'f32'"),
+        "{error}"
+    );
+    plan("attention = 'lsh'\nlsh_chunk = 3")
+        .check_device(&Device::Cpu)
         .unwrap();
 }

@@ -104,9 +104,6 @@ fn agree(techniques: impl Iterator<Item = &'static &'static str>) {
     for technique in techniques {
         let started = std::time::Instant::now();
         let plan = plan(technique);
-        if let Err(refused) = plan.check_gpu() {
-            eprintln!("{technique:?}: would be refused: {refused}");
-        }
         let (served, expected) = decoded::<Cuda>(&plan);
         let decoding = distance(&served, &expected);
         let (_, processor) = decoded::<Flex>(&plan);
@@ -135,7 +132,6 @@ fn agree(techniques: impl Iterator<Item = &'static &'static str>) {
     assert!(wrong.is_empty(), "{wrong:?}");
 }
 
-/// Kinds that look both ways are refused there until this was seen to pass on one.
 #[test]
 fn every_kind_is_the_same_model_on_a_gpu() {
     if let Err(reason) = "cuda:0".parse::<DeviceChoice>().unwrap().find() {
@@ -304,14 +300,17 @@ where
         let of = |x: &Tensor<D, 1>, n, h| x.clone().reshape(size(n, h));
         let tables = rope_tables::<D>(n, d, 100.0, &device);
         let turned = || rope(of(&q, n, h), tables.clone());
-        let (k4, v4) = (of(&k, keys, g), of(&v, keys, g));
+        // a graph anew for each: going back through one uses it up
+        let others = || (of(&k, keys, g), of(&v, keys, g));
         let name = format!("attention {n} {keys} {h} {g} {d}");
-        let y = attention(turned(), k4.clone(), v4.clone(), band.clone());
+        let (k4, v4) = others();
+        let y = attention(turned(), k4, v4, band.clone());
         keep(name.clone(), y.reshape([2 * n * h * d]), &[&q, &k, &v]);
         let tiles = Tiles {
             queries: 16,
             keys: 32,
         };
+        let (k4, v4) = others();
         let y = tiled_attention(turned(), k4, v4, band, tiles);
         keep(format!("tiled {name}"), y.reshape([2 * n * h * d]), &[&q, &k, &v]);
     }

@@ -58,8 +58,12 @@ fn biases<B: Backend>(
     let later = (near::<B>(start, end, usize::MAX, device) - 1.0) * -NEVER;
     let of_heads = |w: Tensor<B, 2>, heads: usize| {
         let w = w.reshape([heads, queries, end]) + later.clone().unsqueeze::<3>();
-        w.permute([1, 2, 0])
-            .reshape([1, queries as i32, end as i32, heads as i32, 1])
+        let shape = [1, queries, end, heads, 1];
+        match heads {
+            // nothing to turn round; a GPU adds the turned view of one head wrongly (burn 0.21)
+            1 => w.reshape(shape),
+            _ => w.permute([1, 2, 0]).reshape(shape),
+        }
     };
     match bias {
         AftBias::None => of_heads(Tensor::zeros([1, queries * end], device), 1),

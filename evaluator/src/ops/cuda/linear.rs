@@ -28,6 +28,10 @@ const FEWEST_ROWS: usize = 64;
 const BLOCKS: usize = 132;
 
 impl LinearOp for Cuda {
+    fn is_turned(x: &GpuTensor) -> bool {
+        x.shape().num_dims() == 2 && x.meta.strides()[..] == [1, x.shape()[0]]
+    }
+
     fn kept(x: GpuTensor) -> GpuTensor {
         if is_bf16() && x.shape().num_dims() == 2 {
             to_16_bits(x)

@@ -109,3 +109,45 @@ KERNEL sum_of_all(const float* x, float* y, Sizes s) {
         y[0] = all;
     }
 }
+
+// Sums of squares of x [rows], one for each of 64 blocks, from partial[first] on.
+KERNEL squares(const float* x, float* partial, Sizes s) {
+    __shared__ float sums[8];
+    float sum = 0;
+    for (long long i = (long long)blockIdx.x * 256 + threadIdx.x; i < s.rows; i += 64 * 256) sum += x[i] * x[i];
+    sum = sum_of_warp(sum);
+    if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = sum;
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        float all = 0;
+        for (int i = 0; i < 8; i++) all += sums[i];
+        partial[s.chunks + blockIdx.x] = all;
+    }
+}
+
+// Row blockIdx.x of y [.., width] = the sum of the rows of g [rows, width] whose number it is, in their order. A thread has
+// a column of blockIdx.y's 256; the block looks through the numbers 256 at a time and keeps those it wants.
+KERNEL embedding_backward(const int* numbers, const float* g, float* y, Sizes s) {
+    __shared__ int counts[8], wanted[256];
+    const int row = blockIdx.x, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const long long column = (long long)blockIdx.y * 256 + threadIdx.x;
+    float sum = 0;
+    for (long long first = 0; first < s.rows; first += 256) {
+        const long long i = first + threadIdx.x;
+        const bool wants = i < s.rows && numbers[i] == row;
+        const unsigned int of_warp = __ballot_sync(0xffffffffu, wants);
+        if (lane == 0) counts[warp] = __popc(of_warp);
+        __syncthreads();
+        int before = 0, all = 0;
+        for (int w = 0; w < 8; w++) {
+            if (w < warp) before += counts[w];
+            all += counts[w];
+        }
+        if (wants) wanted[before + __popc(of_warp & ((1u << lane) - 1))] = threadIdx.x;
+        __syncthreads();
+        if (column < s.width)
+            for (int j = 0; j < all; j++) sum += g[(first + wanted[j]) * s.width + column];
+        __syncthreads();
+    }
+    if (column < s.width) y[row * s.width + column] = sum;
+}

@@ -1,9 +1,10 @@
 //! Operations on rows; see `rows.cu`.
 
 use burn::{backend::Cuda, tensor::TensorMetadata};
+use burn_cubecl::kernel::into_contiguous;
 
 use super::launch::{GpuTensor, Kernel, Sizes, Source, floats, fresh_floats};
-use crate::ops::{CrossEntropyOp, RmsNormOp};
+use crate::ops::{CrossEntropyOp, EmbeddingOp, NormOp, RmsNormOp, wrap};
 
 static SOURCE: Source = Source::new(include_str!("rows.cu"));
 
@@ -11,6 +12,8 @@ static SOURCE: Source = Source::new(include_str!("rows.cu"));
 const ROWS: usize = 4;
 /// Rows that one thread adds up for the gradient of a norm's weights; the same number stands in the source.
 const CHUNK: usize = 128;
+/// Partial sums of squares of a tensor; the same number stands in the source.
+const SQUARES: usize = 64;
 /// Threads of the kernels of one block.
 const ALL: usize = 1024;
 
@@ -66,7 +69,7 @@ impl RmsNormOp for Cuda {
 
 impl CrossEntropyOp for Cuda {
     fn cross_entropy_forward(logits: GpuTensor, targets: GpuTensor) -> (GpuTensor, GpuTensor) {
-        let (logits, targets) = (floats(logits), burn_cubecl::kernel::into_contiguous(targets));
+        let (logits, targets) = (floats(logits), into_contiguous(targets));
         let [rows, width] = [logits.shape()[0], logits.shape()[1]];
         let sizes = || sizes(rows, width, 0, 0.0);
         let [weight, loss] = [0, 1].map(|_| fresh_floats(&logits, &[1]));
@@ -79,5 +82,28 @@ impl CrossEntropyOp for Cuda {
         kernel("cross_entropy_rows", ROWS * 32).launch([rows.div_ceil(ROWS), 1, 1], &tensors, sizes());
         kernel("sum_of_all", ALL).launch([1, 1, 1], &[&losses, &loss], sizes());
         (loss, gradient)
+    }
+}
+
+impl NormOp for Cuda {
+    fn sum_of_squares(tensors: Vec<GpuTensor>) -> f64 {
+        let partial = fresh_floats(&tensors[0], &[tensors.len() * SQUARES]);
+        for (i, x) in tensors.into_iter().enumerate() {
+            let x = floats(x);
+            let sizes = sizes(x.meta.num_elements(), 0, i * SQUARES, 0.0);
+            kernel("squares", 256).launch([SQUARES, 1, 1], &[&x, &partial], sizes);
+        }
+        wrap::<Self, 1>(partial).into_data().iter::<f64>().sum()
+    }
+}
+
+impl EmbeddingOp for Cuda {
+    fn table_gradient(rows: usize, numbers: GpuTensor, gradient: GpuTensor) -> GpuTensor {
+        let (numbers, g) = (into_contiguous(numbers), floats(gradient));
+        let [n, width] = [g.shape()[0], g.shape()[1]];
+        let y = fresh_floats(&g, &[rows, width]);
+        let blocks = [rows, width.div_ceil(256), 1];
+        kernel("embedding_backward", 256).launch(blocks, &[&numbers, &g, &y], sizes(n, width, 0, 0.0));
+        y
     }
 }

@@ -17,6 +17,11 @@ const SHARE: usize = 1 << 15;
 const ROWS: usize = 8;
 
 impl LinearOp for Flex {
+    fn is_turned(x: &FlexTensor) -> bool {
+        let last = x.shape().num_dims() - 1;
+        last == 1 && x.transpose(0, 1).is_contiguous() && !x.is_contiguous()
+    }
+
     fn counted_matmul(a: FlexTensor, b: FlexTensor) -> FlexTensor {
         super::count(&a.shape(), &b.shape());
         match turned_back(&a, &b) {

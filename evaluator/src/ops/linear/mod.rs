@@ -25,6 +25,9 @@ pub trait LinearOp: Backend {
         Self::float_matmul(a, b)
     }
 
+    /// Whether a matrix is the transposed view of one that lies row after row, as the weights of a linear layer are.
+    fn is_turned(x: &FloatTensor<Self>) -> bool;
+
     /// An operand as it is kept for the way back: its device may multiply it in fewer bits.
     fn kept(x: FloatTensor<Self>) -> FloatTensor<Self> {
         x
@@ -36,35 +39,46 @@ pub(super) fn count(left: &Shape, right: &Shape) {
 }
 
 impl<B: LinearOp, C: CheckpointStrategy> LinearOp for Autodiff<B, C> {
+    fn is_turned(x: &FloatTensor<Self>) -> bool {
+        B::is_turned(&x.primitive)
+    }
+
     fn counted_matmul(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
         #[derive(Debug)]
         struct Matmul;
         impl<B: LinearOp> Backward<B, 2> for Matmul {
-            // each operand, where the other one's gradient is wanted
-            type State = (Option<FloatTensor<B>>, Option<FloatTensor<B>>);
+            // each operand, where the other one's gradient is wanted, and whether the right one is a transposed view
+            type State = (Option<FloatTensor<B>>, Option<FloatTensor<B>>, bool);
 
             fn backward(self, ops: Step<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
                 let [a_node, b_node] = ops.parents;
                 let g = B::kept(grads.consume::<B>(&ops.node));
                 let last = g.shape().num_dims() - 1;
-                if let (Some(node), Some(b)) = (a_node, ops.state.1) {
-                    let b = B::float_swap_dims(b, last - 1, last);
-                    grads.register::<B>(node.id, B::counted_matmul(g.clone(), b));
+                let turn = |x| B::float_swap_dims(x, last - 1, last);
+                let (a, b, is_turned) = ops.state;
+                if let (Some(node), Some(b)) = (a_node, b) {
+                    grads.register::<B>(node.id, B::counted_matmul(g.clone(), turn(b)));
                 }
-                if let (Some(node), Some(a)) = (b_node, ops.state.0) {
-                    let a = B::float_swap_dims(a, last - 1, last);
-                    grads.register::<B>(node.id, B::counted_matmul(a, g));
+                if let (Some(node), Some(a)) = (b_node, a) {
+                    // of weights seen transposed the gradient is made as they lie, so that nobody has to turn it
+                    let gradient = if is_turned {
+                        turn(B::counted_matmul(turn(g), a))
+                    } else {
+                        B::counted_matmul(turn(a), g)
+                    };
+                    grads.register::<B>(node.id, gradient);
                 }
             }
         }
         let nodes = [a.node.clone(), b.node.clone()];
         let (needs_a, needs_b) = (b.is_tracked(), a.is_tracked());
         let (a, b) = (a.primitive, b.primitive);
+        let is_turned = B::is_turned(&b);
         let (a, b) = (
             if needs_a { B::kept(a) } else { a },
             if needs_b { B::kept(b) } else { b },
         );
-        let state = (needs_a.then(|| a.clone()), needs_b.then(|| b.clone()));
+        let state = (needs_a.then(|| a.clone()), needs_b.then(|| b.clone()), is_turned);
         match Matmul.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(state, B::counted_matmul(a, b)),
             OpsKind::UnTracked(prep) => prep.finish(B::counted_matmul(a, b)),

@@ -123,11 +123,6 @@ impl Variant for Linear {
         }
     }
 
-    fn runs_on_gpu(&self) -> bool {
-        // of the others the plain tensor operations are written and have not been tried there
-        self.features == Features::Elu1
-    }
-
     fn training_pass(&self, plan: &AttentionPlan, n: usize) -> Pass {
         let (h, g, d) = (plan.heads as u64, plan.kv_heads as u64, plan.depth as u64);
         let f = self.features(plan) as u64;

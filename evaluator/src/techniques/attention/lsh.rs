@@ -98,11 +98,6 @@ impl Variant for Lsh {
         ))
     }
 
-    fn runs_on_gpu(&self) -> bool {
-        // on an H200 its plain tensor operations end with an illegal memory access
-        false
-    }
-
     fn training_pass(&self, plan: &AttentionPlan, n: usize) -> Pass {
         let slots: usize = (0..n).map(|i| self.hashing().slots(i)).sum();
         let once = plan.heads * self.rounds * slots * plan.depth;

@@ -75,13 +75,6 @@ macro_rules! variants {
                 }
             }
 
-            /// Whether it was seen to run on a GPU.
-            pub(crate) fn runs_on_gpu(&self) -> bool {
-                match self {
-                    $(Core::$variant(core) => core.runs_on_gpu(),)+
-                }
-            }
-
             /// Whether each query head has a key/value head of its own.
             fn has_own_keys(&self) -> bool {
                 match self {

@@ -46,11 +46,6 @@ pub(crate) trait Variant: Copy {
         Ok(())
     }
 
-    /// Whether it was seen to run on a GPU.
-    fn runs_on_gpu(&self) -> bool {
-        true
-    }
-
     /// Whether it has, with these settings, a form that sees later tokens too.
     fn sees_both_ways(&self) -> bool {
         Self::BOTH_WAYS.is_some()

@@ -118,11 +118,6 @@ impl Variant for Aft {
         self.form == Form::Simple
     }
 
-    fn runs_on_gpu(&self) -> bool {
-        // on an H200 the simple form ended with an error of the device; conv has not been tried
-        matches!(self.form, Form::Full | Form::Local)
-    }
-
     fn training_pass(&self, plan: &AttentionPlan, n: usize) -> Pass {
         let (pairs, channels, factors) = (self.pairs(n), channels(plan), self.factors());
         Pass {

@@ -44,9 +44,6 @@ pub(crate) trait Rule: Copy {
     /// Whether it may leave out rows in training.
     const MAY_DROP: bool = false;
 
-    /// Whether its trainings were seen to run on a GPU.
-    const ON_GPU: bool = true;
-
     /// Deviation of its initial weights, over the usual one.
     const INITIAL_SCALE: f32 = 1.0;
 
@@ -123,10 +120,6 @@ macro_rules! routers {
 
             fn may_drop(&self) -> bool {
                 match self { $(Router::$router(_) => $module::$router::MAY_DROP,)+ }
-            }
-
-            pub(crate) fn runs_on_gpu(&self) -> bool {
-                match self { $(Router::$router(_) => $module::$router::ON_GPU,)+ }
             }
 
             fn initial_scale(&self) -> f32 {

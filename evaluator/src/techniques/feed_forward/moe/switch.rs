@@ -29,9 +29,6 @@ impl Rule for Switch {
 
     const MAY_DROP: bool = true;
 
-    // on an H200 they end with an illegal memory access
-    const ON_GPU: bool = false;
-
     // "reduce the default Transformer initialisation scale by 10"
     const INITIAL_SCALE: f32 = 0.1;
 
