@@ -4,9 +4,12 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    Batch, DataError, Form, Rows,
+    Batch, Corrupted, Corruption, DataError, Form, Rows,
     examples::{Examples, PAD},
 };
+
+/// Seed of the corruption of held-out texts.
+const HELD_OUT_SEED: u64 = 0;
 
 /// Tokens for training and tokens held out.
 #[derive(Debug)]
@@ -52,6 +55,9 @@ impl Samples {
     pub(super) fn check(&self, Rows { context, form }: Rows) -> Result<(), DataError> {
         let message = match self {
             _ if context == 0 => "context 0 holds no token; use at least 1".to_owned(),
+            Samples::Stream { .. } if context == 1 && matches!(form, Form::Spans(_)) => {
+                "context 1 holds no span beside what is read; use at least 2".to_owned()
+            }
             Samples::Stream { train, .. } if train.len() <= context => format!(
                 "context {context} is too long for a training text of {} tokens; use at most {} or give more text",
                 train.len(),
@@ -91,6 +97,13 @@ impl Samples {
         // a stream of its own for each step makes the batch a function of its number
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(step);
+        if let (Samples::Stream { train, .. }, Form::Spans(corruption)) = (self, form) {
+            let texts = (0..examples).map(|_| {
+                let start = rng.random_range(0..=train.len() - context);
+                corruption.corrupt(&train[start..start + context], &mut rng)
+            });
+            return Batch::of_spans(&texts.collect::<Vec<_>>(), context, corruption);
+        }
         let mut batch = Batch::with_capacity(examples * form.texts(), context);
         for _ in 0..examples {
             match self {
@@ -106,8 +119,12 @@ impl Samples {
     }
 
     /// Examples that the held-out part fills.
-    fn valid_examples(&self, context: usize) -> usize {
+    fn valid_examples(&self, Rows { context, form }: Rows) -> usize {
         match self {
+            // a rest of one token has no span beside what is read
+            Samples::Stream { valid, .. } if matches!(form, Form::Spans(_)) => {
+                valid.len() / context + usize::from(valid.len() % context > 1)
+            }
             Samples::Stream { valid, .. } => (valid.len() - 1).div_ceil(context),
             Samples::Answers { valid, .. } => valid.len(),
         }
@@ -116,16 +133,23 @@ impl Samples {
     pub(super) fn validation(
         &self,
         examples: usize,
-        Rows { context, form }: Rows,
+        rows: Rows,
         max_tokens: usize,
     ) -> impl Iterator<Item = Batch> {
-        let all = self.valid_examples(context);
+        let Rows { context, form } = rows;
+        let all = self.valid_examples(rows);
         let used = all.min((max_tokens / (context * form.texts())).max(1));
         (0..used).step_by(examples).map(move |first| {
+            // spread over the whole part, because a folder's last files are not like its first
+            let rows = (first..used.min(first + examples)).map(|row| row * all / used);
+            if let (Samples::Stream { valid, .. }, Form::Spans(corruption)) = (self, form) {
+                let texts: Vec<_> = rows
+                    .map(|row| held_out(valid, row, context, corruption))
+                    .collect();
+                return Batch::of_spans(&texts, context, corruption);
+            }
             let mut batch = Batch::with_capacity(examples * form.texts(), context);
-            for row in first..used.min(first + examples) {
-                // spread over the whole part, because a folder's last files are not like its first
-                let row = row * all / used;
+            for row in rows {
                 match self {
                     Samples::Stream { valid, .. } => window(valid, row * context, &mut batch),
                     Samples::Answers { valid, .. } => valid.row(row, &mut batch, form),
@@ -134,6 +158,14 @@ impl Samples {
             batch
         })
     }
+}
+
+/// A held-out text of up to `context` tokens, corrupted the same way whatever is trained and however often it is asked for.
+fn held_out(valid: &[u32], row: usize, context: usize, corruption: Corruption) -> Corrupted {
+    let mut rng = ChaCha8Rng::seed_from_u64(HELD_OUT_SEED);
+    rng.set_stream(row as u64);
+    let start = row * context;
+    corruption.corrupt(&valid[start..valid.len().min(start + context)], &mut rng)
 }
 
 /// Adds the tokens from `start` and their successors; the end of the text may leave the row short.
@@ -207,6 +239,91 @@ mod tests {
             let starts: Vec<u32> = batches.iter().flat_map(|b| b.inputs.iter().step_by(context)).copied().collect();
             prop_assert!(starts.windows(2).all(|w| w[1] >= w[0] + context as u32));
         }
+    }
+
+    const SPANS: Corruption = Corruption {
+        rate: 0.3,
+        mean_span: 2.0,
+        start: 5000,
+    };
+
+    fn spans(context: usize) -> Rows {
+        Rows {
+            context,
+            form: Form::Spans(SPANS),
+        }
+    }
+
+    /// The tokens of a corrupted row's text, in the order of their positions.
+    fn text_of(batch: &Batch, row: usize) -> Vec<u32> {
+        let n = batch.targets.len() / batch.batch;
+        let read = batch.inputs[row * batch.context..][..batch.lengths[row]]
+            .iter()
+            .copied();
+        let written = batch.targets[row * n..][..n]
+            .iter()
+            .filter(|t| **t >= 0)
+            .map(|t| *t as u32);
+        let mut all: Vec<u32> = read.chain(written).filter(|t| *t < SPANS.start).collect();
+        all.sort_unstable();
+        all
+    }
+
+    proptest! {
+        #[test]
+        fn corrupted_rows_hold_texts_of_the_training_part(
+            train in 3u32..900, seed: u64, step: u64, rows in 1usize..5, context in 2usize..40,
+        ) {
+            let samples = stream(train, 50);
+            prop_assume!(samples.check(spans(context)).is_ok());
+            let batch = samples.train_batch(seed, step, rows, spans(context));
+            prop_assert_eq!(&batch, &samples.train_batch(seed, step, rows, spans(context)));
+            let written = SPANS.written(context);
+            prop_assert_eq!((batch.batch, batch.context), (rows, SPANS.read(context)));
+            prop_assert_eq!(&batch.lengths, &vec![SPANS.read(context); rows], "no row of a training is padded");
+            prop_assert_eq!(batch.scored(), rows * written);
+            for row in 0..rows {
+                let text = text_of(&batch, row);
+                prop_assert_eq!(text.len(), context);
+                prop_assert!(text.windows(2).all(|w| w[1] == w[0] + 1) && text[context - 1] < train);
+                // what the writing half is given is what it wrote before
+                let given = &batch.written[row * written..][..written];
+                prop_assert_eq!(given[0], SPANS.start);
+                let before = batch.targets[row * written..][..written - 1].iter().map(|t| *t as u32);
+                prop_assert!(given[1..].iter().copied().eq(before));
+            }
+        }
+
+        #[test]
+        fn held_out_spans_are_always_the_same_and_cover_the_whole_part(
+            valid in 2u32..300, rows in 1usize..5, context in 2usize..40,
+        ) {
+            let samples = stream(500, valid);
+            let all = |rows| samples.validation(rows, spans(context), usize::MAX).collect::<Vec<_>>();
+            let mut seen = vec![];
+            for batch in all(rows) {
+                for row in 0..batch.batch {
+                    seen.extend(text_of(&batch, row));
+                    let n = batch.written.len() / batch.batch;
+                    prop_assert_eq!(batch.targets.len() / batch.batch, n);
+                    prop_assert!(batch.lengths[row] <= batch.context);
+                }
+            }
+            let left_out = u32::from(valid as usize % context == 1);
+            prop_assert_eq!(seen, (1000..1000 + valid - left_out).collect::<Vec<_>>());
+            let one_by_one = |batches: Vec<Batch>| batches.into_iter().flat_map(|b| b.targets).collect::<Vec<_>>();
+            prop_assert_eq!(one_by_one(all(rows)), one_by_one(all(1)), "whatever the batch");
+        }
+    }
+
+    #[test]
+    fn each_step_and_seed_has_its_own_spans() {
+        let samples = stream(9, 50);
+        let batch = |seed, step| samples.train_batch(seed, step, 4, spans(8));
+        assert_ne!(batch(1, 1), batch(1, 2));
+        assert_ne!(batch(1, 1), batch(2, 1));
+        let message = samples.check(spans(1)).unwrap_err().to_string();
+        assert!(message.contains("context 1 holds no span"), "{message}");
     }
 
     #[test]

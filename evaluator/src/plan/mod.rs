@@ -123,14 +123,14 @@ impl Plan {
             },
             None => read_model(values, data, context)?,
         };
-        if base.is_some_and(|base| base.vocabulary != vocabulary) {
+        let known = model.vocabulary - model.kind.more_tokens();
+        if known != vocabulary {
             return Err(format!(
-                "the data has {vocabulary} tokens and the base {}; use the base's tokenizer by leaving data.tokenizer out",
-                model.vocabulary
+                "the data has {vocabulary} tokens and the base {known}; use the base's tokenizer by leaving data.tokenizer out"
             ));
         }
         if let Some(base) = base {
-            base.kind.check(data)?;
+            base.kind.check(data, context)?;
             check_tables(base, &model)?;
         }
         let fine_tuning = FineTuning::read(values);
@@ -204,6 +204,7 @@ impl Plan {
         for LayerPlan {
             attention,
             feed_forward,
+            ..
         } in &self.model.layers
         {
             if !attention.core.runs_on_gpu() {
@@ -271,7 +272,7 @@ impl Plan {
     /// Whether [`Plan::training_flops`] is what a training executes; where experts have a capacity, or attention leaves
     /// out padding, it is the most, because what is left out costs nothing.
     pub fn training_flops_are_exact(&self) -> bool {
-        !self.model.kind.sees_both_ways() && !self.model.layers.iter().any(|l| l.feed_forward.may_drop())
+        !self.model.kind.form().pads() && !self.model.layers.iter().any(|l| l.feed_forward.may_drop())
     }
 
     /// FLOPs of the whole training for a main training of `steps`: training, judging importance, recovery.

@@ -45,6 +45,7 @@ where
     let inputs = Inputs {
         tokens: tokens::<D>(2, 16, 1),
         lengths: (plan.model.kind.sees_both_ways()).then(|| Lengths::new(vec![16, 5])),
+        written: None,
     };
     let logits = model.forward(inputs).logits;
     let [examples, scored, outputs] = logits.dims();

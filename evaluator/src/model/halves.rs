@@ -1,0 +1,58 @@
+//! Models of two halves: one reads, and the other one writes while it looks at what was read.
+
+use burn::tensor::{Int, Tensor, backend::Backend};
+
+use super::{
+    Forward, Inputs, Memory, Model, NORM_EPSILON, Stream,
+    block::{Angles, Sight},
+    cross::Source,
+    whole::Entered,
+};
+use crate::ops::{Ops, rms_norm};
+
+impl<B: Ops> Model<B> {
+    /// What the half that reads makes of its inputs, and the sum of its routers' losses.
+    fn source(&self, inputs: Inputs<B>) -> (Source<B>, Option<Tensor<B, 1>>) {
+        let Entered { x, angles, lengths } = self.enter(inputs);
+        let (x, auxiliary) = Stream::One(x).through_all(&self.blocks[..self.kind.reading()], &angles);
+        let norm = self.reading_norm.as_ref();
+        let norm = norm.expect("a model of two halves has a norm between them").val();
+        let x = rms_norm(x.end(), norm, NORM_EPSILON as f32);
+        (Source { x, lengths }, auxiliary)
+    }
+
+    /// [`Model::forward`] of both halves, the second one given `written [rows, n]`.
+    pub(super) fn forward_in_halves(&self, inputs: Inputs<B>, written: Tensor<B, 2, Int>) -> Forward<B> {
+        let (source, read) = self.source(inputs);
+        let angles = Angles {
+            source: Some(source),
+            ..self.angles(0, written.dims()[1], Sight::Back)
+        };
+        let x = Stream::One(self.embed(written));
+        let (x, wrote) = x.through_all(&self.blocks[self.kind.reading()..], &angles);
+        Forward {
+            logits: self.logits(x.end(), None),
+            auxiliary: both(read, wrote),
+        }
+    }
+
+    /// Reads what the memory's sequences are to be written from; keys and values of it are computed once.
+    ///
+    /// # Panics
+    /// If rows are longer than the plan's positions, or the model has no half that reads.
+    pub fn read(&self, inputs: impl Into<Inputs<B>>, memory: &mut Memory<B>) {
+        let (source, _) = self.source(inputs.into());
+        let writing = &self.blocks[self.kind.reading()..];
+        for (block, state) in writing.iter().zip(&mut memory.states) {
+            state.crossed = block.cross.as_ref().map(|cross| cross.look_at(source.clone()));
+        }
+    }
+}
+
+/// The sum of two losses, where there are any.
+pub(super) fn both<B: Backend>(a: Option<Tensor<B, 1>>, b: Option<Tensor<B, 1>>) -> Option<Tensor<B, 1>> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a + b),
+        (a, b) => a.or(b),
+    }
+}
