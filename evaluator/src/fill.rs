@@ -69,7 +69,7 @@ fn pieces(prompt: &str) -> Vec<&str> {
     pieces
 }
 
-/// Hands over a prompt piece after piece, each gap filled with as many tokens as any other at most.
+/// Hands over a prompt piece after piece, each gap filled until the model ends it or one token is left for each later gap.
 pub(crate) fn fill<B: Ops>(
     (model, plan): (&Model<B>, &ModelPlan),
     tokenizer: &Tokenizer,
@@ -88,8 +88,7 @@ pub(crate) fn fill<B: Ops>(
         Tensor::<B, 2, Int>::from_data(TensorData::new(ids, [1, n]), &model.device())
     };
     // the beginning and a sentinel for each gap take room too
-    let room = plan.capacity() - 1 - count;
-    let each = sampling.tokens.min(room) / count;
+    let mut left = sampling.tokens.min(plan.capacity() - 1 - count);
     let mut rng = ChaCha8Rng::seed_from_u64(sampling.seed);
     let mut memory = model.memory(plan, 1, plan.capacity());
     model.read(row(&gaps.read), &mut memory);
@@ -98,7 +97,7 @@ pub(crate) fn fill<B: Ops>(
     for (gap, piece) in gaps.pieces[1..].iter().enumerate() {
         let mut logits = model.extend(row(&[corruption.sentinel(gap)]), &mut memory);
         let mut span = vec![];
-        while span.len() < each {
+        while span.len() + (count - 1 - gap) < left {
             let chosen = choose(
                 allowed(logits, corruption, gap, span.len()),
                 sampling.temperature,
@@ -110,6 +109,7 @@ pub(crate) fn fill<B: Ops>(
             span.push(chosen);
             logits = model.extend(row(&[chosen]), &mut memory);
         }
+        left -= span.len();
         write(&tokenizer.decode(&span)?);
         write(piece);
     }

@@ -1,8 +1,11 @@
 //! Span corruption (1910.10683 §3.1.4): spans of a text are taken out, and what was taken out is to be written.
 //!
-//! Of `n` tokens `round(n rate)` are noise, in `round(noise / mean_span)` spans; noise and the rest are each divided into that
-//! many segments, every division as likely as any other, and laid in turns, a segment of the rest first. What is read has
-//! a sentinel in the place of each span; what is written is each sentinel with its span, and one sentinel more at the end.
+//! Of `n` tokens `round(n rate)` are noise, in `round(noise / mean_span)` spans with text between them, and every choice of
+//! such spans is as likely as any other. What is read has a sentinel in the place of each span; what is written is each
+//! sentinel with its span, and one sentinel more at the end.
+//!
+//! T5's code lets every text begin with what is kept and end with noise. A model that was never shown a gap with text to its
+//! end does not fill one, so here a text begins and ends either way.
 
 use rand::{Rng, seq::index::sample};
 use serde::{Deserialize, Serialize};
@@ -28,11 +31,11 @@ pub struct Corrupted {
 }
 
 impl Corruption {
-    /// Tokens of noise and spans of a text of `n >= 2` tokens; at least one of each, and a token of text before each span.
+    /// Tokens of noise and spans of a text of `n >= 2` tokens; at least one of each, and a token of text between spans.
     pub fn noise(&self, n: usize) -> (usize, usize) {
         let noise = ((n as f64 * self.rate).round() as usize).clamp(1, n - 1);
         let spans = (noise as f64 / self.mean_span).round() as usize;
-        (noise, spans.clamp(1, noise.min(n - noise)))
+        (noise, spans.clamp(1, noise.min(n - noise + 1)))
     }
 
     /// Tokens that are read of a text of `n`.
@@ -60,8 +63,10 @@ impl Corruption {
     /// Corrupts a text of at least two tokens.
     pub fn corrupt(&self, text: &[u32], rng: &mut impl Rng) -> Corrupted {
         let (noise, spans) = self.noise(text.len());
-        let kept = segments(text.len() - noise, spans, rng);
         let taken = segments(noise, spans, rng);
+        // at both ends there may be nothing: as with a token more there that is not part of the text
+        let mut kept = segments(text.len() - noise + 2, spans + 1, rng);
+        kept[0] -= 1;
         let (mut read, mut written) = (vec![], vec![]);
         let mut rest = text;
         for (i, (kept, taken)) in kept.into_iter().zip(taken).enumerate() {
@@ -73,6 +78,7 @@ impl Corruption {
             written.extend_from_slice(span);
             rest = after;
         }
+        read.extend_from_slice(rest);
         written.push(self.sentinel(spans));
         Corrupted { read, written }
     }
@@ -153,6 +159,8 @@ mod tests {
             prop_assert_eq!(got.written.len(), noise + spans + 1);
             prop_assert_eq!(got.read.len(), n - noise + spans);
             prop_assert_eq!((got.read.len(), got.written.len()), (corruption.read(n), corruption.written(n)));
+            let gaps: Vec<usize> = (0..got.read.len()).filter(|i| got.read[*i] > START).collect();
+            prop_assert!(gaps.windows(2).all(|w| w[1] > w[0] + 1), "there is text between gaps");
             let last = got.written.iter().max().unwrap();
             prop_assert_eq!(*last as usize, START as usize + corruption.sentinels(n));
         }
@@ -173,8 +181,8 @@ mod tests {
         assert_eq!((c.read(512), c.written(512)), (461, 104));
         assert_eq!(
             corruption(0.8, 1.0).noise(10),
-            (8, 2),
-            "every span has text before it"
+            (8, 3),
+            "spans have text between them"
         );
     }
 
@@ -223,8 +231,12 @@ mod tests {
             for at in 80..160 {
                 assert!(is_likely(noise[at], draws, rate), "{rate} at {at}: {}", noise[at]);
             }
-            // a text begins with what is kept and ends with noise
-            assert_eq!((noise[0], noise[n as usize - 1]), (0, draws));
+            // one of the spans lies in each of as many places as there are tokens kept and one
+            let (taken, spans) = corruption(rate, mean_span).noise(n as usize);
+            let at_end = spans as f64 / (n as usize - taken + 1) as f64;
+            for end in [noise[0], noise[n as usize - 1]] {
+                assert!(is_likely(end, draws, at_end), "{rate} at an end: {end}");
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use evaluator::{
 };
 use spaces::{Config, protocol::Evaluation};
 
-use crate::support::{config, job, prose};
+use crate::support::{config, job};
 
 fn values(result: &Evaluation) -> BTreeMap<&str, f64> {
     result
@@ -47,9 +47,11 @@ fn run(config: Config, dir: &Path) -> Evaluation {
     result
 }
 
+/// The same line again and again, so that there is one way to fill a gap.
 fn text(dir: &Path) -> String {
     let file = dir.join("text.txt");
-    std::fs::write(&file, prose(60_000)).unwrap();
+    let line = "abcdefghijklmnopqrstuvwxyz.\n";
+    std::fs::write(&file, line.repeat(2000)).unwrap();
     format!("[data]\ncorpus = \"text\"\npath = \"{}\"", file.display())
 }
 
@@ -77,7 +79,7 @@ fn loss_by_frequency(data: &Dataset, rows: Rows) -> f64 {
 fn it_learns_to_fill_gaps_is_measured_exported_and_used() {
     let dir = tempfile::tempdir().unwrap();
     let data = text(dir.path());
-    let fixed = "kind = 'encoder_decoder'\ncontext = 32\nbatch = 16\nwidth = 48\ntokens = 600000\nlearning_rate = 5e-3";
+    let fixed = "kind = 'encoder_decoder'\ncontext = 32\nbatch = 16\nwidth = 48\ntokens = 400000\nlearning_rate = 5e-3";
     let config_of_text = config(&data, fixed);
     let result = run(config_of_text.clone(), &dir.path().join("work"));
     let measured = values(&result);
@@ -91,8 +93,8 @@ fn it_learns_to_fill_gaps_is_measured_exported_and_used() {
         trivial("trivial_loss")
     );
     assert!(
-        measured["validation_loss"] < 0.35 * trivial("trivial_loss")
-            && measured["accuracy"] > trivial("trivial_accuracy") + 0.4,
+        measured["validation_loss"] < 0.1 * trivial("trivial_loss")
+            && measured["accuracy"] > trivial("trivial_accuracy") + 0.8,
         "{} of {}, {}",
         measured["validation_loss"],
         trivial("trivial_loss"),
@@ -135,16 +137,23 @@ fn it_learns_to_fill_gaps_is_measured_exported_and_used() {
         let mut write = |piece: &str| text += piece;
         generate(&exported, prompt, sampling, DeviceChoice::Cpu, &mut write).map(|()| text)
     };
-    // the names that a text can hold leave one way to write these
-    assert_eq!(
-        filled("hears the c___ often.\na dog s").unwrap(),
-        "hears the cat often.\na dog s"
-    );
-    let two = filled("the cat li___s a dog well.\nmy b___rd ").unwrap();
-    assert!(
-        two.starts_with("the cat li") && two.contains("s a dog well.\nmy b"),
-        "{two}"
-    );
+    // what stands around these gaps leaves one way to fill them
+    for (prompt, whole) in [
+        (
+            "abcd___hijklmnopqrs___vwxyz.\nabcd",
+            "abcdefghijklmnopqrstuvwxyz.\nabcd",
+        ),
+        (
+            "___efghijkl___opqrstuvwxyz.\nab",
+            "bcdefghijklmnopqrstuvwxyz.\nab",
+        ),
+        (
+            "stuvw___.\nabcdefgh___klmnopqrstu",
+            "stuvwxyz.\nabcdefghijklmnopqrstu",
+        ),
+    ] {
+        assert_eq!(filled(prompt).unwrap(), whole);
+    }
     for (prompt, said) in [
         (
             "the cat",
@@ -155,7 +164,7 @@ fn it_learns_to_fill_gaps_is_measured_exported_and_used() {
             "the prompt has 3 gaps and this model was trained on 2",
         ),
         (
-            &format!("___{}", "the cat ".repeat(9)),
+            &format!("___{}", "abcdefgh".repeat(9)),
             "and this model reads 29 at once",
         ),
     ] {
