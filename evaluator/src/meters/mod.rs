@@ -166,6 +166,11 @@ impl<B: Ops> Prompt<B> {
     }
 }
 
+/// Whether a metric tells how well what is asked is foretold.
+pub(crate) fn of_quality(metric: &str) -> bool {
+    loss::METRICS.contains(&metric)
+}
+
 /// One token, `[1, 1]`.
 fn token<B: Ops>(id: u32, device: &B::Device) -> Tensor<B, 2, Int> {
     Tensor::from_data(TensorData::new(vec![id as i32], [1, 1]), device)

@@ -1,5 +1,6 @@
 //! A configuration, read and checked: what is built, trained, removed, packed. Costs that follow from it alone.
 
+mod comparable;
 mod parameters;
 mod shape;
 
@@ -7,9 +8,9 @@ use std::collections::BTreeMap;
 
 use spaces::{Config, Evidence, Measurement};
 
-pub use self::parameters::conflicts_with_base;
 pub(crate) use self::parameters::parameters;
 use self::shape::{check_tables, read_model};
+pub use self::{comparable::incomparable, parameters::conflicts_with_base};
 use crate::{
     bundle,
     data::{DataFacts, Form, Rows, Symbols},

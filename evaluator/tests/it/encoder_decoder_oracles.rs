@@ -201,3 +201,28 @@ fn what_has_no_meaning_is_refused_in_one_sentence() {
         "{message}"
     );
 }
+
+#[test]
+fn a_study_does_not_compare_losses_of_different_tasks() {
+    let opened = |space: &str, objective: &str| -> Vec<(String, String)> {
+        let text = format!(
+            "name = 'gaps'\n[data]\ncorpus = 'markov'\n[space]\n{space}\n[[objective]]\nmetric = '{objective}'\n\
+             [[objective]]\nmetric = 'model_bytes'\n"
+        );
+        let study = spaces::study::study_from_toml(&text, &evaluator::catalog()).unwrap();
+        evaluator::plan::incomparable(&study)
+    };
+    let found = opened(
+        "kind = ['decoder', 'encoder_decoder']\nmean_span = [2.0, 3.0]",
+        "validation_loss",
+    );
+    let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["kind", "mean_span"]);
+    assert_eq!(
+        found[1].1,
+        "'mean_span' changes what validation_loss is taken on, so that trials would not compare; choose one value in [fixed], and another study for each other"
+    );
+    assert!(opened("kind = ['decoder', 'encoder']", "validation_loss").is_empty());
+    assert!(opened("kind = ['encoder_decoder']\nlayers = [1, 2]", "accuracy").is_empty());
+    assert!(opened("kind = ['decoder', 'encoder_decoder']", "latency_ms_per_token").is_empty());
+}

@@ -12,7 +12,7 @@ mod pooling;
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
-use spaces::ParameterInfo;
+use spaces::{Domain, ParameterInfo, Value};
 
 use super::{Matrix, Model, ModelPlan, Pass, Trainable};
 use crate::{
@@ -261,6 +261,15 @@ pub(crate) fn parameters() -> Vec<ParameterInfo> {
     let mut all = vec![choice("kind", doc, &names), pooling::parameter()];
     all.extend(encoder_decoder::parameters());
     all
+}
+
+/// Whether the loss of one value of a parameter is taken on something else than that of another one of `domain`.
+pub(crate) fn changes_what_is_scored(parameter: &str, domain: &Domain) -> bool {
+    let fills = Value::from(encoder_decoder::EncoderDecoder::ABOUT.name);
+    match domain {
+        Domain::Categorical { choices } if parameter == "kind" => choices.contains(&fills),
+        _ => encoder_decoder::parameters().iter().any(|p| p.name == parameter),
+    }
 }
 
 /// Whether a model that names one of `classes` fits the data.
