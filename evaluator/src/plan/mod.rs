@@ -124,7 +124,7 @@ impl Plan {
             },
             None => read_model(values, data, context)?,
         };
-        let known = model.vocabulary - model.kind.more_tokens();
+        let known = model.vocabulary.saturating_sub(model.kind.more_tokens());
         if known != vocabulary {
             return Err(format!(
                 "the data has {vocabulary} tokens and the base {known}; use the base's tokenizer by leaving data.tokenizer out"
