@@ -56,3 +56,44 @@ pub(super) fn both<B: Backend>(a: Option<Tensor<B, 1>>, b: Option<Tensor<B, 1>>)
         (a, b) => a.or(b),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::Flex;
+
+    use super::*;
+    use crate::plan::Plan;
+
+    #[test]
+    fn what_is_remembered_of_both_halves_takes_the_foretold_bytes() {
+        for block in [
+            "attention = 'full'\nkv_heads = 2",
+            "attention = 'tiled'\nhead_prune_ratio = 0.5",
+            "attention = 'sliding_window'\nwindow = 3",
+            "attention = 'linear'",
+            "attention = 'aft'\naft_variant = 'simple'\nfeed_forward = 'channel_mix'",
+        ] {
+            let text = format!(
+                "[data]\ncorpus = 'markov'\n[fixed]\nkind = 'encoder_decoder'\ncontext = 40\nwidth = 32\nheads = 4\n{block}\n"
+            );
+            let config = spaces::study::config_from_toml(&text, &crate::catalog()).unwrap();
+            let plan = Plan::read(&config, 19, None).unwrap().served;
+            let model = Model::<Flex>::new(&plan, 3, &Default::default());
+            let mut memory = model.memory(&plan, 1, plan.capacity());
+            let row = |n| Tensor::<Flex, 2, Int>::zeros([1, n], &Default::default());
+            model.read(row(plan.kind.form().read(plan.context)), &mut memory);
+            model.extend(row(plan.capacity()), &mut memory);
+            let mut numbers = 0;
+            for state in &memory.states {
+                let crossed = state.crossed.as_ref().unwrap().keys_and_values.iter();
+                let parts = state.attention.parts.iter().chain(crossed);
+                numbers += parts.map(|part| part.shape().num_elements()).sum::<usize>();
+                numbers += state
+                    .feed_forward
+                    .as_ref()
+                    .map_or(0, |last| last.shape().num_elements());
+            }
+            assert_eq!(4 * numbers as u64, plan.state_bytes(), "{block}");
+        }
+    }
+}
