@@ -62,25 +62,47 @@ mod tests {
     use burn::backend::Flex;
 
     use super::*;
-    use crate::plan::Plan;
+    use crate::{model::ModelPlan, plan::Plan};
+
+    const BLOCKS: &[&str] = &[
+        "attention = 'full'\nkv_heads = 2",
+        "attention = 'tiled'\nhead_prune_ratio = 0.5",
+        "attention = 'sliding_window'\nwindow = 3",
+        "attention = 'linear'",
+        "attention = 'aft'\naft_variant = 'simple'\nfeed_forward = 'channel_mix'",
+    ];
+
+    fn model(block: &str) -> (Model<Flex>, ModelPlan) {
+        let text = format!(
+            "[data]\ncorpus = 'markov'\n[fixed]\nkind = 'encoder_decoder'\ncontext = 40\nwidth = 32\nheads = 4\n{block}\n"
+        );
+        let config = spaces::study::config_from_toml(&text, &crate::catalog()).unwrap();
+        let plan = Plan::read(&config, 19, None).unwrap().served;
+        (Model::new(&plan, 3, &Default::default()), plan)
+    }
+
+    fn row(n: usize) -> Tensor<Flex, 2, Int> {
+        Tensor::zeros([1, n], &Default::default())
+    }
+
+    #[test]
+    fn what_is_read_is_seen_by_tokens_before_it() {
+        for block in BLOCKS {
+            let (model, _) = model(block);
+            let first = |text: Tensor<Flex, 2, Int>| {
+                let (source, _) = model.source(text.into());
+                source.x.narrow(1, 0, 1).into_data()
+            };
+            let changed = row(9).slice_assign([0..1, 1..2], row(1) + 7);
+            assert_ne!(first(row(9)), first(changed), "{block}");
+        }
+    }
 
     #[test]
     fn what_is_remembered_of_both_halves_takes_the_foretold_bytes() {
-        for block in [
-            "attention = 'full'\nkv_heads = 2",
-            "attention = 'tiled'\nhead_prune_ratio = 0.5",
-            "attention = 'sliding_window'\nwindow = 3",
-            "attention = 'linear'",
-            "attention = 'aft'\naft_variant = 'simple'\nfeed_forward = 'channel_mix'",
-        ] {
-            let text = format!(
-                "[data]\ncorpus = 'markov'\n[fixed]\nkind = 'encoder_decoder'\ncontext = 40\nwidth = 32\nheads = 4\n{block}\n"
-            );
-            let config = spaces::study::config_from_toml(&text, &crate::catalog()).unwrap();
-            let plan = Plan::read(&config, 19, None).unwrap().served;
-            let model = Model::<Flex>::new(&plan, 3, &Default::default());
+        for block in BLOCKS {
+            let (model, plan) = model(block);
             let mut memory = model.memory(&plan, 1, plan.capacity());
-            let row = |n| Tensor::<Flex, 2, Int>::zeros([1, n], &Default::default());
             model.read(row(plan.kind.form().read(plan.context)), &mut memory);
             model.extend(row(plan.capacity()), &mut memory);
             let mut numbers = 0;

@@ -220,10 +220,6 @@ fn the_first_token_that_is_written_depends_on_the_last_one_that_is_read() {
         *changed.last_mut().unwrap() = 5;
         let moved = worst(&logits(&batch.inputs), &logits(&changed));
         assert!(moved > 1e-4, "{fixed}: {moved}");
-        // and a token in the middle sees what follows it, which a half that looks back only would not
-        let mut first = batch.inputs.clone();
-        first[0] = 5;
-        assert!(worst(&logits(&batch.inputs), &logits(&first)) > 1e-4, "{fixed}");
     });
 }
 
