@@ -120,6 +120,13 @@ impl web::Admission for Inspector {
                     .collect());
             }
         }
+        let incomparable = plan::incomparable(study).into_iter();
+        let incomparable: Vec<SpecError> = incomparable
+            .map(|(name, message)| SpecError::new(format!("space.{name}"), message))
+            .collect();
+        if !incomparable.is_empty() {
+            return Err(incomparable);
+        }
         let facts = self
             .facts(study)
             .map_err(|e| vec![SpecError::new(place(&e), e.to_string())])?;

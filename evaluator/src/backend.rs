@@ -116,10 +116,12 @@ pub fn gemm_flops_per_s(seconds: f64, device: DeviceChoice) -> Result<f64, Evalu
     on_device!(&device, |B, handle| speed::gemm::<B>(seconds, handle))
 }
 
-/// Continues a prompt with an exported model, handing over each piece of text as it is written.
+/// Continues a prompt with an exported model or fills its gaps (`___`), handing over each piece of text as it is written, the
+/// prompt's own included.
 ///
 /// # Errors
-/// [`EvaluationError`]: no bundle, a prompt with characters that the tokenizer does not know.
+/// [`EvaluationError`]: no bundle, a prompt with characters that the tokenizer does not know, or without gaps where the model
+/// fills gaps.
 pub fn generate(
     dir: &Path,
     prompt: &str,

@@ -12,6 +12,7 @@ use crate::{
     data::{DataAccess, Dataset},
     device::Device,
     energy,
+    fill::fill,
     meters::{Subject, measure},
     ops::{Ops, set_precision},
     plan::Plan,
@@ -79,7 +80,7 @@ pub(crate) fn remeasure<B: Ops>(
     })
 }
 
-/// Continues a prompt, handing over each piece of text as it is written.
+/// Continues a prompt or fills its gaps, handing over each piece of text as it is written, the prompt's own included.
 pub(crate) fn generate<B: Ops>(
     dir: &Path,
     prompt: &str,
@@ -88,7 +89,7 @@ pub(crate) fn generate<B: Ops>(
     write: &mut dyn FnMut(&str),
 ) -> Result<(), EvaluationError> {
     let kind = bundle::read_served(dir)?.model.kind;
-    if kind.sees_both_ways() {
+    if !kind.writes() {
         return Err(EvaluationError::Invalid(format!(
             "'{}' is of kind '{}', which reads whole texts and writes none; use parsimony evaluate, or generate with a decoder",
             dir.display(),
@@ -97,6 +98,9 @@ pub(crate) fn generate<B: Ops>(
     }
     let (model, served) = bundle::read_model::<B>(dir, backend)?;
     let tokenizer = bundle::read_tokenizer(dir)?;
+    if kind.reading() > 0 {
+        return fill((&model, &served.model), &tokenizer, prompt, sampling, write);
+    }
     let mut ids = tokenizer.encode(prompt)?;
     if ids.is_empty() {
         return Err(EvaluationError::Invalid(
@@ -109,6 +113,7 @@ pub(crate) fn generate<B: Ops>(
     // the model reads what fits its context; when it is full it goes on from the later half
     let mut unread = ids.len().saturating_sub(context);
     let mut shown = tokenizer.decode(&ids)?;
+    write(prompt);
     for _ in 0..sampling.tokens {
         if memory.position() + (ids.len() - unread) > context {
             memory = model.memory(&served.model, 1, context);
@@ -135,7 +140,8 @@ pub(crate) fn generate<B: Ops>(
     Ok(())
 }
 
-fn choose<B: Ops>(logits: Tensor<B, 2>, temperature: f64, rng: &mut ChaCha8Rng) -> u32 {
+/// The number of a column of `logits [1, n]`, as the temperature says.
+pub(crate) fn choose<B: Ops>(logits: Tensor<B, 2>, temperature: f64, rng: &mut ChaCha8Rng) -> u32 {
     if temperature <= 0.0 {
         return logits.argmax(1).into_data().iter::<i64>().next().unwrap_or(0) as u32;
     }

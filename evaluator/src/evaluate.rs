@@ -240,7 +240,7 @@ where
             "a technique was on and did nothing: counter '{idle}' is 0"
         )));
     }
-    let mut provenance = provenance(job, device, &data, &served);
+    let mut provenance = provenance(job, device, &data, &plan, &served);
     provenance.insert("training_steps".into(), record.steps.to_string());
     if from > 0 {
         provenance.insert("resumed_at_step".into(), from.to_string());
@@ -300,7 +300,13 @@ fn prepare_folder(job: &Job) -> Result<(), EvaluationError> {
         .map_err(failed)
 }
 
-fn provenance(job: &Job, device: &Device, data: &Dataset, served: &Served) -> BTreeMap<String, String> {
+fn provenance(
+    job: &Job,
+    device: &Device,
+    data: &Dataset,
+    plan: &Plan,
+    served: &Served,
+) -> BTreeMap<String, String> {
     let mut map = job.labels.clone();
     let mut add = |key: &str, value: String| map.insert(key.into(), value);
     add("version", env!("CARGO_PKG_VERSION").into());
@@ -308,7 +314,7 @@ fn provenance(job: &Job, device: &Device, data: &Dataset, served: &Served) -> BT
     add("data", job.config.data.corpus.clone());
     add("data_fingerprint", data.fingerprint.clone());
     add("data_origin", format!("{:?}", data.origin).to_lowercase());
-    let trivial = data.facts().baseline;
+    let trivial = data.baseline(plan.training.rows);
     add("trivial_loss", trivial.loss.to_string());
     add("trivial_accuracy", trivial.accuracy.to_string());
     add("device", device.describe());
@@ -338,9 +344,12 @@ fn summary(model: &ModelPlan, served: &Served) -> String {
     let bits = served.quantization.map_or(32, |q| q.bits);
     let kind = model.kind.words();
     let article = if kind.starts_with('e') { "An" } else { "A" };
+    let layers = match (model.kind.reading(), model.layers.len()) {
+        (0, all) => all.to_string(),
+        (reading, all) => format!("{reading} + {}", all - reading),
+    };
     format!(
-        "{article} {kind} of {} layers and width {} with {attention} attention{mixture}{reversible}, {bits}-bit weights.",
-        model.layers.len(),
+        "{article} {kind} of {layers} layers and width {} with {attention} attention{mixture}{reversible}, {bits}-bit weights.",
         model.width
     )
 }

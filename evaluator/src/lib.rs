@@ -16,6 +16,7 @@ pub mod energy;
 mod error;
 mod evaluate;
 mod events;
+mod fill;
 pub mod memory;
 mod meters;
 pub mod model;

@@ -12,14 +12,14 @@ use spaces::Config;
 
 use crate::{
     EvaluationError, counter,
-    data::Batch,
+    data::{Batch, Form, Rows},
     device::Device,
     energy::{self, Reading, Source},
     memory::peak_bytes,
-    meters::next_token,
-    model::{Model, Trainable},
+    meters::{Prompt, next_token},
+    model::{Inputs, Model, Trainable},
     ops::{Ops, matmul, set_precision},
-    plan::Plan,
+    plan::{Plan, TrainingPlan},
     pool::awake,
     training::{Optimizer, gradients_of, to_device},
 };
@@ -87,17 +87,13 @@ where
     set_precision(plan.precision);
     let mut model = Model::<A>::new(&plan.model, SEED, handle);
     let mut random = ChaCha8Rng::seed_from_u64(SEED);
-    let batch = random_batch(
-        vocabulary,
-        plan.training.batch,
-        plan.training.rows.context,
-        &mut random,
-    );
-    let tokens = batch.inputs.len();
+    let TrainingPlan { batch, rows, .. } = plan.training;
+    let batch = random_batch(vocabulary, batch, rows, &mut random);
+    let tokens = plan.training.step_tokens();
     let parameters = plan.model.parameters() as usize;
     let pass = plan
         .model
-        .training_pass(batch.batch, batch.context, Trainable::All);
+        .training_pass(batch.batch, rows.context, Trainable::All);
     let sync = || A::sync(handle).map_err(EvaluationError::device);
     let mut timed = |work: &mut dyn FnMut() -> usize| timed(rounds, energy, sync, work);
     let timing = match work {
@@ -123,18 +119,17 @@ where
             })?
         }
         Work::Decode => {
-            let (model, context) = (model.valid(), plan.model.context);
-            let prompt = random_batch(vocabulary, 1, PROMPT.min(context - 1), &mut random);
-            let (prompt, _) = to_device::<A::InnerBackend>(prompt, handle);
+            let (model, capacity) = (model.valid(), plan.model.capacity());
+            let prompt = random_prompt::<A::InnerBackend>(vocabulary, rows, &mut random, handle);
             let fresh = || {
-                let mut memory = model.memory(&plan.model, 1, context);
-                let token = next_token(&model, prompt.tokens.clone(), &mut memory);
+                let mut memory = model.memory(&plan.model, 1, capacity);
+                let token = prompt.first_token(&model, &mut memory);
                 (memory, token)
             };
             let (mut memory, mut token) = fresh();
             awake(|| {
                 timed(&mut || {
-                    if memory.position() >= context {
+                    if memory.position() >= capacity {
                         (memory, token) = fresh();
                     }
                     token = next_token(&model, token.clone(), &mut memory);
@@ -174,7 +169,43 @@ pub(crate) fn gemm<B: Ops>(seconds: f64, device: &B::Device) -> Result<f64, Eval
     Ok(flops / best)
 }
 
-fn random_batch(vocabulary: usize, batch: usize, context: usize, random: &mut impl Rng) -> Batch {
+/// What is decoded from: some tokens of a text, or a whole one with gaps.
+fn random_prompt<B: Ops>(
+    vocabulary: usize,
+    rows: Rows,
+    random: &mut impl Rng,
+    device: &B::Device,
+) -> Prompt<B> {
+    let short = Rows {
+        context: PROMPT.min(rows.context - 1),
+        ..rows
+    };
+    let is_read = matches!(rows.form, Form::Spans(_));
+    let batch = random_batch(vocabulary, 1, if is_read { rows } else { short }, random);
+    let (Inputs { tokens, written, .. }, _) = to_device::<B>(batch, device);
+    match written {
+        Some(written) => Prompt {
+            read: Some(tokens),
+            tokens: written.narrow(1, 0, 1),
+        },
+        None => Prompt { read: None, tokens },
+    }
+}
+
+fn random_batch(
+    vocabulary: usize,
+    batch: usize,
+    Rows { context, form }: Rows,
+    random: &mut impl Rng,
+) -> Batch {
+    if let Form::Spans(corruption) = form {
+        let texts = (0..batch).map(|_| {
+            let text = (0..context).map(|_| random.random_range(0..vocabulary as u32));
+            let text: Vec<u32> = text.collect();
+            corruption.corrupt(&text, random)
+        });
+        return Batch::of_spans(&texts.collect::<Vec<_>>(), context, corruption);
+    }
     let n = batch * context;
     Batch {
         batch,
@@ -183,6 +214,7 @@ fn random_batch(vocabulary: usize, batch: usize, context: usize, random: &mut im
             .map(|_| random.random_range(0..vocabulary as u32))
             .collect(),
         lengths: vec![context; batch],
+        written: vec![],
         targets: (0..n)
             .map(|_| random.random_range(0..vocabulary as i32))
             .collect(),

@@ -14,15 +14,16 @@ use crate::{
 /// Writes text with an exported model
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  parsimony generate model --prompt \"Once upon\" --tokens 200 --temperature 0.8"
+    after_help = "Examples:\n  parsimony generate model --prompt \"Once upon\" --tokens 200 --temperature 0.8\n  \
+                  parsimony generate encoder-decoder --prompt \"Once ___ a time\" --temperature 0"
 )]
 pub(crate) struct Generate {
     /// Folder of the exported model
     bundle: PathBuf,
-    /// Text to go on from
+    /// Text to go on from; for an encoder-decoder, text with gaps written as ___
     #[arg(long)]
     prompt: String,
-    /// Tokens to write
+    /// Tokens to write at most, in all gaps together
     #[arg(long, default_value_t = 200)]
     tokens: usize,
     /// 0 for the most likely token each time, 1 for the model's own distribution
@@ -52,17 +53,16 @@ impl Generate {
             temperature: self.temperature,
             seed: self.seed,
         };
-        let mut text = self.prompt.clone();
-        let mut shown = 0;
+        let mut text = String::new();
         let mut closed = None;
         let mut write = |piece: &str| {
             text += piece;
             if !self.json && closed.is_none() {
                 let mut stdout = std::io::stdout().lock();
-                // the prompt comes first, once the model has taken it
-                let new = &text.as_bytes()[shown..];
-                closed = stdout.write_all(new).and_then(|()| stdout.flush()).err();
-                shown = text.len();
+                closed = stdout
+                    .write_all(piece.as_bytes())
+                    .and_then(|()| stdout.flush())
+                    .err();
             }
         };
         evaluator::generate(&self.bundle, &self.prompt, sampling, self.device, &mut write)?;

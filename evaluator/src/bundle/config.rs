@@ -68,12 +68,12 @@ pub(super) fn to_json(served: &Served) -> String {
             FeedForwardPlan::ChannelMix { .. } => "relu2",
             _ => "silu",
         };
-        let writes = !model.kind.sees_both_ways();
+        let (writes, reading) = (model.kind.writes(), model.kind.reading());
         let common = json!({
             "vocab_size": model.vocabulary,
             "hidden_size": model.width,
             "intermediate_size": layer.feed_forward.hidden(),
-            "num_hidden_layers": model.layers.len(),
+            "num_hidden_layers": model.layers.len() - reading,
             "num_attention_heads": attention.heads,
             "num_key_value_heads": attention.kv_heads,
             "head_dim": attention.depth,
@@ -90,6 +90,10 @@ pub(super) fn to_json(served: &Served) -> String {
             "eos_token_id": null,
         });
         config.extend(common.as_object().cloned().unwrap_or_default());
+        if reading > 0 {
+            config.insert("is_encoder_decoder".into(), json!(true));
+            config.insert("encoder_layers".into(), json!(reading));
+        }
         // Mixtral and Mistral read the window from the same key
         config.insert("sliding_window".into(), json!(attention.core.window()));
         // where only some layers are mixtures the first one need not be
@@ -169,6 +173,7 @@ pub fn served_from_json(text: &str) -> Result<Served, String> {
         layers: vec![
             LayerPlan {
                 attention,
+                cross: None,
                 feed_forward
             };
             number("num_hidden_layers")?

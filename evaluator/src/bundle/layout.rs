@@ -96,11 +96,28 @@ pub(super) fn entries(served: &Served) -> Vec<Entry> {
         packing,
     );
     for (i, layer) in model.layers.iter().enumerate() {
-        let path = format!("model.layers.{i}");
+        let path = model.kind.path(i);
         vector(&mut entries, &format!("{path}.input_layernorm"));
-        for Projection { name, input, out } in layer.attention.projections(width) {
-            let path = format!("{path}.self_attn.{name}");
-            matrix(&mut entries, &path, out, input, packing);
+        if layer.cross.is_some() {
+            vector(&mut entries, &format!("{path}.encoder_attn_layer_norm"));
+        }
+        let attentions = [
+            ("self_attn", Some(layer.attention)),
+            ("encoder_attn", layer.cross),
+        ];
+        for (part, attention) in attentions
+            .into_iter()
+            .filter_map(|(part, plan)| Some((part, plan?)))
+        {
+            for Projection { name, input, out } in attention.projections(width) {
+                matrix(
+                    &mut entries,
+                    &format!("{path}.{part}.{name}"),
+                    out,
+                    input,
+                    packing,
+                );
+            }
         }
         for own in layer.attention.own(model.place(i)) {
             let [rows, columns] = own.shape;
@@ -149,6 +166,9 @@ pub(super) fn entries(served: &Served) -> Vec<Entry> {
                 }
             }
         }
+    }
+    if model.kind.reading() > 0 {
+        vector(&mut entries, "model.encoder.norm");
     }
     vector(&mut entries, "model.norm");
     for KindWeight { name, shape, small } in model.kind.weights(model) {

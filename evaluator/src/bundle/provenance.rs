@@ -54,8 +54,13 @@ pub(super) fn readme(p: &Provenance) -> String {
         );
     }
     text += "\n## Use it\n\n```sh\n";
-    if !p.trained.kind.sees_both_ways() {
-        text += "parsimony generate . --prompt \"Once\"\n";
+    if p.trained.kind.writes() {
+        let prompt = if p.trained.kind.reading() > 0 {
+            "Once ___ a time"
+        } else {
+            "Once"
+        };
+        text += &format!("parsimony generate . --prompt \"{prompt}\"\n");
     }
     text += "parsimony evaluate .\n```\n\n";
     match get("architecture") {

@@ -1,5 +1,7 @@
 //! Token rows for one step.
 
+use super::{Corrupted, Corruption, examples::PAD};
+
 /// Rows of `context` tokens and what is to be foretold of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
@@ -11,8 +13,11 @@ pub struct Batch {
     pub inputs: Vec<u32>,
     /// Tokens of each row that are no padding.
     pub lengths: Vec<usize>,
-    /// What is foretold, -1 where nothing is scored: the token that follows each input, the class of each row, or that of
-    /// each two rows ([`super::Form`]).
+    /// What the half that writes is given, row-major `[batch, written]`: the targets, each one place later. Empty for
+    /// models without such a half.
+    pub written: Vec<u32>,
+    /// What is foretold, -1 where nothing is scored: the token that follows each input, the class of each row or that of
+    /// each two rows, or the tokens that are written ([`super::Form`]).
     pub targets: Vec<i32>,
 }
 
@@ -24,8 +29,24 @@ impl Batch {
             context,
             inputs: Vec::with_capacity(rows * context),
             lengths: Vec::with_capacity(rows),
+            written: vec![],
             targets: Vec::with_capacity(rows * context),
         }
+    }
+
+    /// Corrupted texts, the longest of them of `longest` tokens.
+    pub fn of_spans(texts: &[Corrupted], longest: usize, corruption: Corruption) -> Self {
+        let mut batch = Batch::with_capacity(texts.len(), corruption.read(longest));
+        let width = corruption.written(longest);
+        for Corrupted { read, written } in texts {
+            batch.push_text(read, PAD);
+            batch.written.push(corruption.start);
+            batch.written.extend_from_slice(&written[..written.len() - 1]);
+            batch.written.resize(batch.batch * width, PAD);
+            batch.targets.extend(written.iter().map(|token| *token as i32));
+            batch.targets.resize(batch.batch * width, -1);
+        }
+        batch
     }
 
     /// Adds a row that is filled up with `pad`, unscored.

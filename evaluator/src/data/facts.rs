@@ -67,6 +67,8 @@ pub struct Symbols {
     pub classes: Option<usize>,
     /// As in [`DataFacts`].
     pub pairs: bool,
+    /// As in [`DataFacts`].
+    pub answer_only: bool,
 }
 
 impl From<usize> for Symbols {
@@ -76,6 +78,7 @@ impl From<usize> for Symbols {
             vocabulary,
             classes: None,
             pairs: false,
+            answer_only: false,
         }
     }
 }
@@ -86,6 +89,7 @@ impl From<&DataFacts> for Symbols {
             vocabulary: facts.vocab,
             classes: facts.classes,
             pairs: facts.pairs,
+            answer_only: facts.answer_only,
         }
     }
 }
@@ -114,9 +118,38 @@ impl Baseline {
     }
 }
 
+impl Baseline {
+    /// The same for `noise` tokens in `spans` spans and their sentinels, each foretold by how often it is to be written.
+    pub(super) fn of_spans(self, noise: usize, spans: usize) -> Self {
+        let (noise, sentinels) = (noise as f64, spans as f64 + 1.0);
+        let all = noise + sentinels;
+        // a token of the text is one of all that are written in `noise / all` of them, a given sentinel in `1 / all`
+        let loss = noise * (self.loss + (all / noise).ln()) + sentinels * all.ln();
+        Baseline {
+            loss: loss / all,
+            accuracy: (noise * self.accuracy).max(1.0) / all,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_trivial_answer_of_spans_is_the_frequency_of_what_is_written() {
+        let text = Baseline {
+            loss: (4.0f64).ln(),
+            accuracy: 0.25,
+        };
+        // four tokens, equally frequent: 8 of noise and 3 sentinels, so that each is written in 2 or in 1 of 11 places
+        let spans = text.of_spans(8, 2);
+        let expected = (8.0 * (11.0f64 / 2.0).ln() + 3.0 * 11.0f64.ln()) / 11.0;
+        assert!((spans.loss - expected).abs() < 1e-12);
+        assert!((spans.accuracy - 2.0 / 11.0).abs() < 1e-12);
+        // one sentinel is more frequent than any token
+        assert_eq!(text.of_spans(2, 1).accuracy, 1.0 / 4.0);
+    }
 
     #[test]
     fn the_trivial_answer_is_the_frequency() {

@@ -1,7 +1,9 @@
 //! What a batch asks of a model, which is what the kinds of model differ in.
 
+use super::Corruption;
+
 /// What is to be foretold from a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Form {
     /// Of a text the token after each one; of an example its answers, each where it would stand.
     NextToken,
@@ -9,15 +11,38 @@ pub enum Form {
     Class,
     /// The class of two texts, each of them a row of its own.
     Pair,
+    /// The spans that were taken out of a text, from the rest of it.
+    Spans(Corruption),
 }
 
 impl Form {
     /// Rows of one example.
     pub fn texts(self) -> usize {
         match self {
-            Form::NextToken | Form::Class => 1,
+            Form::NextToken | Form::Class | Form::Spans(_) => 1,
             Form::Pair => 2,
         }
+    }
+
+    /// Tokens that are read of a row of `context`.
+    pub fn read(self, context: usize) -> usize {
+        match self {
+            Form::NextToken | Form::Class | Form::Pair => context,
+            Form::Spans(corruption) => corruption.read(context),
+        }
+    }
+
+    /// Tokens that are written of a row of `context`, by a half of the model that reads nothing else; 0 where there is none.
+    pub fn written(self, context: usize) -> usize {
+        match self {
+            Form::NextToken | Form::Class | Form::Pair => 0,
+            Form::Spans(corruption) => corruption.written(context),
+        }
+    }
+
+    /// Whether rows of a training can be shorter than others.
+    pub fn pads(self) -> bool {
+        matches!(self, Form::Class | Form::Pair)
     }
 
     /// What is scored, for people.
@@ -26,12 +51,13 @@ impl Form {
             Form::NextToken => "tokens",
             Form::Class => "texts",
             Form::Pair => "pairs",
+            Form::Spans(_) => "tokens of spans and sentinels",
         }
     }
 }
 
 /// How rows are cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rows {
     /// Tokens of a row.
     pub context: usize,

@@ -21,6 +21,7 @@ mod recall;
 mod retrieval;
 mod retrieval_files;
 mod samples;
+mod spans;
 mod text;
 mod tokenizer;
 
@@ -33,6 +34,7 @@ pub use self::{
     error::DataError,
     facts::{Baseline, DataFacts, Origin, Symbols},
     form::{Form, Rows},
+    spans::{Corrupted, Corruption},
     tokenizer::{Tokenizer, TokenizerSpec},
 };
 use self::{examples::Examples, options::Options, samples::Samples};
@@ -208,6 +210,17 @@ impl Dataset {
     /// What is known of the data beside its tokens.
     pub fn facts(&self) -> &DataFacts {
         &self.facts
+    }
+
+    /// What is reached on the held-out part without looking at anything, for what `rows` asks.
+    pub fn baseline(&self, Rows { context, form }: Rows) -> Baseline {
+        match form {
+            Form::Spans(corruption) => {
+                let (noise, spans) = corruption.noise(context);
+                self.facts.baseline.of_spans(noise, spans)
+            }
+            Form::NextToken | Form::Class | Form::Pair => self.facts.baseline,
+        }
     }
 
     /// Bytes for each token of the held-out part; `None` where bytes have no meaning.

@@ -4,9 +4,12 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    Batch, DataError, Form, Rows,
+    Batch, Corrupted, Corruption, DataError, Form, Rows,
     examples::{Examples, PAD},
 };
+
+/// Seed of the corruption of held-out texts.
+const HELD_OUT_SEED: u64 = 0;
 
 /// Tokens for training and tokens held out.
 #[derive(Debug)]
@@ -52,6 +55,9 @@ impl Samples {
     pub(super) fn check(&self, Rows { context, form }: Rows) -> Result<(), DataError> {
         let message = match self {
             _ if context == 0 => "context 0 holds no token; use at least 1".to_owned(),
+            Samples::Stream { .. } if context == 1 && matches!(form, Form::Spans(_)) => {
+                "context 1 holds no span beside what is read; use at least 2".to_owned()
+            }
             Samples::Stream { train, .. } if train.len() <= context => format!(
                 "context {context} is too long for a training text of {} tokens; use at most {} or give more text",
                 train.len(),
@@ -91,6 +97,13 @@ impl Samples {
         // a stream of its own for each step makes the batch a function of its number
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(step);
+        if let (Samples::Stream { train, .. }, Form::Spans(corruption)) = (self, form) {
+            let texts = (0..examples).map(|_| {
+                let start = rng.random_range(0..=train.len() - context);
+                corruption.corrupt(&train[start..start + context], &mut rng)
+            });
+            return Batch::of_spans(&texts.collect::<Vec<_>>(), context, corruption);
+        }
         let mut batch = Batch::with_capacity(examples * form.texts(), context);
         for _ in 0..examples {
             match self {
@@ -106,8 +119,12 @@ impl Samples {
     }
 
     /// Examples that the held-out part fills.
-    fn valid_examples(&self, context: usize) -> usize {
+    fn valid_examples(&self, Rows { context, form }: Rows) -> usize {
         match self {
+            // a rest of one token has no span beside what is read
+            Samples::Stream { valid, .. } if matches!(form, Form::Spans(_)) => {
+                valid.len() / context + usize::from(valid.len() % context > 1)
+            }
             Samples::Stream { valid, .. } => (valid.len() - 1).div_ceil(context),
             Samples::Answers { valid, .. } => valid.len(),
         }
@@ -116,16 +133,23 @@ impl Samples {
     pub(super) fn validation(
         &self,
         examples: usize,
-        Rows { context, form }: Rows,
+        rows: Rows,
         max_tokens: usize,
     ) -> impl Iterator<Item = Batch> {
-        let all = self.valid_examples(context);
+        let Rows { context, form } = rows;
+        let all = self.valid_examples(rows);
         let used = all.min((max_tokens / (context * form.texts())).max(1));
         (0..used).step_by(examples).map(move |first| {
+            // spread over the whole part, because a folder's last files are not like its first
+            let rows = (first..used.min(first + examples)).map(|row| row * all / used);
+            if let (Samples::Stream { valid, .. }, Form::Spans(corruption)) = (self, form) {
+                let texts: Vec<_> = rows
+                    .map(|row| held_out(valid, row, context, corruption))
+                    .collect();
+                return Batch::of_spans(&texts, context, corruption);
+            }
             let mut batch = Batch::with_capacity(examples * form.texts(), context);
-            for row in first..used.min(first + examples) {
-                // spread over the whole part, because a folder's last files are not like its first
-                let row = row * all / used;
+            for row in rows {
                 match self {
                     Samples::Stream { valid, .. } => window(valid, row * context, &mut batch),
                     Samples::Answers { valid, .. } => valid.row(row, &mut batch, form),
@@ -136,12 +160,23 @@ impl Samples {
     }
 }
 
+/// A held-out text of up to `context` tokens, corrupted the same way whatever is trained and however often it is asked for.
+fn held_out(valid: &[u32], row: usize, context: usize, corruption: Corruption) -> Corrupted {
+    let mut rng = ChaCha8Rng::seed_from_u64(HELD_OUT_SEED);
+    rng.set_stream(row as u64);
+    let start = row * context;
+    corruption.corrupt(&valid[start..valid.len().min(start + context)], &mut rng)
+}
+
 /// Adds the tokens from `start` and their successors; the end of the text may leave the row short.
 fn window(tokens: &[u32], start: usize, batch: &mut Batch) {
     let end = (start + batch.context).min(tokens.len() - 1);
     let targets = tokens[start + 1..=end].iter().map(|t| *t as i32);
     batch.push(&tokens[start..end], targets, PAD);
 }
+
+#[cfg(test)]
+mod span_tests;
 
 #[cfg(test)]
 mod tests {

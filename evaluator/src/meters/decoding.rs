@@ -16,18 +16,18 @@ pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, Ev
         let what = format!("one example at once, {tokens} tokens");
         return Ok(rows(s, reading, tokens, &what));
     }
-    let (model, prompt, context) = (s.model, s.prompt(), s.plan.served.context);
+    let (model, prompt, capacity) = (s.model, s.prompt(), s.plan.served.capacity());
     let (mut memory, window) = (s.memory(), s.energy.shortest_window());
-    let fresh = || model.memory(&s.plan.served, 1, context);
-    let mut token = next_token(model, prompt.clone(), &mut memory);
+    let fresh = || model.memory(&s.plan.served, 1, capacity);
+    let mut token = prompt.first_token(model, &mut memory);
     let mut decoded = 0u64;
     let measured = energy::measure(s.energy, || {
         awake(|| {
             let started = Instant::now();
             while started.elapsed() < window || decoded == 0 {
-                if memory.position() >= context {
+                if memory.position() >= capacity {
                     memory = fresh();
-                    token = next_token(model, prompt.clone(), &mut memory);
+                    token = prompt.first_token(model, &mut memory);
                 } else {
                     token = next_token(model, token.clone(), &mut memory);
                 }

@@ -9,7 +9,6 @@ use crate::{EvaluationError, counter, device::Device, ops::Ops, plan::Budget};
 pub(super) const METRICS: &[&str] = &["inference_flops_per_token", "training_flops"];
 
 pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, EvaluationError> {
-    let context = s.plan.served.context;
     let serve = || {
         if !s.decodes() {
             s.model.forward(s.example());
@@ -17,7 +16,10 @@ pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, Ev
         }
         let token = Tensor::<B, 2, Int>::zeros([1, 1], &s.model.device());
         let mut memory = s.memory();
-        for _ in 0..context {
+        if let Some(read) = s.prompt().read {
+            s.model.read(read, &mut memory);
+        }
+        for _ in 0..s.plan.served.capacity() {
             s.model.extend(token.clone(), &mut memory);
         }
     };

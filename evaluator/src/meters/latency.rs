@@ -1,5 +1,5 @@
-//! Latency of one sequence: time to the first token after a half-context prompt, and time of each further token; of a
-//! model that does not decode, time of one pass for each token it reads.
+//! Latency of one sequence: time to the first token after a half-context prompt or a text with gaps, and time of each
+//! further token; of a model that does not decode, time of one pass for each token it reads.
 
 use std::time::Instant;
 
@@ -22,19 +22,19 @@ pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, Ev
         return Ok(vec![pass::latency(s, WARM_UP, REPETITIONS)]);
     }
     let prompt = s.prompt();
-    let decoded = DECODED.min(s.plan.served.context - s.prompt_length()).max(1);
+    let capacity = s.plan.served.capacity();
+    let end = capacity.min(prompt.length() + DECODED);
     let (mut first, mut later) = (vec![], vec![]);
     awake(|| {
         for repetition in 0..WARM_UP + REPETITIONS {
             let counts = repetition >= WARM_UP;
             let mut memory = s.memory();
             let started = Instant::now();
-            let mut token = next_token(s.model, prompt.clone(), &mut memory);
+            let mut token = prompt.first_token(s.model, &mut memory);
             if counts {
                 first.push(started.elapsed().as_secs_f64() * 1e3);
             }
-            while memory.position() < s.prompt_length() + decoded && memory.position() < s.plan.served.context
-            {
+            while memory.position() < end {
                 let started = Instant::now();
                 token = next_token(s.model, token, &mut memory);
                 if counts {
@@ -43,10 +43,7 @@ pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, Ev
             }
         }
     });
-    let protocol = format!(
-        "clock: batch 1, prompt {}, {WARM_UP} warm-up, ",
-        s.prompt_length()
-    );
+    let protocol = format!("clock: batch 1, {}, {WARM_UP} warm-up, ", prompt.words());
     let mut rows = vec![];
     for (metric, times) in [
         ("time_to_first_token_ms", &mut first),

@@ -5,7 +5,7 @@ use spaces::{Evidence, Measurement};
 use super::Subject;
 use crate::{
     EvaluationError,
-    data::Rows,
+    data::Form,
     ops::Ops,
     training::{Batches, score},
 };
@@ -20,10 +20,7 @@ pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, Ev
         data: s.data,
         seed: 0,
         batch: BATCH,
-        rows: Rows {
-            context: s.plan.served.context,
-            form: s.plan.served.kind.form(),
-        },
+        rows: s.rows(),
     };
     let scores = score(s.model, &batches, s.plan.validation_tokens);
     if scores.scored == 0 {
@@ -50,7 +47,8 @@ pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, Ev
             &source,
         ),
     ];
-    if let Some(bytes) = s.data.bytes_per_token() {
+    // spans are not the text: what they take says nothing of its bytes
+    if let (Some(bytes), Form::NextToken) = (s.data.bytes_per_token(), batches.rows.form) {
         rows.push(s.row(
             "bits_per_byte",
             loss / std::f64::consts::LN_2 / bytes,

@@ -11,16 +11,16 @@ pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, Ev
     let device = s.model.device();
     let (example, decodes) = (s.example(), s.decodes());
     let prompt = s.prompt();
-    let context = s.plan.served.context;
+    let capacity = s.plan.served.capacity();
     let (result, peak) = peak_bytes(|| -> Result<(), EvaluationError> {
         let (model, served) = bundle::read_model::<B>(s.bundle, &device)?;
         if !decodes {
             pass::read(&model, example);
             return Ok(());
         }
-        let mut memory = model.memory(&served.model, 1, context);
-        let mut token = next_token(&model, prompt, &mut memory);
-        while memory.position() < context {
+        let mut memory = model.memory(&served.model, 1, capacity);
+        let mut token = prompt.first_token(&model, &mut memory);
+        while memory.position() < capacity {
             token = next_token(&model, token, &mut memory);
         }
         Ok(())

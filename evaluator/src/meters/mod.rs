@@ -18,7 +18,7 @@ use spaces::{Evidence, Measurement};
 
 use crate::{
     EvaluationError,
-    data::{Dataset, Rows},
+    data::{Dataset, Form, Rows},
     device::Device,
     energy::Source,
     model::{Memory, Model},
@@ -86,38 +86,94 @@ impl<B: Ops> Subject<'_, B> {
         }
     }
 
-    /// Whether it decodes; other kinds read a whole example in one pass.
-    fn decodes(&self) -> bool {
-        !self.plan.served.kind.sees_both_ways()
-    }
-
-    /// A held-out example, its rows filled to the full context: `[rows, context]`.
-    fn example(&self) -> Tensor<B, 2, Int> {
-        let rows = Rows {
+    /// How its rows are cut.
+    fn rows(&self) -> Rows {
+        Rows {
             context: self.plan.served.context,
             form: self.plan.served.kind.form(),
-        };
-        let tokens = self.data.validation(1, rows, 1).next().map(|batch| batch.inputs);
-        let n = self.plan.served.served_tokens();
+        }
+    }
+
+    /// Whether it decodes; other kinds read a whole example in one pass.
+    fn decodes(&self) -> bool {
+        self.plan.served.kind.writes()
+    }
+
+    /// What is read of a held-out example, its rows filled to the full length: `[rows, n]`.
+    fn example(&self) -> Tensor<B, 2, Int> {
+        let Rows { context, form } = self.rows();
+        let tokens = self
+            .data
+            .validation(1, self.rows(), 1)
+            .next()
+            .map(|batch| batch.inputs);
+        let shape = [form.texts(), form.read(context)];
         let mut tokens: Vec<i32> = tokens.into_iter().flatten().map(|t| t as i32).collect();
-        tokens.resize(n, 0);
-        let shape = [n / rows.context, rows.context];
+        tokens.resize(shape[0] * shape[1], 0);
         Tensor::from_data(TensorData::new(tokens, shape), &self.model.device())
     }
 
-    /// Tokens of a prompt that fills half the context; the other half is decoded.
-    fn prompt_length(&self) -> usize {
-        (self.plan.served.context / 2).max(1)
-    }
-
-    /// A held-out prompt, `[1, n]`.
-    fn prompt(&self) -> Tensor<B, 2, Int> {
-        self.example().narrow(1, 0, self.prompt_length())
+    /// A held-out prompt: half a context, of which the other half is decoded, or a whole text with gaps.
+    fn prompt(&self) -> Prompt<B> {
+        let example = self.example();
+        match self.rows().form {
+            Form::Spans(corruption) => Prompt {
+                read: Some(example),
+                tokens: token(corruption.start, &self.model.device()),
+            },
+            Form::NextToken | Form::Class | Form::Pair => Prompt {
+                read: None,
+                tokens: example.narrow(1, 0, (self.plan.served.context / 2).max(1)),
+            },
+        }
     }
 
     fn memory(&self) -> Memory<B> {
-        self.model.memory(&self.plan.served, 1, self.plan.served.context)
+        let served = &self.plan.served;
+        self.model.memory(served, 1, served.capacity())
     }
+}
+
+/// What stands before the tokens that are decoded.
+#[derive(Clone)]
+pub(crate) struct Prompt<B: Ops> {
+    /// What a half that reads is given, `[1, n]`.
+    pub(crate) read: Option<Tensor<B, 2, Int>>,
+    /// The tokens that writing goes on from, `[1, n]`.
+    pub(crate) tokens: Tensor<B, 2, Int>,
+}
+
+impl<B: Ops> Prompt<B> {
+    /// Tokens that writing goes on from.
+    fn length(&self) -> usize {
+        self.tokens.dims()[1]
+    }
+
+    /// What was read, for people.
+    fn words(&self) -> String {
+        match &self.read {
+            Some(read) => format!("{} tokens read", read.dims()[1]),
+            None => format!("prompt {}", self.length()),
+        }
+    }
+
+    /// Reads it into an empty memory and gives the most likely next token, `[1, 1]`; waits for the device.
+    pub(crate) fn first_token(&self, model: &Model<B>, memory: &mut Memory<B>) -> Tensor<B, 2, Int> {
+        if let Some(read) = &self.read {
+            model.read(read.clone(), memory);
+        }
+        next_token(model, self.tokens.clone(), memory)
+    }
+}
+
+/// Whether a metric tells how well what is asked is foretold.
+pub(crate) fn of_quality(metric: &str) -> bool {
+    loss::METRICS.contains(&metric)
+}
+
+/// One token, `[1, 1]`.
+fn token<B: Ops>(id: u32, device: &B::Device) -> Tensor<B, 2, Int> {
+    Tensor::from_data(TensorData::new(vec![id as i32], [1, 1]), device)
 }
 
 /// Takes in a token and gives the most likely next one, `[1, 1]`; waits for the device.
@@ -129,7 +185,7 @@ pub(crate) fn next_token<B: Ops>(
     let device = tokens.device();
     let chosen = model.extend(tokens, memory).argmax(1);
     let id = chosen.into_data().iter::<i64>().next().unwrap_or(0);
-    Tensor::from_data(TensorData::new(vec![id as i32], [1, 1]), &device)
+    token(id as u32, &device)
 }
 
 /// Median and half the distance between the quartiles.

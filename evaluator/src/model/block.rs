@@ -5,7 +5,12 @@ use burn::{
     tensor::{Tensor, backend::Backend},
 };
 
-use super::{Initial, Matrix, NORM_EPSILON, Part, Parts, join, plan::AttentionPlan, plan::LayerPlan};
+use super::{
+    Initial, Matrix, NORM_EPSILON, Part, Parts,
+    cross::{Cross, Crossed, Source},
+    join,
+    plan::{AttentionPlan, LayerPlan},
+};
 use crate::{
     ops::{Lengths, Ops, rms_norm, rope},
     techniques::{
@@ -40,6 +45,8 @@ pub struct Block<B: Backend> {
     attention_norm: Param<Tensor<B, 1>>,
     /// The attention.
     pub attention: Attention<B>,
+    /// The attention to what another half has read, where there is one.
+    pub cross: Option<Cross<B>>,
     feed_forward_norm: Param<Tensor<B, 1>>,
     /// The feed-forward part.
     pub feed_forward: FeedForward<B>,
@@ -50,6 +57,8 @@ pub struct Block<B: Backend> {
 pub(crate) struct BlockState<B: Backend> {
     /// Of the attention.
     pub(super) attention: State<B>,
+    /// Keys and values of what another half has read.
+    pub(super) crossed: Option<Crossed<B>>,
     /// Of the feed-forward part.
     pub(super) feed_forward: Last<B>,
 }
@@ -61,6 +70,8 @@ pub(crate) struct Angles<B: Backend> {
     pub(super) turns: (Tensor<B, 2>, Tensor<B, 2>),
     /// Which other tokens each one sees.
     pub(super) sight: Sight,
+    /// What another half has read, where there is one and no state that remembers it.
+    pub(super) source: Option<Source<B>>,
 }
 
 /// Which other tokens a token sees.
@@ -73,7 +84,7 @@ pub(crate) enum Sight {
 }
 
 impl<B: Ops> Attention<B> {
-    fn new(plan: &AttentionPlan, place: Place, initial: &mut Initial<B>) -> Self {
+    pub(super) fn new(plan: &AttentionPlan, place: Place, initial: &mut Initial<B>) -> Self {
         let (core, width) = (&plan.core, place.width);
         let query = initial.matrix(plan.heads * plan.depth, width);
         let key = (!core.shares_keys()).then(|| initial.matrix(plan.kv_heads * plan.depth, width));
@@ -112,14 +123,35 @@ impl<B: Ops> Attention<B> {
         self.core.whole(q, k, v, &own)
     }
 
+    /// `x [b, n, width]` through a projection to heads, `[b, n, heads, depth]`.
+    fn heads(&self, matrix: &Matrix<B>, x: Tensor<B, 3>) -> Tensor<B, 4> {
+        let [b, n, _] = x.dims();
+        matrix
+            .apply(x)
+            .reshape([b as i32, n as i32, -1, self.depth as i32])
+    }
+
+    /// Keys and values of another sequence `x [b, n, width]`, for [`Attention::across`].
+    pub(super) fn keys_and_values(&self, x: Tensor<B, 3>) -> [Tensor<B, 4>; 2] {
+        let key = self.key.as_ref().unwrap_or(&self.query);
+        [self.heads(key, x.clone()), self.heads(&self.value, x)]
+    }
+
+    /// `x [b, n, width]` to its attention output over another sequence.
+    pub(super) fn across(&self, x: Tensor<B, 3>, over: &Crossed<B>) -> Tensor<B, 3> {
+        let [b, n, _] = x.dims();
+        let q = self.heads(&self.query, x);
+        let [k, v] = over.keys_and_values.clone();
+        let o = self.core.over_another(q, k, v, over.lengths.as_ref());
+        self.output.apply(o.reshape([b as i32, n as i32, -1]))
+    }
+
     /// `x [b, n, width]` to its attention output; with a state, `x` continues what the state remembers.
     fn forward(&self, x: Tensor<B, 3>, angles: Angles<B>, state: Option<&mut State<B>>) -> Tensor<B, 3> {
         let [b, n, _] = x.dims();
         let own: Vec<Tensor<B, 2>> = self.own.iter().filter_map(Matrix::as_dense).collect();
         let (mut state, core) = (state, &self.core);
         let [for_query, for_key, for_value] = core.inputs(x, &own, state.as_deref_mut());
-        let heads =
-            |m: &Matrix<B>, x: Tensor<B, 3>| m.apply(x).reshape([b as i32, n as i32, -1, self.depth as i32]);
         let turn = |x: Tensor<B, 4>| {
             if core.is_rotary() {
                 rope(x, angles.turns.clone())
@@ -127,12 +159,12 @@ impl<B: Ops> Attention<B> {
                 x
             }
         };
-        let q = turn(heads(&self.query, for_query));
+        let q = turn(self.heads(&self.query, for_query));
         let k = match &self.key {
-            Some(key) => turn(heads(key, for_key)),
+            Some(key) => turn(self.heads(key, for_key)),
             None => q.clone(),
         };
-        let v = heads(&self.value, for_value);
+        let v = self.heads(&self.value, for_value);
         let o = match (state, &angles.sight) {
             (Some(state), _) => core.extend(q, k, v, &own, state),
             (None, Sight::Back) => core.whole(q, k, v, &own),
@@ -148,6 +180,7 @@ impl<B: Ops> Block<B> {
         Block {
             attention_norm: initial.ones(width),
             attention: Attention::new(&plan.attention, place, initial),
+            cross: plan.cross.as_ref().map(|plan| Cross::new(plan, place, initial)),
             feed_forward_norm: initial.ones(width),
             feed_forward: FeedForward::new(&plan.feed_forward, place, initial),
         }
@@ -160,8 +193,23 @@ impl<B: Ops> Block<B> {
         angles: Angles<B>,
         state: Option<&mut BlockState<B>>,
     ) -> (Tensor<B, 3>, Option<Tensor<B, 1>>) {
-        let (state, before) = state.map(|s| (&mut s.attention, &mut s.feed_forward)).unzip();
-        let x = x.clone() + self.attended(x, angles, state);
+        let (state, before, crossed) = match state {
+            Some(BlockState {
+                attention,
+                feed_forward,
+                crossed,
+            }) => (Some(attention), Some(feed_forward), crossed.as_ref()),
+            None => (None, None, None),
+        };
+        let source = angles.source.clone();
+        let mut x = x.clone() + self.attended(x, angles, state);
+        if let Some(cross) = &self.cross {
+            let looked_at = source.map(|source| cross.look_at(source));
+            let over = crossed
+                .or(looked_at.as_ref())
+                .expect("a half that writes is given what was read");
+            x = x.clone() + cross.attended(x, over);
+        }
         let (y, auxiliary) = self.fed(x.clone(), before);
         (x + y, auxiliary)
     }
@@ -200,30 +248,29 @@ impl<B: Ops> Block<B> {
     }
 }
 
+impl<B: Backend> Parts<B> for Attention<B> {
+    fn each_part(&mut self, path: &str, visitor: &mut dyn FnMut(&str, Part<'_, B>)) {
+        visitor(&join(path, "q_proj"), Part::Matrix(&mut self.query));
+        if let Some(key) = &mut self.key {
+            visitor(&join(path, "k_proj"), Part::Matrix(key));
+        }
+        visitor(&join(path, "v_proj"), Part::Matrix(&mut self.value));
+        visitor(&join(path, "o_proj"), Part::Matrix(&mut self.output));
+        for (name, own) in self.names.iter().zip(&mut self.own) {
+            visitor(&join(path, name), Part::Small(own));
+        }
+    }
+}
+
 impl<B: Backend> Parts<B> for Block<B> {
     fn each_part(&mut self, path: &str, visitor: &mut dyn FnMut(&str, Part<'_, B>)) {
         visitor(
             &join(path, "input_layernorm"),
             Part::Vector(&mut self.attention_norm),
         );
-        let attention = join(path, "self_attn");
-        visitor(
-            &join(&attention, "q_proj"),
-            Part::Matrix(&mut self.attention.query),
-        );
-        if let Some(key) = &mut self.attention.key {
-            visitor(&join(&attention, "k_proj"), Part::Matrix(key));
-        }
-        visitor(
-            &join(&attention, "v_proj"),
-            Part::Matrix(&mut self.attention.value),
-        );
-        visitor(
-            &join(&attention, "o_proj"),
-            Part::Matrix(&mut self.attention.output),
-        );
-        for (name, own) in self.attention.names.iter().zip(&mut self.attention.own) {
-            visitor(&join(&attention, name), Part::Small(own));
+        self.attention.each_part(&join(path, "self_attn"), visitor);
+        if let Some(cross) = &mut self.cross {
+            cross.each_part(path, visitor);
         }
         visitor(
             &join(path, "post_attention_layernorm"),

@@ -139,8 +139,17 @@ pub(crate) fn matrix_pass(tokens: u64, input: u64, out: u64, upstream: bool, for
 impl AttentionPlan {
     /// Multiply-adds of the projections for one token.
     fn projection_macs(&self, width: usize) -> u64 {
+        self.macs(width, |_| true)
+    }
+
+    /// Multiply-adds of some of the projections for one token.
+    fn macs(&self, width: usize, which: impl Fn(&Projection) -> bool) -> u64 {
         let of_one = |p: &Projection| (p.input * p.out) as u64;
-        self.projections(width).iter().map(of_one).sum()
+        self.projections(width)
+            .iter()
+            .filter(|p| which(p))
+            .map(of_one)
+            .sum()
     }
 
     fn parameters(&self, place: Place) -> u64 {
@@ -170,28 +179,42 @@ impl ModelPlan {
         let width = self.width as u64;
         let blocks = self.layers.iter().enumerate().map(|(i, layer)| {
             let attention = layer.attention.parameters(self.place(i));
-            attention + feed_forward(&layer.feed_forward, width) + 2 * width
+            let cross = layer
+                .cross
+                .map_or(0, |cross| cross.parameters(self.place(i)) + width);
+            attention + cross + feed_forward(&layer.feed_forward, width) + 2 * width
         });
+        let reading_norm = if self.kind.reading() > 0 { width } else { 0 };
         let own = self.kind.weights(self).into_iter();
         let own = own.map(|weight| (weight.shape[0] * weight.shape[1]) as u64);
-        self.vocabulary as u64 * width + blocks.sum::<u64>() + width + own.sum::<u64>()
+        self.vocabulary as u64 * width + blocks.sum::<u64>() + reading_norm + width + own.sum::<u64>()
     }
 
-    /// One training step on `batch` examples of `n` tokens a row; where experts have a capacity, with room for every token,
+    /// One training step on `batch` examples of `n` tokens a row, where a text is corrupted `n` before that; where experts have a capacity, with room for every token,
     /// and where rows may be padded, without padding.
     pub fn training_pass(&self, batch: usize, n: usize, trainable: Trainable) -> Pass {
         let mut pass = self.kind.head_pass(self, batch, n, trainable);
-        let (rows, n) = (batch * self.kind.form().texts(), n + self.kind.leading());
-        let (width, tokens) = (self.width as u64, (rows * n) as u64);
+        let rows = batch * self.kind.form().texts();
+        let (width, read) = (self.width as u64, self.seen(0, n));
         for (i, layer) in self.layers.iter().enumerate() {
-            // a frozen embedding has no gradient, so nothing flows below the first block's attention
-            let upstream = i > 0 || trainable == Trainable::All;
+            let n = self.seen(i, n);
+            let tokens = (rows * n) as u64;
+            // a frozen embedding has no gradient, so nothing flows below the attention of the first block of a half
+            let upstream = (i > 0 && i != self.kind.reading()) || trainable == Trainable::All;
             let mut block = Pass::default();
             for Projection { name, input, out } in layer.attention.projections(self.width) {
                 let upstream = upstream || name == "o_proj";
                 block += matrix_pass(tokens, input as u64, out as u64, upstream, trainable.attention());
             }
-            block += self.core_pass(layer, n) * rows as u64;
+            block += self.core_pass(i, n) * rows as u64;
+            if let Some(cross) = &layer.cross {
+                for projection in cross.projections(self.width) {
+                    let (input, out) = (projection.input as u64, projection.out as u64);
+                    let tokens = (rows * if projection.is_of_keys() { read } else { n }) as u64;
+                    block += matrix_pass(tokens, input, out, true, trainable.attention());
+                }
+                block += cross.core.pass_over_another(cross, n, read) * rows as u64;
+            }
             block += layer.feed_forward.training_pass(width, tokens, trainable);
             if self.reversible.is_some() {
                 // each block is computed once more on the way back
@@ -202,43 +225,66 @@ impl ModelPlan {
         pass
     }
 
-    /// The attention core of one row of `n` positions.
-    fn core_pass(&self, LayerPlan { attention, .. }: &LayerPlan, n: usize) -> Pass {
-        if self.kind.sees_both_ways() {
+    /// The attention core of a layer for one row of `n` positions.
+    fn core_pass(&self, layer: usize, n: usize) -> Pass {
+        let attention = &self.layers[layer].attention;
+        if self.kind.sees_both_ways() && !self.looks_across(layer) {
             attention.core.training_pass_both_ways(attention, n)
         } else {
             attention.core.training_pass(attention, n)
         }
     }
 
-    /// Multiply-adds to serve one full-length example: a decoder token by token, other kinds in one pass.
+    /// Multiply-adds to serve one full-length example: of a kind that writes token by token, after it has read what there
+    /// is to read, of other kinds in one pass.
     pub fn serving_macs(&self) -> u64 {
-        if !self.kind.sees_both_ways() {
-            return (0..self.context).map(|p| self.decoding_macs(p)).sum();
+        let reading = self.reading_macs(self.kind.form().read(self.context));
+        if self.kind.writes() {
+            return reading + (0..self.capacity()).map(|p| self.decoding_macs(p)).sum::<u64>();
         }
-        let (width, n) = (self.width as u64, self.positions());
-        let row = self.layers.iter().map(|layer| {
-            let token = layer.attention.projection_macs(self.width) + layer.feed_forward.serving_macs(width);
-            n as u64 * token + self.core_pass(layer, n).forward
-        });
         let head = self.kind.head_pass(self, 1, self.context, Trainable::All).forward;
-        self.kind.form().texts() as u64 * row.sum::<u64>() + head
+        self.kind.form().texts() as u64 * reading + head
     }
 
-    /// Multiply-adds of a decoder for the token at `position`, from 0.
+    /// Multiply-adds to read a row of `n` tokens in both directions, and to compute once what writing looks at.
+    fn reading_macs(&self, n: usize) -> u64 {
+        let (width, at) = (self.width as u64, n + self.kind.leading());
+        let layer = |(i, layer): (usize, &LayerPlan)| {
+            if let Some(cross) = &layer.cross {
+                return n as u64 * cross.macs(self.width, Projection::is_of_keys);
+            }
+            if !self.kind.sees_both_ways() {
+                return 0;
+            }
+            let token = layer.attention.projection_macs(self.width) + layer.feed_forward.serving_macs(width);
+            at as u64 * token + self.core_pass(i, at).forward
+        };
+        self.layers.iter().enumerate().map(layer).sum()
+    }
+
+    /// Multiply-adds of a kind that writes for the token at `position`, from 0, of a full-length example.
     pub fn decoding_macs(&self, position: usize) -> u64 {
-        let width = self.width as u64;
-        let blocks = self.layers.iter().map(|layer| {
+        let (width, read) = (self.width as u64, self.kind.form().read(self.context));
+        let blocks = self.layers[self.kind.reading()..].iter().map(|layer| {
+            let cross = layer.cross.as_ref().map_or(0, |cross| {
+                let core = cross.core.pass_over_another(cross, 1, read).forward;
+                core + cross.macs(self.width, |projection| !projection.is_of_keys())
+            });
             layer.attention.projection_macs(self.width)
                 + layer.attention.core.decoding_macs(&layer.attention, position)
+                + cross
                 + layer.feed_forward.serving_macs(width)
         });
         blocks.sum::<u64>() + self.vocabulary as u64 * width
     }
 
-    /// Tokens of one full-length example.
+    /// Tokens of one full-length example: those that are written where something is written, and otherwise those that are read.
     pub fn served_tokens(&self) -> usize {
-        self.context * self.kind.form().texts()
+        if self.kind.writes() {
+            self.capacity()
+        } else {
+            self.context * self.kind.form().texts()
+        }
     }
 
     /// FLOPs to serve one token, mean over a full-length example.
@@ -246,14 +292,23 @@ impl ModelPlan {
         2.0 * self.serving_macs() as f64 / self.served_tokens() as f64
     }
 
-    /// Bytes that a decoder remembers of one full-length sequence, in 32-bit floats; other kinds remember nothing.
+    /// Bytes that a kind which writes remembers of one full-length sequence, in 32-bit floats: of what it has written, and of
+    /// what it has read; other kinds remember nothing.
     pub fn state_bytes(&self) -> u64 {
-        let remembering = self.layers.iter().filter(|_| !self.kind.sees_both_ways());
-        remembering
-            .map(|layer| {
-                let attention = layer.attention.core.state_values(&layer.attention, self.context);
-                4 * (attention + layer.feed_forward.state_values(self.width as u64))
-            })
-            .sum()
+        if !self.kind.writes() {
+            return 0;
+        }
+        let read = self.kind.form().read(self.context);
+        let values = self.layers[self.kind.reading()..].iter().map(|layer| {
+            let attention = layer
+                .attention
+                .core
+                .state_values(&layer.attention, self.capacity());
+            let cross = layer
+                .cross
+                .map_or(0, |cross| 2 * (cross.kv_heads * cross.depth * read) as u64);
+            attention + cross + layer.feed_forward.state_values(self.width as u64)
+        });
+        4 * values.sum::<u64>()
     }
 }

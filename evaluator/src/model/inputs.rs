@@ -11,14 +11,17 @@ pub struct Inputs<B: Backend> {
     pub tokens: Tensor<B, 2, Int>,
     /// Tokens of each row that are no padding; `None` where there is no padding.
     pub lengths: Option<Lengths>,
+    /// What the half that writes is given, `[rows, written]`; `None` for models without such a half.
+    pub written: Option<Tensor<B, 2, Int>>,
 }
 
 impl<B: Backend> From<Tensor<B, 2, Int>> for Inputs<B> {
-    /// Rows without padding.
+    /// Rows without padding, for a model that does not write beside what it reads.
     fn from(tokens: Tensor<B, 2, Int>) -> Self {
         Inputs {
             tokens,
             lengths: None,
+            written: None,
         }
     }
 }

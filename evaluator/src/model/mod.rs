@@ -2,6 +2,8 @@
 
 mod block;
 mod cost;
+mod cross;
+mod halves;
 mod initial;
 mod inputs;
 pub(crate) mod kinds;
@@ -20,6 +22,7 @@ pub(crate) use self::{
 pub use self::{
     block::{Attention, Block},
     cost::{Pass, Trainable},
+    cross::Cross,
     initial::Initial,
     inputs::Inputs,
     kinds::{Kind, KindWeight},

@@ -27,7 +27,7 @@ pub struct ModelPlan {
     pub context: usize,
     /// Components of the residual stream.
     pub width: usize,
-    /// The blocks, from the input on.
+    /// The blocks, from the input on; where there are halves, those of the half that reads first.
     pub layers: Vec<LayerPlan>,
     /// The form of two residual streams, where layers are reversible.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -35,16 +35,46 @@ pub struct ModelPlan {
 }
 
 impl ModelPlan {
-    /// Positions of a full-length sequence: its tokens and those that the kind puts before them.
+    /// Positions of a full-length sequence: its tokens and those that the kind puts before them, or what is written if that is more.
     pub fn positions(&self) -> usize {
-        self.context + self.kind.leading()
+        let form = self.kind.form();
+        let read = form.read(self.context) + self.kind.leading();
+        read.max(form.written(self.context))
     }
 
-    /// Where a layer stands.
+    /// Whether a layer is of a half that writes from what another half has read.
+    pub(super) fn looks_across(&self, layer: usize) -> bool {
+        self.kind.reading() > 0 && layer >= self.kind.reading()
+    }
+
+    /// Positions of a row that a layer sees, for texts of `n` tokens.
+    pub(super) fn seen(&self, layer: usize, n: usize) -> usize {
+        if self.looks_across(layer) {
+            self.kind.form().written(n)
+        } else {
+            self.kind.form().read(n) + self.kind.leading()
+        }
+    }
+
+    /// Tokens that a model which writes can take in one after the other: the context, or what is written for it.
+    pub fn capacity(&self) -> usize {
+        match self.kind.form().written(self.context) {
+            0 => self.context,
+            written => written,
+        }
+    }
+
+    /// Where a layer stands in its half.
     pub fn place(&self, layer: usize) -> Place {
+        let reading = self.kind.reading();
+        let (layer, layers) = match reading {
+            0 => (layer, self.layers.len()),
+            _ if layer < reading => (layer, reading),
+            _ => (layer - reading, self.layers.len() - reading),
+        };
         Place {
             layer,
-            layers: self.layers.len(),
+            layers,
             width: self.width,
             context: self.positions(),
         }
@@ -56,6 +86,9 @@ impl ModelPlan {
 pub struct LayerPlan {
     /// The attention.
     pub attention: AttentionPlan,
+    /// The attention to what another half has read, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cross: Option<AttentionPlan>,
     /// The feed-forward part.
     pub feed_forward: FeedForwardPlan,
 }
@@ -69,6 +102,13 @@ pub struct Projection {
     pub input: usize,
     /// Components of its output.
     pub out: usize,
+}
+
+impl Projection {
+    /// Whether it is one of keys or values.
+    pub fn is_of_keys(&self) -> bool {
+        ["k_proj", "v_proj"].contains(&self.name)
+    }
 }
 
 /// The shape of one attention.

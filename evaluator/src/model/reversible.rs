@@ -8,7 +8,10 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 
-use super::block::{Angles, Block, BlockState};
+use super::{
+    block::{Angles, Block, BlockState},
+    halves::both,
+};
 use crate::{
     counter,
     ops::Ops,
@@ -61,6 +64,15 @@ impl<B: Ops> Stream<B> {
                 (Stream::Two([y1, x2 + more], form), auxiliary)
             }
         }
+    }
+
+    /// After all these blocks, and the sum of the auxiliary losses of their routers.
+    pub(crate) fn through_all(self, blocks: &[Block<B>], angles: &Angles<B>) -> (Self, Option<Tensor<B, 1>>) {
+        let first = (self, None);
+        blocks.iter().fold(first, |(x, sum), block| {
+            let (x, more) = x.through(block, angles.clone(), None);
+            (x, both(sum, more))
+        })
     }
 
     /// What the head reads.

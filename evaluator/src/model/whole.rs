@@ -22,13 +22,15 @@ pub struct Model<B: Backend> {
     pub embedding: Matrix<B>,
     /// The blocks.
     pub blocks: Vec<Block<B>>,
+    /// The norm of what the half that reads gives to the one that writes, where there are halves.
+    pub(super) reading_norm: Option<Param<Tensor<B, 1>>>,
     norm: Param<Tensor<B, 1>>,
     /// Weights of the kind's own, in the order of [`Kind::weights`].
     pub(super) own: Vec<Matrix<B>>,
     #[module(skip)]
     own_names: Vec<(&'static str, bool)>,
     #[module(skip)]
-    kind: Kind,
+    pub(super) kind: Kind,
     // one table for all blocks: heads have one depth
     cos: Tensor<B, 2>,
     sin: Tensor<B, 2>,
@@ -39,7 +41,7 @@ pub struct Model<B: Backend> {
 
 /// What a forward pass gives.
 pub struct Forward<B: Backend> {
-    /// `[examples, scored, outputs]`: of a decoder `[b, n, vocabulary]`, of kinds that name a class `[examples, 1, classes]`.
+    /// `[examples, scored, outputs]`: of kinds that write `[b, n, vocabulary]`, of kinds that name a class `[examples, 1, classes]`.
     pub logits: Tensor<B, 3>,
     /// Sum of the routers' balance losses, where there are routers.
     pub auxiliary: Option<Tensor<B, 1>>,
@@ -55,10 +57,10 @@ pub(crate) struct Entered<B: Backend> {
     pub(crate) lengths: Option<Lengths>,
 }
 
-/// What decoding remembers of the tokens so far, for each block.
+/// What decoding remembers of the tokens so far, for each block that writes.
 #[derive(Debug)]
 pub struct Memory<B: Backend> {
-    states: Vec<BlockState<B>>,
+    pub(super) states: Vec<BlockState<B>>,
     position: usize,
 }
 
@@ -89,6 +91,7 @@ impl<B: Ops> Model<B> {
             blocks: (0..plan.layers.len())
                 .map(|layer| Block::new(&plan.layers[layer], plan.place(layer), &mut initial))
                 .collect(),
+            reading_norm: (plan.kind.reading() > 0).then(|| initial.ones(plan.width)),
             norm: initial.ones(plan.width),
             own: weights
                 .iter()
@@ -110,19 +113,14 @@ impl<B: Ops> Model<B> {
     /// Logits for all that the model's kind foretells of these rows.
     ///
     /// # Panics
-    /// If rows are longer than the plan's context.
+    /// If rows are longer than the plan's context, or a model of two halves is not given what it has written.
     pub fn forward(&self, inputs: impl Into<Inputs<B>>) -> Forward<B> {
-        let Entered { x, angles, lengths } = self.enter(inputs.into());
-        let mut x = Stream::start(x, self.reversible);
-        let mut auxiliary: Option<Tensor<B, 1>> = None;
-        for block in &self.blocks {
-            let (y, balance) = x.through(block, angles.clone(), None);
-            x = y;
-            auxiliary = match (auxiliary, balance) {
-                (Some(sum), Some(balance)) => Some(sum + balance),
-                (sum, balance) => sum.or(balance),
-            };
+        let mut inputs = inputs.into();
+        if let Some(written) = inputs.written.take() {
+            return self.forward_in_halves(inputs, written);
         }
+        let Entered { x, angles, lengths } = self.enter(inputs);
+        let (x, auxiliary) = Stream::start(x, self.reversible).through_all(&self.blocks, &angles);
         Forward {
             logits: self.logits(x.end(), lengths.as_ref()),
             auxiliary,
@@ -136,22 +134,27 @@ impl<B: Ops> Model<B> {
                 .attention
                 .core
                 .state(&layer.attention, batch, capacity, &self.device()),
+            crossed: None,
             feed_forward: None,
         };
+        let writing = &plan.layers[plan.kind.reading()..];
         Memory {
-            states: plan.layers.iter().map(state).collect(),
+            states: writing.iter().map(state).collect(),
             position: 0,
         }
     }
 
-    /// Takes in `tokens [b, n]` of a decoder after what the memory holds and gives the logits of the last one, `[b, vocabulary]`.
+    /// Takes in `tokens [b, n]` of a kind that writes after what the memory holds and gives the logits of the last one,
+    /// `[b, vocabulary]`.
     ///
     /// # Panics
-    /// If the memory's capacity or the plan's context is exceeded.
+    /// If the memory's capacity or the plan's context is exceeded, or a model of two halves has not read anything
+    /// ([`Model::read`]).
     pub fn extend(&self, tokens: Tensor<B, 2, Int>, memory: &mut Memory<B>) -> Tensor<B, 2> {
         let [b, n] = tokens.dims();
         let mut x = Stream::start(self.embed(tokens), self.reversible);
-        for (block, state) in self.blocks.iter().zip(&mut memory.states) {
+        let writing = &self.blocks[self.kind.reading()..];
+        for (block, state) in writing.iter().zip(&mut memory.states) {
             x = x
                 .through(block, self.angles(memory.position, n, Sight::Back), Some(state))
                 .0;
@@ -163,7 +166,7 @@ impl<B: Ops> Model<B> {
         self.kind.logits(self, last, None).squeeze_dim::<2>(1)
     }
 
-    fn embed(&self, tokens: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+    pub(super) fn embed(&self, tokens: Tensor<B, 2, Int>) -> Tensor<B, 3> {
         let [b, n] = tokens.dims();
         let x = self.embedding.rows(tokens.reshape([b * n]));
         let width = x.dims()[1];
@@ -177,7 +180,7 @@ impl<B: Ops> Model<B> {
 
     /// What the first block is given.
     pub(crate) fn enter(&self, inputs: Inputs<B>) -> Entered<B> {
-        let Inputs { tokens, lengths } = inputs;
+        let Inputs { tokens, lengths, .. } = inputs;
         let x = self.kind.enter(&self.own, self.embed(tokens));
         let lengths = lengths.map(|lengths| lengths.after(self.kind.leading()));
         let sight = if self.kind.sees_both_ways() {
@@ -194,12 +197,13 @@ impl<B: Ops> Model<B> {
         self.kind.logits(self, x, lengths)
     }
 
-    fn angles(&self, from: usize, n: usize, sight: Sight) -> Angles<B> {
+    pub(super) fn angles(&self, from: usize, n: usize, sight: Sight) -> Angles<B> {
         let half = self.cos.dims()[1];
         let rows = |table: &Tensor<B, 2>| table.clone().slice([from..from + n, 0..half]);
         Angles {
             turns: (rows(&self.cos), rows(&self.sin)),
             sight,
+            source: None,
         }
     }
 }
@@ -211,7 +215,10 @@ impl<B: Backend> Parts<B> for Model<B> {
             Part::Matrix(&mut self.embedding),
         );
         for (i, block) in self.blocks.iter_mut().enumerate() {
-            block.each_part(&join(path, &format!("model.layers.{i}")), visitor);
+            block.each_part(&join(path, &self.kind.path(i)), visitor);
+        }
+        if let Some(norm) = &mut self.reading_norm {
+            visitor(&join(path, "model.encoder.norm"), Part::Vector(norm));
         }
         visitor(&join(path, "model.norm"), Part::Vector(&mut self.norm));
         for ((name, small), own) in self.own_names.iter().zip(&mut self.own) {

@@ -1,5 +1,6 @@
 //! A configuration, read and checked: what is built, trained, removed, packed. Costs that follow from it alone.
 
+mod comparable;
 mod parameters;
 mod shape;
 
@@ -7,9 +8,9 @@ use std::collections::BTreeMap;
 
 use spaces::{Config, Evidence, Measurement};
 
-pub use self::parameters::conflicts_with_base;
 pub(crate) use self::parameters::parameters;
 use self::shape::{check_tables, read_model};
+pub use self::{comparable::incomparable, parameters::conflicts_with_base};
 use crate::{
     bundle,
     data::{DataFacts, Form, Rows, Symbols},
@@ -127,14 +128,14 @@ impl Plan {
             },
             None => read_model(values, data, context)?,
         };
-        if base.is_some_and(|base| base.vocabulary != vocabulary) {
+        let known = model.vocabulary.saturating_sub(model.kind.more_tokens());
+        if known != vocabulary {
             return Err(format!(
-                "the data has {vocabulary} tokens and the base {}; use the base's tokenizer by leaving data.tokenizer out",
-                model.vocabulary
+                "the data has {vocabulary} tokens and the base {known}; use the base's tokenizer by leaving data.tokenizer out"
             ));
         }
         if let Some(base) = base {
-            base.kind.check(data)?;
+            base.kind.check(data, context)?;
             check_tables(base, &model)?;
         }
         let fine_tuning = FineTuning::read(values);
@@ -252,7 +253,7 @@ impl Plan {
     /// Whether [`Plan::training_flops`] is what a training executes; where experts have a capacity, or attention leaves
     /// out padding, it is the most, because what is left out costs nothing.
     pub fn training_flops_are_exact(&self) -> bool {
-        !self.model.kind.sees_both_ways() && !self.model.layers.iter().any(|l| l.feed_forward.may_drop())
+        !self.model.kind.form().pads() && !self.model.layers.iter().any(|l| l.feed_forward.may_drop())
     }
 
     /// FLOPs of the whole training for a main training of `steps`: training, judging importance, recovery.

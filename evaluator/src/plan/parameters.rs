@@ -22,7 +22,7 @@ pub(crate) fn parameters() -> Vec<ParameterInfo> {
             128,
         )
         .unit("tokens"),
-        int("layers", "blocks", 1, 256, 2).search(steps(1, 6, 1)),
+        int("layers", "blocks, of each half where a kind has two", 1, 256, 2).search(steps(1, 6, 1)),
         int(
             "width",
             "components of the residual stream; heads must divide it",

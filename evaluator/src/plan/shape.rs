@@ -67,27 +67,43 @@ pub(super) fn read_model(values: Values, data: Symbols, context: usize) -> Resul
             "experts {experts} are of gated networks, not of channel_mix; use experts = 1 or feed_forward = 'gated'"
         ));
     }
+    let attention = |core| AttentionPlan {
+        heads,
+        kv_heads,
+        depth,
+        core,
+    };
     let layer = |(i, core)| -> Result<LayerPlan, String> {
         Ok(LayerPlan {
-            attention: AttentionPlan {
-                heads,
-                kv_heads,
-                depth,
-                core,
-            },
+            attention: attention(core),
+            cross: None,
             feed_forward: FeedForwardPlan::read(values, width, i)?,
         })
     };
     let cores = attention::read(values, values.int("layers"), heads, kv_heads, context)?;
     check_sight(kind, &cores)?;
-    let layers: Vec<LayerPlan> = cores
+    let mut layers: Vec<LayerPlan> = cores
         .into_iter()
         .enumerate()
         .map(layer)
         .collect::<Result<_, _>>()?;
+    if kind.reading() > 0 {
+        if values.is_true("reversible") {
+            return Err(format!(
+                "reversible = true goes back through blocks of one stream, and kind '{}' has two halves; use reversible = false, or another kind",
+                kind.name()
+            ));
+        }
+        // the half that writes has the same blocks, with an attention to what was read
+        let writing = layers.clone().into_iter().map(|layer| LayerPlan {
+            cross: Some(attention(layer.attention.core.across())),
+            ..layer
+        });
+        layers.extend(writing);
+    }
     Ok(ModelPlan {
         kind,
-        vocabulary: data.vocabulary,
+        vocabulary: data.vocabulary + kind.more_tokens(),
         context,
         width,
         reversible: Reversible::read(values, &layers, context)?,

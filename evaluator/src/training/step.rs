@@ -48,14 +48,20 @@ pub(crate) fn to_device<B: Backend>(batch: Batch, device: &B::Device) -> (Inputs
         context,
         inputs,
         lengths,
+        written,
         targets,
     } = batch;
-    let inputs: Vec<i32> = inputs.into_iter().map(|t| t as i32).collect();
-    let tokens = Tensor::from_data(TensorData::new(inputs, [batch, context]), device);
+    let rows = |ids: Vec<u32>, n: usize| {
+        let ids: Vec<i32> = ids.into_iter().map(|t| t as i32).collect();
+        Tensor::from_data(TensorData::new(ids, [batch, n]), device)
+    };
+    let tokens = rows(inputs, context);
+    let n = written.len() / batch;
     let is_padded = lengths.iter().any(|n| *n < context);
     let inputs = Inputs {
         tokens,
         lengths: is_padded.then(|| Lengths::new(lengths)),
+        written: (n > 0).then(|| rows(written, n)),
     };
     let n = targets.len();
     (inputs, Tensor::from_data(TensorData::new(targets, [n]), device))

@@ -71,6 +71,7 @@ fn counted_work_of_training_is_the_formula() {
                     batch,
                     context: n,
                     lengths: vec![n; batch],
+                    written: vec![],
                     inputs: data(inputs).into_iter().map(|t| t as u32).collect(),
                     targets: data(tokens::<A>(batch, n, 2))
                         .into_iter()

@@ -22,7 +22,10 @@ use evaluator::{
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::support::{A, TECHNIQUES, plan, tokens};
+use crate::{
+    encoder_decoder,
+    support::{A, TECHNIQUES, plan, tokens},
+};
 
 /// Products of 32-bit matrices may go through 19-bit inputs (TF32) there.
 const TOLERANCE: f32 = 2e-2;
@@ -48,9 +51,14 @@ where
     D::InnerBackend: Ops,
 {
     let mut model = Model::<D>::new(&plan.model, 3, &Default::default());
-    let inputs = Inputs {
-        tokens: tokens::<D>(2, 16, 1),
-        lengths: (plan.model.kind.sees_both_ways()).then(|| Lengths::new(vec![16, 5])),
+    let inputs = if plan.model.kind.name() == "encoder_decoder" {
+        encoder_decoder::inputs(&encoder_decoder::batch(plan, 16, &[16, 5]))
+    } else {
+        Inputs {
+            tokens: tokens::<D>(2, 16, 1),
+            lengths: (plan.model.kind.sees_both_ways()).then(|| Lengths::new(vec![16, 5])),
+            written: None,
+        }
     };
     let logits = model.forward(inputs).logits;
     let [examples, scored, outputs] = logits.dims();
@@ -139,7 +147,7 @@ fn every_kind_is_the_same_model_on_a_gpu() {
         return;
     }
     let mut wrong = vec![];
-    crate::kinds::each(|fixed, plan| {
+    let mut check = |fixed: &str, plan: Plan| {
         let (logits, gradients) = trained::<Autodiff<Cuda>>(&plan);
         let (expected, expected_gradients) = trained::<A>(&plan);
         let of = |name: &String| distance(&gradients[name], &expected_gradients[name]);
@@ -147,9 +155,11 @@ fn every_kind_is_the_same_model_on_a_gpu() {
         let worst = worst.max(distance(&logits, &expected));
         eprintln!("{fixed:?}: {worst:.1e} from the processor");
         if worst > TOLERANCE {
-            wrong.push(fixed.to_owned());
+            wrong.push(format!("{} {fixed}", plan.model.kind.name()));
         }
-    });
+    };
+    crate::kinds::each(&mut check);
+    encoder_decoder::each(&mut check);
     assert!(wrong.is_empty(), "{wrong:?}");
 }
 
@@ -288,6 +298,22 @@ where
                 ahead: 7,
                 ..Band::causal(80)
             },
+        ),
+        (
+            20,
+            40,
+            2,
+            1,
+            32,
+            Band::across(40, Some(Lengths::new(vec![40, 7]))),
+        ),
+        (
+            90,
+            17,
+            2,
+            2,
+            64,
+            Band::across(17, Some(Lengths::new(vec![1, 17]))),
         ),
         (17, 17, 2, 2, 24, Band::causal(17)),
     ] {

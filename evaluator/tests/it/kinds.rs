@@ -1,4 +1,4 @@
-//! What every kind of model keeps with every attention that it can have.
+//! What every kind of model that names a class keeps with every attention that it can have.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ pub(crate) const KINDS: &[&str] = &[
 ];
 
 /// Attentions that see both ways, and what else a block can be made of.
-const BLOCKS: &[&str] = &[
+pub(crate) const BLOCKS: &[&str] = &[
     "attention = 'full'",
     "kv_heads = 2\nhead_prune_ratio = 0.5",
     "attention = 'tiled'\nattention_block_q = 4\nattention_block_k = 3",
@@ -50,6 +50,7 @@ pub(crate) fn symbols() -> Symbols {
         vocabulary: VOCABULARY,
         classes: Some(CLASSES),
         pairs: true,
+        answer_only: true,
     }
 }
 
@@ -67,7 +68,7 @@ pub(crate) fn each(mut check: impl FnMut(&str, Plan)) {
     }
 }
 
-fn served(plan: &Plan) -> Model<Flex> {
+pub(crate) fn served(plan: &Plan) -> Model<Flex> {
     let mut model = Model::<Flex>::new(&plan.served, 3, &Default::default());
     random_weights(&mut model);
     if let Some(packing) = plan.quantization {
@@ -80,6 +81,7 @@ fn rows<B: burn::tensor::backend::Backend>(tokens: Tensor<B, 2, Int>, lengths: &
     Inputs {
         tokens,
         lengths: Some(Lengths::new(lengths.to_vec())),
+        written: None,
     }
 }
 
@@ -295,6 +297,7 @@ fn reversible_layers_give_the_gradients_of_the_same_network_with_everything_kept
                 context: 11,
                 inputs: ids.to_data().iter::<u32>().collect(),
                 lengths: lengths.clone(),
+                written: vec![],
                 targets: (0..examples as i32).collect(),
             };
             let out = model.forward(rows(ids, &lengths));

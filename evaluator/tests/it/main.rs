@@ -6,6 +6,9 @@ mod balance;
 mod contract;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod encoder_decoder;
+mod encoder_decoder_evaluation;
+mod encoder_decoder_oracles;
 mod evaluation;
 mod growth;
 mod kde;

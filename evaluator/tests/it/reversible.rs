@@ -41,7 +41,8 @@ fn a_reversible_model_is_exported_measured_again_continued_and_adapted() {
     let mut text = String::new();
     let mut write = |piece: &str| text += piece;
     generate(&exported, "the cat", sampling, DeviceChoice::Cpu, &mut write).unwrap();
-    assert_eq!(text.chars().count(), 12, "{text}");
+    assert!(text.starts_with("the cat"), "{text}");
+    assert_eq!(text.chars().count(), 7 + 12, "{text}");
 
     // the base brings its layers: a study that also names them is told so
     let named =

@@ -17,16 +17,20 @@ impl ModelKind for Decoder {
         paper: "1706.03762",
     };
 
-    const FORM: Form = Form::NextToken;
-
     const BOTH_WAYS: bool = false;
+
+    const WRITES: bool = true;
 
     fn read(_: Values, _: Symbols) -> Result<Self, String> {
         Ok(Decoder {})
     }
 
-    fn check(&self, _: Symbols) -> Result<(), String> {
+    fn check(&self, _: Symbols, _: usize) -> Result<(), String> {
         Ok(())
+    }
+
+    fn form(&self) -> Form {
+        Form::NextToken
     }
 
     // padding stands behind all that is scored, and no token sees what is behind it

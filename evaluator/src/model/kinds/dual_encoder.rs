@@ -31,8 +31,6 @@ impl ModelKind for DualEncoder {
         paper: "2011.04006",
     };
 
-    const FORM: Form = Form::Pair;
-
     const BOTH_WAYS: bool = true;
 
     fn read(values: Values, data: Symbols) -> Result<Self, String> {
@@ -43,11 +41,15 @@ impl ModelKind for DualEncoder {
         })
     }
 
-    fn check(&self, data: Symbols) -> Result<(), String> {
+    fn check(&self, data: Symbols, _: usize) -> Result<(), String> {
         if !data.pairs {
             return Err(no_pairs());
         }
         check_classes(self.classes, data, Self::ABOUT.name)
+    }
+
+    fn form(&self) -> Form {
+        Form::Pair
     }
 
     fn leading(&self) -> usize {

@@ -23,8 +23,6 @@ impl ModelKind for Encoder {
         paper: "1810.04805",
     };
 
-    const FORM: Form = Form::Class;
-
     const BOTH_WAYS: bool = true;
 
     fn read(values: Values, data: Symbols) -> Result<Self, String> {
@@ -34,8 +32,12 @@ impl ModelKind for Encoder {
         })
     }
 
-    fn check(&self, data: Symbols) -> Result<(), String> {
+    fn check(&self, data: Symbols, _: usize) -> Result<(), String> {
         check_classes(self.classes, data, Self::ABOUT.name)
+    }
+
+    fn form(&self) -> Form {
+        Form::Class
     }
 
     fn leading(&self) -> usize {

@@ -7,11 +7,12 @@
 mod decoder;
 mod dual_encoder;
 mod encoder;
+mod encoder_decoder;
 mod pooling;
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
-use spaces::ParameterInfo;
+use spaces::{Domain, ParameterInfo, Value};
 
 use super::{Matrix, Model, ModelPlan, Pass, Trainable};
 use crate::{
@@ -26,11 +27,11 @@ trait ModelKind: Copy {
     /// What it says of itself.
     const ABOUT: About;
 
-    /// What a batch asks of it.
-    const FORM: Form;
-
-    /// Whether a token sees later ones; a kind that does reads whole texts and writes none.
+    /// Whether tokens that are read see later ones.
     const BOTH_WAYS: bool;
+
+    /// Whether it writes token after token; a kind that does not reads an example in one pass.
+    const WRITES: bool = false;
 
     /// Reads its own parameters, for data with these symbols.
     ///
@@ -38,11 +39,24 @@ trait ModelKind: Copy {
     /// A sentence where the data has nothing that it could foretell.
     fn read(values: Values, data: Symbols) -> Result<Self, String>;
 
-    /// Whether a model of this kind fits the data.
+    /// Whether a model of this kind fits the data, cut into rows of `context` tokens.
     ///
     /// # Errors
     /// A sentence on what the data has and the model does not.
-    fn check(&self, data: Symbols) -> Result<(), String>;
+    fn check(&self, data: Symbols, context: usize) -> Result<(), String>;
+
+    /// What a batch asks of it.
+    fn form(&self) -> Form;
+
+    /// Blocks of a half that only reads, before those that write and look at what it has read; 0 where there are no halves.
+    fn reading(&self) -> usize {
+        0
+    }
+
+    /// Token ids of its own, beyond those of the text.
+    fn more_tokens(&self) -> usize {
+        0
+    }
 
     /// Tokens of its own before each row.
     fn leading(&self) -> usize {
@@ -80,7 +94,7 @@ pub struct KindWeight {
 macro_rules! kinds {
     ($($module:ident :: $kind:ident),+ $(,)?) => {
         /// The chosen kind with its settings.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "name", rename_all = "snake_case")]
         pub enum Kind {
             $(
@@ -102,13 +116,13 @@ macro_rules! kinds {
                 unreachable!("the catalogue allows only names of this list, not '{name}'")
             }
 
-            /// Whether a model of this kind fits the data.
+            /// Whether a model of this kind fits the data, cut into rows of `context` tokens.
             ///
             /// # Errors
             /// A sentence on what the data has and the model does not.
-            pub(crate) fn check(&self, data: Symbols) -> Result<(), String> {
+            pub(crate) fn check(&self, data: Symbols, context: usize) -> Result<(), String> {
                 match self {
-                    $(Kind::$kind(kind) => kind.check(data),)+
+                    $(Kind::$kind(kind) => kind.check(data, context),)+
                 }
             }
 
@@ -122,14 +136,35 @@ macro_rules! kinds {
             /// What a batch asks of it.
             pub fn form(&self) -> Form {
                 match self {
-                    $(Kind::$kind(_) => $module::$kind::FORM,)+
+                    $(Kind::$kind(kind) => kind.form(),)+
                 }
             }
 
-            /// Whether a token sees later ones. A kind that does reads whole texts and writes none.
+            /// Whether tokens that are read see later ones.
             pub fn sees_both_ways(&self) -> bool {
                 match self {
                     $(Kind::$kind(_) => $module::$kind::BOTH_WAYS,)+
+                }
+            }
+
+            /// Whether it writes token after token; a kind that does not reads an example in one pass.
+            pub fn writes(&self) -> bool {
+                match self {
+                    $(Kind::$kind(_) => $module::$kind::WRITES,)+
+                }
+            }
+
+            /// Blocks of a half that only reads, before those that write; 0 where there are no halves.
+            pub fn reading(&self) -> usize {
+                match self {
+                    $(Kind::$kind(kind) => kind.reading(),)+
+                }
+            }
+
+            /// Token ids of its own, beyond those of the text.
+            pub fn more_tokens(&self) -> usize {
+                match self {
+                    $(Kind::$kind(kind) => kind.more_tokens(),)+
                 }
             }
 
@@ -188,6 +223,7 @@ kinds! {
     decoder::Decoder,
     encoder::Encoder,
     dual_encoder::DualEncoder,
+    encoder_decoder::EncoderDecoder,
 }
 
 impl Default for Kind {
@@ -202,17 +238,38 @@ impl Kind {
         *self == Kind::default()
     }
 
+    /// The path of a block in files.
+    pub(crate) fn path(&self, block: usize) -> String {
+        match self.reading() {
+            0 => format!("model.layers.{block}"),
+            reading if block < reading => format!("model.encoder.layers.{block}"),
+            reading => format!("model.decoder.layers.{}", block - reading),
+        }
+    }
+
     /// The name as words, for sentences.
     pub fn words(&self) -> String {
-        self.name().replace('_', " ")
+        self.name()
+            .replace('_', if self.reading() > 0 { "-" } else { " " })
     }
 }
 
 /// The parameters of the family.
 pub(crate) fn parameters() -> Vec<ParameterInfo> {
     let names: Vec<&str> = about().iter().map(|a| a.name).collect();
-    let doc = "what the blocks are put to: foretelling text, naming the class of a text, or comparing two";
-    vec![choice("kind", doc, &names), pooling::parameter()]
+    let doc = "what the blocks are put to: foretelling text, naming the class of a text, comparing two, or filling gaps";
+    let mut all = vec![choice("kind", doc, &names), pooling::parameter()];
+    all.extend(encoder_decoder::parameters());
+    all
+}
+
+/// Whether the loss of one value of a parameter is taken on something else than that of another one of `domain`.
+pub(crate) fn changes_what_is_scored(parameter: &str, domain: &Domain) -> bool {
+    let fills = Value::from(encoder_decoder::EncoderDecoder::ABOUT.name);
+    match domain {
+        Domain::Categorical { choices } if parameter == "kind" => choices.contains(&fills),
+        _ => encoder_decoder::parameters().iter().any(|p| p.name == parameter),
+    }
 }
 
 /// Whether a model that names one of `classes` fits the data.

@@ -18,6 +18,8 @@ pub struct Band {
     pub ahead: usize,
     /// Where sequences are padded, how many positions of each are there, as queries and as keys.
     pub lengths: Option<Lengths>,
+    /// Whether the queries are of another sequence, which is not padded, so that lengths are those of keys alone.
+    pub across: bool,
 }
 
 impl Band {
@@ -29,6 +31,15 @@ impl Band {
             window: usize::MAX,
             ahead: 0,
             lengths: None,
+            across: false,
+        }
+    }
+
+    /// All of another sequence of `keys`.
+    pub fn across(keys: usize, lengths: Option<Lengths>) -> Band {
+        Band {
+            across: true,
+            ..Band::whole(keys, lengths)
         }
     }
 
@@ -61,7 +72,8 @@ impl Band {
             lengths: None,
             ..*self
         };
-        (band, length.unwrap_or(queries))
+        let there = length.filter(|_| !self.across);
+        (band, there.unwrap_or(queries))
     }
 
     /// Pairs of `batch` sequences, and those that padding leaves out.

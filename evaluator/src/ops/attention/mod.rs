@@ -142,7 +142,11 @@ mod tests {
     }
 
     fn lengths() -> Option<Lengths> {
-        Some(Lengths::new(vec![9, 33]))
+        lengths_of(&[9, 33])
+    }
+
+    fn lengths_of(lengths: &[usize]) -> Option<Lengths> {
+        Some(Lengths::new(lengths.to_vec()))
     }
 
     fn near(window: usize, ahead: usize, lengths: Option<Lengths>) -> Band {
@@ -190,8 +194,10 @@ mod tests {
             (33, 33, Band::whole(33, lengths())),
             (20, 20, near(3, 2, None)),
             (20, 20, near(1, 4, Some(Lengths::new(vec![20, 2])))),
-            // a few queries over all of another sequence
-            (5, 20, Band::whole(20, None)),
+            // queries over all of another sequence, fewer and more than it has tokens
+            (5, 20, Band::across(20, None)),
+            (5, 20, Band::across(20, lengths_of(&[20, 3]))),
+            (40, 9, Band::across(9, lengths_of(&[1, 9]))),
         ];
         for (n, keys, band) in cases {
             for (h, g) in [(4, 4), (4, 2), (4, 1)] {
@@ -316,6 +322,27 @@ mod tests {
             assert_eq!(got[..expected.len()], expected);
             assert!(got[expected.len()..].iter().all(|x| *x == 0.0));
         }
+    }
+
+    #[test]
+    fn padding_of_another_sequence_is_never_seen_and_all_queries_are_answered() {
+        let [q, k, v] = inputs(6, 20, 4, 2);
+        let band = Band::across(20, lengths_of(&[20, 13]));
+        let run = |change: f64| {
+            let change = Tensor::full([1, 7, 2, 8], change, &q.device());
+            let at = [1..2, 13..20, 0..2, 0..8];
+            let (k, v) = (
+                k.clone().slice_assign(at.clone(), change.clone()),
+                v.clone().slice_assign(at, change),
+            );
+            counter::count_skipped(|| counter::count_macs(|| attention(q.clone(), k, v, band.clone())))
+        };
+        let ((o, macs), skipped) = run(1e4);
+        assert_eq!(o.clone().into_data(), run(-3.0).0.0.into_data());
+        assert_eq!((macs, skipped.forward), (2 * 4 * 8 * 6 * 33, 2 * 4 * 8 * 6 * 7));
+        let alone = |x: &Tensor<Flex, 4>, n: usize| x.clone().slice([1..2, 0..n]);
+        let alone = attention(alone(&q, 6), alone(&k, 13), alone(&v, 13), Band::across(13, None));
+        assert_eq!(alone.into_data(), o.narrow(0, 1, 1).into_data());
     }
 
     #[test]

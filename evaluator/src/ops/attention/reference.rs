@@ -30,6 +30,9 @@ pub(super) fn outside<B: Backend>(
     };
     let keys = lengths.absent::<B>(0..band.keys, device);
     let keys = keys.reshape([b, 1, 1, band.keys]).expand(shape);
+    if band.across {
+        return outside.bool_or(keys);
+    }
     let rows = lengths.absent::<B>(first..first + queries, device);
     let rows = rows.reshape([b, 1, queries, 1]).expand(shape);
     outside.bool_or(keys).bool_or(rows)

@@ -9,7 +9,9 @@
 #define STEPS (WIDTH / 16)
 
 struct Sizes {
-    long long n, keys, allocated, heads, key_heads, offset, window, ahead, padded;
+    long long n, keys, allocated, heads, key_heads, offset, window, ahead;
+    // 0: nothing is padding; 1: keys and queries past a sequence's length are; 2: keys alone, of which the lengths are
+    long long padded;
 };
 
 // Rows `first..` of one head of x [b, rows, heads, WIDTH] as 16-bit floats, zeros from `end` on.
@@ -30,7 +32,8 @@ struct Band {
 
     __device__ Band(const Sizes& s, const int* lengths, int sequence)
         : queries(s.n), keys(s.keys), offset(s.offset), window(s.window), ahead(s.ahead) {
-        if (s.padded) queries = keys = lengths[sequence];
+        if (s.padded) keys = lengths[sequence];
+        if (s.padded == 1) queries = keys;
     }
     __device__ bool has(int query, int key) const {
         const int at = offset + query;

@@ -63,7 +63,11 @@ impl Launches {
             band.offset,
             band.window.min(reach),
             band.ahead.min(reach),
-            usize::from(band.lengths.is_some()),
+            match band.lengths {
+                Some(_) if band.across => 2,
+                Some(_) => 1,
+                None => 0,
+            },
         ];
         Launches {
             sizes,

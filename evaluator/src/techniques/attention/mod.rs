@@ -3,6 +3,7 @@
 //! A variant is one file with a type that implements `Variant`, and one line in the list below.
 
 mod aft;
+mod cross;
 mod full;
 mod kde;
 mod linear;

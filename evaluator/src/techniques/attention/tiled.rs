@@ -20,21 +20,21 @@ pub struct Tiled {
 }
 
 impl Tiled {
-    fn tiles(&self) -> Tiles {
+    pub(super) fn tiles(&self) -> Tiles {
         Tiles {
             queries: self.block_queries,
             keys: self.block_keys,
         }
     }
 
-    fn note(&self, n: usize) {
-        let tiles = n.div_ceil(self.block_queries) * n.div_ceil(self.block_keys);
+    pub(super) fn note(&self, queries: usize, keys: usize) {
+        let tiles = queries.div_ceil(self.block_queries) * keys.div_ceil(self.block_keys);
         counter::add_activity("attention_tiles", tiles);
     }
 }
 
 /// The pass of the form that keeps its scores, which are computed again backwards.
-fn with_scores_again(Pass { forward, backward }: Pass) -> Pass {
+pub(super) fn with_scores_again(Pass { forward, backward }: Pass) -> Pass {
     Pass {
         forward,
         backward: backward + forward / 2,
@@ -93,7 +93,7 @@ impl Variant for Tiled {
         _: &[Tensor<B, 2>],
     ) -> Tensor<B, 4> {
         let n = q.dims()[1];
-        self.note(n);
+        self.note(n, n);
         tiled_attention(q, k, v, Band::causal(n), self.tiles())
     }
 
@@ -109,7 +109,7 @@ impl Variant for Tiled {
         lengths: Option<&Lengths>,
     ) -> Tensor<B, 4> {
         let n = q.dims()[1];
-        self.note(n);
+        self.note(n, n);
         tiled_attention(q, k, v, Band::whole(n, lengths.cloned()), self.tiles())
     }
 

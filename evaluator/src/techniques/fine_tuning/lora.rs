@@ -137,7 +137,8 @@ pub fn merge<B: Ops>(model: &mut impl Parts<B>) {
 }
 
 fn is_target(path: &str, plan: LoraPlan) -> bool {
-    path.contains("self_attn")
+    path.contains("self_attn.")
+        || path.contains("encoder_attn.")
         || (plan.feed_forward && (path.contains(".mlp.") || path.contains(".experts.")))
 }
 

@@ -14,6 +14,8 @@ pub struct LayerImportance {
     pub neurons: Vec<Vec<f32>>,
     /// Of each key/value head with its query heads.
     pub heads: Vec<f32>,
+    /// The same of the attention to what another half has read; empty where there is none.
+    pub cross_heads: Vec<f32>,
 }
 
 /// The `keep` most important, in their old order; the earlier one where two are equal.

@@ -6,7 +6,7 @@ use super::{
     About, Importance, LayerImportance,
     importance::{column_sums, runs},
 };
-use crate::model::{Matrix, Model};
+use crate::model::{Attention, Matrix, Model};
 
 pub(super) const ABOUT: About = About {
     name: "magnitude",
@@ -17,9 +17,15 @@ pub(super) const ABOUT: About = About {
 /// Importance of every structure of a dense model whose heads have `depth` components.
 pub(crate) fn importance<B: Backend>(model: &mut Model<B>, depth: usize, share: usize) -> Importance {
     let layers = model.blocks.iter_mut().map(|block| {
-        let heads = runs(&incoming(&block.attention.output), depth * share)
-            .map(f32::sqrt)
-            .collect();
+        let heads = |attention: &Attention<B>| {
+            let columns = incoming(&attention.output);
+            runs(&columns, depth * share).map(f32::sqrt).collect()
+        };
+        let cross_heads = block
+            .cross
+            .as_ref()
+            .map_or_else(Vec::new, |cross| heads(&cross.attention));
+        let heads = heads(&block.attention);
         let networks = block.feed_forward.networks_mut().into_iter().map(|network| {
             let parts = [
                 outgoing(&network.gate),
@@ -33,6 +39,7 @@ pub(crate) fn importance<B: Backend>(model: &mut Model<B>, depth: usize, share: 
         LayerImportance {
             neurons: networks.collect(),
             heads,
+            cross_heads,
         }
     });
     Importance {

@@ -84,15 +84,16 @@ impl PruningPlan {
                 layer
                     .feed_forward
                     .with_hidden(keep("prune_ratio", self.neurons, hidden, "neurons")?);
-            let attention = &mut layer.attention;
-            let share = attention.share();
-            attention.kv_heads = keep(
-                "head_prune_ratio",
-                self.heads,
-                attention.kv_heads,
-                "key/value heads",
-            )?;
-            attention.heads = attention.kv_heads * share;
+            for attention in std::iter::once(&mut layer.attention).chain(&mut layer.cross) {
+                let share = attention.share();
+                attention.kv_heads = keep(
+                    "head_prune_ratio",
+                    self.heads,
+                    attention.kv_heads,
+                    "key/value heads",
+                )?;
+                attention.heads = attention.kv_heads * share;
+            }
         }
         Ok(pruned)
     }

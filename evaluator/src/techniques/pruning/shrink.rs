@@ -5,34 +5,18 @@ use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use super::{Importance, importance::most_important};
 use crate::{
     counter,
-    model::{Matrix, Model, ModelPlan},
-    techniques::attention::Heads,
+    model::{Attention, AttentionPlan, Matrix, Model, ModelPlan},
+    techniques::attention::{Heads, Place},
 };
 
 /// Cuts the model down to `plan`, keeping the most important structures of each layer.
 pub fn shrink<B: Backend>(model: &mut Model<B>, plan: &ModelPlan, importance: &Importance) {
     let layers = model.blocks.iter_mut().zip(&plan.layers).zip(&importance.layers);
     for (i, ((block, layer), scores)) in layers.enumerate() {
-        let (depth, share) = (layer.attention.depth, layer.attention.share());
-        let groups = most_important(&scores.heads, layer.attention.kv_heads);
-        counter::add_activity("pruned_heads", (scores.heads.len() - groups.len()) * share);
-        let queries = components(&groups, depth * share);
-        let keys = components(&groups, depth);
-        let attention = &mut block.attention;
-        select(&mut attention.query, 0, &queries);
-        if let Some(key) = &mut attention.key {
-            select(key, 0, &keys);
-        }
-        select(&mut attention.value, 0, &keys);
-        select(&mut attention.output, 1, &queries);
-        for (own, weight) in attention.own.iter_mut().zip(layer.attention.own(plan.place(i))) {
-            let (dim, kept) = match weight.heads {
-                Heads::None => continue,
-                Heads::Rows => (0, weight.shape[0]),
-                Heads::Columns => (1, weight.shape[1]),
-            };
-            let each = kept / layer.attention.kv_heads;
-            select(own, dim, &components(&groups, each));
+        let place = plan.place(i);
+        cut_heads(&mut block.attention, &layer.attention, &scores.heads, place);
+        if let (Some(cross), Some(plan)) = (&mut block.cross, &layer.cross) {
+            cut_heads(&mut cross.attention, plan, &scores.cross_heads, place);
         }
         for (network, scores) in block.feed_forward.networks_mut().into_iter().zip(&scores.neurons) {
             let neurons = most_important(scores, layer.feed_forward.hidden());
@@ -41,6 +25,30 @@ pub fn shrink<B: Backend>(model: &mut Model<B>, plan: &ModelPlan, importance: &I
             select(&mut network.up, 0, &neurons);
             select(&mut network.down, 1, &neurons);
         }
+    }
+}
+
+/// Cuts an attention down to its plan, keeping the most important heads.
+fn cut_heads<B: Backend>(attention: &mut Attention<B>, plan: &AttentionPlan, scores: &[f32], place: Place) {
+    let (depth, share) = (plan.depth, plan.share());
+    let groups = most_important(scores, plan.kv_heads);
+    counter::add_activity("pruned_heads", (scores.len() - groups.len()) * share);
+    let queries = components(&groups, depth * share);
+    let keys = components(&groups, depth);
+    select(&mut attention.query, 0, &queries);
+    if let Some(key) = &mut attention.key {
+        select(key, 0, &keys);
+    }
+    select(&mut attention.value, 0, &keys);
+    select(&mut attention.output, 1, &queries);
+    for (own, weight) in attention.own.iter_mut().zip(plan.own(place)) {
+        let (dim, kept) = match weight.heads {
+            Heads::None => continue,
+            Heads::Rows => (0, weight.shape[0]),
+            Heads::Columns => (1, weight.shape[1]),
+        };
+        let each = kept / plan.kv_heads;
+        select(own, dim, &components(&groups, each));
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     About, Importance, LayerImportance,
     importance::{column_sums, runs},
 };
-use crate::model::{Matrix, Model};
+use crate::model::{Attention, Matrix, Model};
 
 pub(super) const ABOUT: About = About {
     name: "taylor",
@@ -26,8 +26,15 @@ pub(crate) fn add_batch<A: AutodiffBackend>(
     share: usize,
 ) -> Importance {
     let layers = model.blocks.iter_mut().map(|block| {
-        let columns = change(&block.attention.output, gradients);
-        let heads = runs(&columns, depth * share).map(f32::abs).collect();
+        let heads = |attention: &Attention<A>| {
+            let columns = change(&attention.output, gradients);
+            runs(&columns, depth * share).map(f32::abs).collect()
+        };
+        let cross_heads = block
+            .cross
+            .as_ref()
+            .map_or_else(Vec::new, |cross| heads(&cross.attention));
+        let heads = heads(&block.attention);
         let networks = block.feed_forward.networks_mut().into_iter();
         let neurons = networks.map(|network| {
             change(&network.down, gradients)
@@ -38,6 +45,7 @@ pub(crate) fn add_batch<A: AutodiffBackend>(
         LayerImportance {
             neurons: neurons.collect(),
             heads,
+            cross_heads,
         }
     });
     let batch = Importance {
@@ -48,6 +56,7 @@ pub(crate) fn add_batch<A: AutodiffBackend>(
         Some(mut sum) => {
             for (layer, more) in sum.layers.iter_mut().zip(&batch.layers) {
                 add(&mut layer.heads, &more.heads);
+                add(&mut layer.cross_heads, &more.cross_heads);
                 for (network, more) in layer.neurons.iter_mut().zip(&more.neurons) {
                     add(network, more);
                 }

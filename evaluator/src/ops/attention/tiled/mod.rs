@@ -123,15 +123,15 @@ mod tests {
         a.assert_approx_eq::<f32>(&b, Tolerance::rel_abs(1e-4, 1e-5));
     }
 
-    fn inputs(n: usize, h: usize, g: usize) -> [Tensor<A, 4>; 3] {
-        let random = |heads| {
+    fn inputs(n: usize, keys: usize, h: usize, g: usize) -> [Tensor<A, 4>; 3] {
+        let random = |n, heads| {
             Tensor::<A, 4>::random(
                 [2, n, heads, 8],
                 Distribution::Normal(0.0, 1.0),
                 &Default::default(),
             )
         };
-        [random(h), random(g), random(g)].map(Tensor::require_grad)
+        [random(n, h), random(keys, g), random(keys, g)].map(Tensor::require_grad)
     }
 
     fn band(n: usize, window: usize) -> Band {
@@ -153,6 +153,9 @@ mod tests {
             (32, 2, 2, band(32, 99)),
             (13, 4, 2, Band::whole(13, None)),
             (37, 2, 1, Band::whole(37, lengths(&[5, 37]))),
+            // queries over all of another sequence, fewer and more than it has tokens
+            (13, 4, 2, Band::across(37, lengths(&[5, 37]))),
+            (37, 2, 2, Band::across(13, lengths(&[13, 1]))),
             (
                 21,
                 2,
@@ -164,7 +167,7 @@ mod tests {
                 },
             ),
         ] {
-            let x = inputs(n, h, g);
+            let x = inputs(n, band.keys, h, g);
             let gradients = |o: Tensor<A, 4>| {
                 let grads = (o.clone() * o.sin()).sum().backward();
                 x.each_ref().map(|t| t.grad(&grads).unwrap())
@@ -197,7 +200,7 @@ mod tests {
 
     #[test]
     fn huge_scores_stay_finite_and_each_pair_is_multiplied_once_forward_and_five_halves_times_backward() {
-        let [q, k, v] = inputs(40, 2, 2);
+        let [q, k, v] = inputs(40, 40, 2, 2);
         let tiles = Tiles {
             queries: 16,
             keys: 16,
