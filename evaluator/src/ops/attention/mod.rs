@@ -42,6 +42,11 @@ pub trait AttentionOp: Backend {
         (unwrap(o), unwrap(p))
     }
 
+    /// Queries, keys and values as they are kept for the way back: a device may multiply them in fewer bits.
+    fn attention_kept(inputs: [FloatTensor<Self>; 3]) -> [FloatTensor<Self>; 3] {
+        inputs
+    }
+
     /// The output alone, where no backward pass is to come.
     fn attention_output(
         q: FloatTensor<Self>,
@@ -105,7 +110,7 @@ impl<B: AttentionOp, C: CheckpointStrategy> AttentionOp for Autodiff<B, C> {
             }
         }
         let nodes = [q.node.clone(), k.node.clone(), v.node.clone()];
-        let (q, k, v) = (q.primitive, k.primitive, v.primitive);
+        let [q, k, v] = B::attention_kept([q.primitive, k.primitive, v.primitive]);
         let (o, saved) = B::attention_forward(q.clone(), k.clone(), v.clone(), band.clone());
         let kept = <Self as burn::tensor::backend::AutodiffBackend>::from_inner(saved.clone());
         let o = match Attention.prepare::<C>(nodes).compute_bound().stateful() {

@@ -2,13 +2,14 @@
 
 use burn::{
     backend::Cuda,
-    tensor::{Int, Tensor, TensorData, TensorMetadata},
+    tensor::{DType, Int, Tensor, TensorData, TensorMetadata},
 };
 use burn_cubecl::{
     cubecl::zspace::{metadata::Metadata, strides},
     tensor::CubeTensor,
 };
 
+use super::elements::to_16_bits;
 use super::launch::{GpuTensor, Kernel, Sizes, Source, floats, fresh_floats};
 use crate::{
     model::Pass,
@@ -22,15 +23,24 @@ use crate::{
 
 static SOURCE: Source = Source::new(include_str!("attention.cu"));
 
-/// Queries and keys of a tile.
+/// Rows that a block holds, and rows of a tile that it meets; the same numbers stand in the source.
+const HELD: usize = 128;
 const ROWS: usize = 64;
-const THREADS: usize = 128;
+const THREADS: usize = 256;
 /// Queries from which a tile is worth filling; decoding has fewer.
 const FEWEST_QUERIES: usize = 16;
 
+/// Shared memory of a block that holds so many tiles, and has two pairs of tiles that come in turn.
+fn shared_bytes(held: usize, depth: usize) -> usize {
+    (held * HELD + 4 * ROWS) * (depth + 8) * 2 + 4 * ROWS * 4
+}
+
+/// Whether the kernels take these queries.
 fn fits(q: &GpuTensor) -> bool {
-    let depth = q.shape()[3];
-    is_bf16() && depth.is_multiple_of(16) && depth <= 128 && q.shape()[1] >= FEWEST_QUERIES
+    let [n, depth] = [q.shape()[1], q.shape()[3]];
+    let room = q.client.properties().hardware.max_shared_memory_size;
+    let has_room = depth.is_multiple_of(16) && depth <= 128 && shared_bytes(2, depth) <= room;
+    q.dtype == DType::BF16 || is_bf16() && n >= FEWEST_QUERIES && has_room
 }
 
 /// The launches of one attention.
@@ -77,26 +87,18 @@ impl Launches {
         }
     }
 
-    /// `blocks` for each of `heads` of each sequence, with room for so many tiles and floats.
-    fn launch(
-        &self,
-        name: &'static str,
-        blocks: usize,
-        heads: usize,
-        tiles: usize,
-        floats: usize,
-        tensors: &[&GpuTensor],
-    ) {
+    /// `blocks` for each of `heads` of each sequence, which hold so many tiles.
+    fn launch(&self, name: &'static str, blocks: usize, heads: usize, held: usize, tensors: &[&GpuTensor]) {
         Kernel::new(&SOURCE, name, THREADS)
             .with(&[("WIDTH", self.depth)])
-            .shared_bytes(tiles * ROWS * (self.depth + 8) * 2 + floats * 4)
+            .shared_bytes(shared_bytes(held, self.depth))
             .launch([blocks, heads, self.batch], tensors, Sizes::of(&self.sizes));
     }
 
     fn forward(&self, [q, k, v]: [&GpuTensor; 3], o: &GpuTensor, sums: &GpuTensor) {
         let [n, heads] = [self.sizes[0], self.sizes[3]];
         let tensors = [q, k, v, &self.lengths, o, sums];
-        self.launch("attention_forward", n.div_ceil(ROWS), heads, 3, 0, &tensors);
+        self.launch("attention_forward", n.div_ceil(HELD), heads, 1, &tensors);
     }
 
     fn backward(
@@ -104,32 +106,29 @@ impl Launches {
         [q, k, v]: [&GpuTensor; 3],
         o: &GpuTensor,
         sums: &GpuTensor,
-        gradient: &GpuTensor,
+        gradient: GpuTensor,
     ) -> [GpuTensor; 3] {
         let [n, _, allocated, heads, key_heads, ..] = self.sizes;
         let (means, lengths) = (fresh_floats(q, &[self.batch, heads, n]), &self.lengths);
-        self.launch(
-            "attention_means",
-            n.div_ceil(4),
-            heads,
-            0,
-            0,
-            &[o, gradient, &means],
-        );
+        Kernel::new(&SOURCE, "attention_means", THREADS)
+            .with(&[("WIDTH", self.depth)])
+            .launch(
+                [n.div_ceil(THREADS / 32), heads, self.batch],
+                &[o, &gradient, &means],
+                Sizes::of(&self.sizes),
+            );
+        let gradient = to_16_bits(gradient);
         let [dq, dk, dv] = [q, k, v].map(|x| fresh_floats(x, &x.shape()));
-        let tensors = [q, k, v, lengths, sums, &means, gradient, &dk, &dv];
-        let blocks = allocated.div_ceil(ROWS);
+        let tensors = [q, k, v, lengths, sums, &means, &gradient, &dk, &dv];
         self.launch(
             "attention_keys_backward",
-            blocks,
+            allocated.div_ceil(HELD),
             key_heads,
-            4,
-            2 * ROWS,
+            2,
             &tensors,
         );
-        let tensors = [q, k, v, lengths, sums, &means, gradient, &dq];
-        let blocks = n.div_ceil(ROWS);
-        self.launch("attention_queries_backward", blocks, heads, 4, 0, &tensors);
+        let tensors = [q, k, v, lengths, sums, &means, &gradient, &dq];
+        self.launch("attention_queries_backward", n.div_ceil(HELD), heads, 2, &tensors);
         [dq, dk, dv]
     }
 }
@@ -180,12 +179,20 @@ fn parts_of(memory: &GpuTensor, q: &GpuTensor) -> [GpuTensor; 2] {
 }
 
 impl AttentionOp for Cuda {
+    fn attention_kept(inputs: [GpuTensor; 3]) -> [GpuTensor; 3] {
+        if fits(&inputs[0]) {
+            inputs.map(to_16_bits)
+        } else {
+            inputs
+        }
+    }
+
     fn attention_forward(q: GpuTensor, k: GpuTensor, v: GpuTensor, band: Band) -> (GpuTensor, GpuTensor) {
         if !fits(&q) {
             let (o, p) = reference::forward::<Self>(wrap(q), wrap(k), wrap(v), band);
             return (unwrap(o), unwrap(p));
         }
-        let [q, k, v] = [q, k, v].map(floats);
+        let [q, k, v] = Self::attention_kept([q, k, v]);
         let [b, n, h, d] = [q.shape()[0], q.shape()[1], q.shape()[2], q.shape()[3]];
         let memory = fresh_floats(&q, &[b * n * h * (d + 1)]);
         let [o, sums] = parts_of(&memory, &q);
@@ -207,10 +214,10 @@ impl AttentionOp for Cuda {
                 reference::backward::<Self>(wrap(q), wrap(k), wrap(v), wrap(saved), wrap(gradient), band);
             return gradients.map(unwrap);
         }
-        let [q, k, v, gradient] = [q, k, v, gradient].map(floats);
+        let [q, k, v] = Self::attention_kept([q, k, v]);
         let [o, sums] = parts_of(&saved, &q);
         count_backward(&q, &band, FULL);
-        Launches::new(&q, &k, &band).backward([&q, &k, &v], &o, &sums, &gradient)
+        Launches::new(&q, &k, &band).backward([&q, &k, &v], &o, &sums, floats(gradient))
     }
 }
 
@@ -220,7 +227,7 @@ impl TiledAttentionOp for Cuda {
             let (o, sums) = tiled::reference::forward::<Self>(inputs.map(wrap), band, tiles);
             return (unwrap(o), unwrap(sums));
         }
-        let [q, k, v] = inputs.map(floats);
+        let [q, k, v] = Self::attention_kept(inputs);
         let [b, n, h] = [q.shape()[0], q.shape()[1], q.shape()[2]];
         let (o, sums) = (fresh_floats(&q, &q.shape()), fresh_floats(&q, &[b, h, n]));
         Launches::new(&q, &k, &band).forward([&q, &k, &v], &o, &sums);
@@ -247,9 +254,9 @@ impl TiledAttentionOp for Cuda {
             );
             return gradients.map(unwrap);
         }
-        let [q, k, v] = inputs.map(floats);
+        let [q, k, v] = Self::attention_kept(inputs);
         let [o, sums, gradient] = [o, sums, gradient].map(floats);
         count_backward(&q, &band, TILED);
-        Launches::new(&q, &k, &band).backward([&q, &k, &v], &o, &sums, &gradient)
+        Launches::new(&q, &k, &band).backward([&q, &k, &v], &o, &sums, gradient)
     }
 }

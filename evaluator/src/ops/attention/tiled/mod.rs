@@ -11,7 +11,7 @@ pub(in crate::ops) mod reference;
 
 use super::{
     super::{unwrap, wrap},
-    Band,
+    AttentionOp, Band,
 };
 use burn::{
     backend::{
@@ -22,7 +22,7 @@ use burn::{
             ops::{Backward, Ops as Step, OpsKind},
         },
     },
-    tensor::{Tensor, backend::Backend, ops::FloatTensor},
+    tensor::{Tensor, ops::FloatTensor},
 };
 
 /// Sizes of the blocks.
@@ -35,7 +35,7 @@ pub struct Tiles {
 }
 
 /// Attention over a band in blocks. Shapes are those of [`super::AttentionOp`].
-pub trait TiledAttentionOp: Backend {
+pub trait TiledAttentionOp: AttentionOp {
     /// The output `[b, n, h, d]` and the logarithm of each row's sum of exponentials, `[b, h, n]`.
     fn tiled_forward(
         inputs: [FloatTensor<Self>; 3],
@@ -90,7 +90,7 @@ impl<B: TiledAttentionOp, C: CheckpointStrategy> TiledAttentionOp for Autodiff<B
             }
         }
         let nodes = inputs.each_ref().map(|x| x.node.clone());
-        let inputs = inputs.map(|x| x.primitive);
+        let inputs = B::attention_kept(inputs.map(|x| x.primitive));
         let (o, sums) = B::tiled_forward(inputs.clone(), band.clone(), tiles);
         let kept = <Self as burn::tensor::backend::AutodiffBackend>::from_inner(sums.clone());
         let o = match Tiled.prepare::<C>(nodes).compute_bound().stateful() {
