@@ -12,12 +12,16 @@ use cudarc::driver::sys::CUdevice_attribute;
 
 use crate::device::Device;
 
+/// Compute capability that 16-bit floats and asynchronous copies need.
+const OLDEST: i32 = 8;
+
 /// Keeps compiled kernels in the user's cache folder from now on: each trial is a process of its own, and compiling
 /// costs it a minute or more. Without a home folder nothing is kept.
 fn keep_kernels() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         if let Some(dirs) = directories::ProjectDirs::from("", "", "parsimony") {
+            // CUBECL_DEBUG_LOG and CUBECL_DEBUG_OPTION tell what each kernel takes
             let mut config = CubeClRuntimeConfig::default().override_from_env();
             config.compilation.cache = Some(CacheConfig::File(dirs.cache_dir().join("kernels")));
             CubeClRuntimeConfig::set(config);
@@ -58,7 +62,16 @@ pub(crate) fn gpus() -> Result<Vec<Device>, String> {
     if count <= 0 {
         return Err("the NVIDIA driver reports no GPU".into());
     }
-    (0..count as usize)
+    let gpus: Vec<usize> = (0..count as usize)
+        .filter(|index| major(*index) >= OLDEST)
+        .collect();
+    if gpus.is_empty() {
+        return Err(format!(
+            "the GPUs here are of compute capability {}.x at most; kernels need {OLDEST}.0",
+            (0..count as usize).map(major).max().unwrap_or(0)
+        ));
+    }
+    gpus.into_iter()
         .map(|index| {
             Ok(Device::Cuda {
                 index,
@@ -68,20 +81,23 @@ pub(crate) fn gpus() -> Result<Vec<Device>, String> {
         .collect()
 }
 
-/// Whether a GPU has the matrix unit that reads both operands from shared memory (compute capability 9.x).
+/// Whether a GPU has the matrix unit that reads both operands from shared memory (compute capability 9.x alone).
 pub(crate) fn has_wide_products(index: usize) -> bool {
-    static MAJOR: OnceLock<Vec<i32>> = OnceLock::new();
-    let major = |index: usize| {
+    major(index) == 9
+}
+
+/// First number of a GPU's compute capability; 0 where it does not tell.
+fn major(index: usize) -> i32 {
+    static ALL: OnceLock<Vec<i32>> = OnceLock::new();
+    let ask = |index: usize| {
         let context = cudarc::driver::CudaContext::new(index)?;
         context.attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)
     };
-    let all = MAJOR.get_or_init(|| {
+    let all = ALL.get_or_init(|| {
         let count = cudarc::driver::CudaContext::device_count().unwrap_or(0);
-        (0..count as usize)
-            .map(|index| major(index).unwrap_or(0))
-            .collect()
+        (0..count as usize).map(|index| ask(index).unwrap_or(0)).collect()
     });
-    all.get(index) == Some(&9)
+    all.get(index).copied().unwrap_or(0)
 }
 
 fn uuid(index: usize) -> Result<String, String> {

@@ -67,7 +67,10 @@ impl DeviceChoice {
             }
             (DeviceChoice::Cuda(n), Ok(gpus)) => {
                 let count = gpus.len();
-                let found = gpus.into_iter().nth(n);
+                // one that is too old is left out, and the others keep their numbers
+                let found = gpus
+                    .into_iter()
+                    .find(|gpu| matches!(gpu, Device::Cuda { index, .. } if *index == n));
                 found.ok_or_else(|| {
                     format!("{self} is not there: this machine has {count} GPU(s); use a lower number")
                 })
