@@ -46,7 +46,7 @@ use burn::{
 };
 
 pub use self::{
-    adamw::{AdamWOp, AdamWStep, adamw},
+    adamw::{AdamWOp, AdamWStep, AdamWUpdate, adamw},
     aft::{AftBias, AftOp, aft, aft_add_to_sums, aft_both_ways, aft_mean_of_sums, aft_no_sums, aft_recall},
     attention::{AttentionOp, Band, TiledAttentionOp, Tiles, attention, tiled_attention},
     cache::{CacheOp, write_rows},

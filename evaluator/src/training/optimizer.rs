@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use burn::{
-    module::Param,
+    module::{Param, ParamId},
     tensor::{
-        Tensor,
+        Shape, Tensor,
         backend::{AutodiffBackend, Backend},
     },
 };
@@ -67,7 +67,6 @@ impl<B: Ops> Optimizer<B> {
             beta1: BETA1,
             beta2: BETA2,
             epsilon: EPSILON,
-            weight_decay: plan.weight_decay as f32,
             // a norm that is not a number passes through, so that the loop sees it in the loss
             gradient_scale: if norm > plan.gradient_clip {
                 (plan.gradient_clip / norm) as f32
@@ -76,45 +75,64 @@ impl<B: Ops> Optimizer<B> {
             },
             step: self.steps,
         };
+        let (mut taken, mut tensors) = (vec![], vec![]);
         each_tensor(model, &mut |name, tensor| {
             let Some(gradient) = collected.remove(&name) else {
                 return;
             };
+            let ((place, w), decay) = match tensor {
+                TensorMut::Matrix(param) => (take(param), plan.weight_decay as f32),
+                TensorMut::Vector(param) => (take(param), 0.0),
+            };
+            let zeros = || Tensor::zeros(w.dims(), &w.device());
+            let [m, v] = self.moments.remove(&name).unwrap_or_else(|| [zeros(), zeros()]);
+            tensors.push(([w, m, v], gradient, decay));
+            taken.push((name, place));
+        });
+        let updated = adamw(tensors, step);
+        let mut updated: BTreeMap<_, _> = taken
+            .into_iter()
+            .zip(updated)
+            .map(|((name, place), [w, m, v])| {
+                self.moments.insert(name.clone(), [m, v]);
+                (name, (place, w))
+            })
+            .collect();
+        each_tensor(model, &mut |name, tensor| {
+            let Some((place, w)) = updated.remove(&name) else {
+                return;
+            };
             match tensor {
-                TensorMut::Matrix(param) => self.update(name, param, gradient, step),
-                TensorMut::Vector(param) => self.update(
-                    name,
-                    param,
-                    gradient,
-                    AdamWStep {
-                        weight_decay: 0.0,
-                        ..step
-                    },
-                ),
+                TensorMut::Matrix(param) => give_back(param, place, w),
+                TensorMut::Vector(param) => give_back(param, place, w),
             }
         });
     }
+}
 
-    fn update<A, const D: usize>(
-        &mut self,
-        name: String,
-        param: &mut Param<Tensor<A, D>>,
-        gradient: Tensor<B, 1>,
-        step: AdamWStep,
-    ) where
-        A: AutodiffBackend<InnerBackend = B>,
-    {
-        let shape = param.dims();
-        let (device, inner) = (param.val().device(), gradient.device());
-        // taken out of its place, so that the update finds itself the only owner and works in place
-        let empty = Param::from_tensor(Tensor::<A, D>::empty([0; D], &device));
-        let (id, tensor, _) = std::mem::replace(param, empty).consume();
-        let zeros = || Tensor::zeros([shape.iter().product::<usize>()], &inner);
-        let [m, v] = self.moments.remove(&name).unwrap_or_else(|| [zeros(), zeros()]);
-        let [w, m, v] = adamw([flat(tensor.inner()), m, v], gradient, step);
-        *param = Param::initialized(id, Tensor::from_inner(w.reshape(shape)).require_grad());
-        self.moments.insert(name, [m, v]);
-    }
+/// What a parameter was, beside its values.
+struct Place {
+    id: ParamId,
+    shape: Vec<usize>,
+}
+
+/// The weights out of their place, so that the update finds itself the only owner and works in place.
+fn take<A: AutodiffBackend, const D: usize>(
+    param: &mut Param<Tensor<A, D>>,
+) -> (Place, Tensor<A::InnerBackend, 1>) {
+    let shape = param.dims().to_vec();
+    let empty = Param::from_tensor(Tensor::<A, D>::empty([0; D], &param.val().device()));
+    let (id, tensor, _) = std::mem::replace(param, empty).consume();
+    (Place { id, shape }, flat(tensor.inner()))
+}
+
+fn give_back<A: AutodiffBackend, const D: usize>(
+    param: &mut Param<Tensor<A, D>>,
+    place: Place,
+    w: Tensor<A::InnerBackend, 1>,
+) {
+    let tensor = Tensor::from_inner(w.reshape::<D, _>(Shape::from(place.shape)));
+    *param = Param::initialized(place.id, tensor.require_grad());
 }
 
 fn flat<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<B, 1> {

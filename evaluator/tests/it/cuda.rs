@@ -13,7 +13,7 @@ use evaluator::{
     model::{Inputs, Model, TensorMut, each_tensor},
     ops::{
         AdamWStep, Band, Lengths, Ops, Precision, Tiles, adamw, attention, cross_entropy, linear, rms_norm,
-        rope, rope_tables, set_precision, swiglu, tiled_attention,
+        rope, rope_tables, set_precision, swiglu, tiled_attention, total_norm,
     },
     plan::Plan,
     techniques::quantization,
@@ -243,20 +243,31 @@ where
             cross_entropy(x.clone().reshape([rows, width]), targets),
             &[&x],
         );
-        let step = AdamWStep {
-            learning_rate: 0.01,
-            beta1: 0.9,
-            beta2: 0.99,
-            epsilon: 1e-8,
-            weight_decay: 0.1,
-            gradient_scale: 0.5,
-            step: 3,
-        };
-        let state = [x.clone().inner(), x.clone().inner(), x.clone().inner().abs()];
-        let stepped = adamw(state, random(&[rows, width], 5).inner(), step);
-        for (name, x) in ["w", "m", "v"].iter().zip(stepped) {
+    }
+    let step = AdamWStep {
+        learning_rate: 0.01,
+        beta1: 0.9,
+        beta2: 0.99,
+        epsilon: 1e-8,
+        gradient_scale: 0.5,
+        step: 3,
+    };
+    let plain = |n: usize, seed: u64| random(&[n], seed).inner();
+    // more than one launch takes, long ones and short ones
+    let tensors: Vec<_> = (0..19)
+        .map(|i| {
+            let n = if i == 3 { 300_000 } else { 5 + 100 * i };
+            let state = [plain(n, 1), plain(n, 2), plain(n, 3).abs()];
+            (state, plain(n, 4), 0.1 * i as f32)
+        })
+        .collect();
+    let norm = total_norm(tensors.iter().map(|(_, gradient, _)| gradient)) as f32;
+    let norm = Tensor::from_data([norm], &device);
+    keep("norm of many".into(), norm.require_grad(), &[]);
+    for (i, state) in adamw(tensors, step).into_iter().enumerate() {
+        for (name, x) in ["w", "m", "v"].iter().zip(state) {
             keep(
-                format!("adamw {name} {rows} {width}"),
+                format!("adamw {name} {i}"),
                 Tensor::from_inner(x).require_grad(),
                 &[],
             );

@@ -4,8 +4,7 @@ struct Sizes {
     long long n;
     // of rotary positions: positions, heads, pairs of a head, and the sign of the turn
     long long positions, heads, half;
-    // of a step of AdamW, in the order of its formula
-    float gradient_scale, beta1, beta2, correction1, correction2, epsilon, keep, rate, sign, unused;
+    float sign, unused;
 };
 
 __device__ __forceinline__ long long index() { return (long long)blockIdx.x * 256 + threadIdx.x; }
@@ -44,13 +43,4 @@ KERNEL rope_turn(const float* x, const float* cosines, const float* sines, float
     const float left = x[at], right = x[at + s.half];
     y[at] = left * c - right * t;
     y[at + s.half] = right * c + left * t;
-}
-
-KERNEL adamw_step(float* w, float* m, float* v, const float* gradient, Sizes s) {
-    const long long i = index();
-    if (i >= s.n) return;
-    const float g = gradient[i] * s.gradient_scale;
-    m[i] = m[i] * s.beta1 + g * (1 - s.beta1);
-    v[i] = v[i] * s.beta2 + g * g * (1 - s.beta2);
-    w[i] = w[i] * s.keep - m[i] / s.correction1 / (sqrtf(v[i] / s.correction2) + s.epsilon) * s.rate;
 }

@@ -7,7 +7,7 @@ use burn::{
 use burn_cubecl::tensor::CubeTensor;
 
 use super::launch::{GpuTensor, Kernel, Sizes, Source, floats, fresh, fresh_floats};
-use crate::ops::{AdamWOp, AdamWStep, RopeOp, SwigluOp};
+use crate::ops::{RopeOp, SwigluOp};
 
 static SOURCE: Source = Source::new(include_str!("elements.cu"));
 
@@ -19,15 +19,12 @@ struct Elements {
     positions: usize,
     heads: usize,
     half: usize,
-    step: [f32; 8],
     sign: f32,
 }
 
 /// Launches over `n` elements, `each` of them for a thread.
 fn launch(name: &'static str, n: usize, each: usize, tensors: &[&GpuTensor], more: &Elements) {
-    let [a, b, c, d, e, f, g, h] = more.step;
     let sizes = Sizes::of(&[n, more.positions, more.heads, more.half]);
-    let sizes = sizes.floats(a, b).floats(c, d).floats(e, f).floats(g, h);
     let blocks = n.div_ceil(each).div_ceil(THREADS);
     Kernel::new(&SOURCE, name, THREADS).launch([blocks, 1, 1], tensors, sizes.floats(more.sign, 0.0));
 }
@@ -102,37 +99,5 @@ impl RopeOp for Cuda {
             &more,
         );
         y
-    }
-}
-
-impl AdamWOp for Cuda {
-    fn adamw_step(state: [GpuTensor; 3], gradient: GpuTensor, step: AdamWStep) -> [GpuTensor; 3] {
-        let gradient = floats(gradient);
-        // in place, where nothing else holds the memory
-        let state = state.map(|x| if x.can_mut() { floats(x) } else { floats(x).copy() });
-        let (c1, c2) = step.corrections();
-        let keep = 1.0 - step.learning_rate * step.weight_decay;
-        let more = Elements {
-            step: [
-                step.gradient_scale,
-                step.beta1,
-                step.beta2,
-                c1,
-                c2,
-                step.epsilon,
-                keep,
-                step.learning_rate,
-            ],
-            ..Elements::default()
-        };
-        let [w, m, v] = &state;
-        launch(
-            "adamw_step",
-            gradient.meta.num_elements(),
-            1,
-            &[w, m, v, &gradient],
-            &more,
-        );
-        state
     }
 }

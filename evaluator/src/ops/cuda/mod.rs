@@ -9,4 +9,5 @@ mod attention;
 mod elements;
 mod launch;
 mod linear;
+mod optimizer;
 mod rows;

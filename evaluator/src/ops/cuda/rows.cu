@@ -110,21 +110,6 @@ KERNEL sum_of_all(const float* x, float* y, Sizes s) {
     }
 }
 
-// Sums of squares of x [rows], one for each of 64 blocks, from partial[first] on.
-KERNEL squares(const float* x, float* partial, Sizes s) {
-    __shared__ float sums[8];
-    float sum = 0;
-    for (long long i = (long long)blockIdx.x * 256 + threadIdx.x; i < s.rows; i += 64 * 256) sum += x[i] * x[i];
-    sum = sum_of_warp(sum);
-    if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = sum;
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        float all = 0;
-        for (int i = 0; i < 8; i++) all += sums[i];
-        partial[s.chunks + blockIdx.x] = all;
-    }
-}
-
 // Row blockIdx.x of y [.., width] = the sum of the rows of g [rows, width] whose number it is, in their order. A thread has
 // a column of blockIdx.y's 256; the block looks through the numbers 256 at a time and keeps those it wants.
 KERNEL embedding_backward(const int* numbers, const float* g, float* y, Sizes s) {

@@ -4,7 +4,7 @@ use burn::{backend::Cuda, tensor::TensorMetadata};
 use burn_cubecl::kernel::into_contiguous;
 
 use super::launch::{GpuTensor, Kernel, Sizes, Source, floats, fresh_floats};
-use crate::ops::{CrossEntropyOp, EmbeddingOp, NormOp, RmsNormOp, wrap};
+use crate::ops::{CrossEntropyOp, EmbeddingOp, RmsNormOp};
 
 static SOURCE: Source = Source::new(include_str!("rows.cu"));
 
@@ -12,8 +12,6 @@ static SOURCE: Source = Source::new(include_str!("rows.cu"));
 const ROWS: usize = 4;
 /// Rows that one thread adds up for the gradient of a norm's weights; the same number stands in the source.
 const CHUNK: usize = 128;
-/// Partial sums of squares of a tensor; the same number stands in the source.
-const SQUARES: usize = 64;
 /// Threads of the kernels of one block.
 const ALL: usize = 1024;
 
@@ -82,18 +80,6 @@ impl CrossEntropyOp for Cuda {
         kernel("cross_entropy_rows", ROWS * 32).launch([rows.div_ceil(ROWS), 1, 1], &tensors, sizes());
         kernel("sum_of_all", ALL).launch([1, 1, 1], &[&losses, &loss], sizes());
         (loss, gradient)
-    }
-}
-
-impl NormOp for Cuda {
-    fn sum_of_squares(tensors: Vec<GpuTensor>) -> f64 {
-        let partial = fresh_floats(&tensors[0], &[tensors.len() * SQUARES]);
-        for (i, x) in tensors.into_iter().enumerate() {
-            let x = floats(x);
-            let sizes = sizes(x.meta.num_elements(), 0, i * SQUARES, 0.0);
-            kernel("squares", 256).launch([SQUARES, 1, 1], &[&x, &partial], sizes);
-        }
-        wrap::<Self, 1>(partial).into_data().iter::<f64>().sum()
     }
 }
 
