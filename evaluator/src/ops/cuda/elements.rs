@@ -89,7 +89,6 @@ impl RopeOp for Cuda {
             heads: shape[2],
             half: shape[3] / 2,
             sign: if inverse { -1.0 } else { 1.0 },
-            ..Elements::default()
         };
         launch(
             "rope_turn",

@@ -33,7 +33,7 @@ fn sizes(tensors: &[GpuTensor], first: usize, keep: &[f32], step: [f32; 7]) -> S
 }
 
 /// Places for 16 tensors, of which those that are missing are of no elements and never read.
-fn places<'a>(tensors: &'a [GpuTensor]) -> impl Iterator<Item = &'a GpuTensor> {
+fn places(tensors: &[GpuTensor]) -> impl Iterator<Item = &GpuTensor> {
     (0..TENSORS).map(|i| tensors.get(i).unwrap_or(&tensors[0]))
 }
 
