@@ -2,6 +2,8 @@
 //!
 //! Few tests, so that a process compiles each kernel once.
 
+#![expect(clippy::print_stderr, reason = "how far apart they are is worth reading")]
+
 use std::collections::BTreeMap;
 
 use burn::{
