@@ -88,10 +88,10 @@ impl Kernel {
 
     /// Queues the kernel: pointers to the tensors' first elements, then the words of its `Sizes`.
     pub(super) fn launch(self, blocks: [usize; 3], tensors: &[&GpuTensor], sizes: Sizes) {
-        let [x, y, z] = blocks.map(|n| n as u32);
-        if x * y * z == 0 {
+        if blocks.contains(&0) {
             return;
         }
+        let [x, y, z] = blocks.map(|n| n as u32);
         let client: &ComputeClient<CudaRuntime> = &tensors[0].client;
         let buffers = tensors.iter().map(|t| t.handle.clone().binding()).collect();
         let info = MetadataBindingInfo {
