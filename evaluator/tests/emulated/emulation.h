@@ -117,6 +117,9 @@ static void copy_async(bf16* to, const bf16* from, bool valid) {
     check_aligned(from);
     if (valid) memcpy(to, from, 16); else memset(to, 0, 16);
 }
+// Addresses in shared memory count from a multiple of what the largest layout repeats after.
+static unsigned char* shared_base() { return (unsigned char*)((size_t)block->shared() / 1024 * 1024); }
+static u32 shared_address(const void* p) { return (const unsigned char*)p - shared_base(); }
 static void copies_commit() {}
 template <int N> static void copies_wait() {}
 

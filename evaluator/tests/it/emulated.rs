@@ -1,5 +1,5 @@
 //! The kernels for GPUs, run on the processor by an emulation of the instructions they use; where no C++ compiler is, they
-//! are skipped. What is left to a real GPU is `product_hopper.cu`, the launches and the speed.
+//! are skipped. What is left to a real GPU are the launches, what happens at the same time, and the speed.
 
 use std::{path::Path, process::Command};
 
@@ -61,6 +61,17 @@ fn products_of_aligned_rows_are_their_definition() {
 fn products_of_other_rows_are_their_definition() {
     product([0, 0], [1, 0]);
     product([1, 0], [0, 0]);
+}
+
+#[test]
+fn products_that_read_both_operands_from_shared_memory_are_their_definition() {
+    for (left, right) in [(0, 1), (0, 0), (1, 0)] {
+        let turned = [("LEFT_TRANSPOSED", left), ("RIGHT_TRANSPOSED", right)];
+        run(
+            "product_hopper",
+            &[turned[0], turned[1], ("COLUMNS", 256), ("STAGES", 4)],
+        );
+    }
 }
 
 #[test]

@@ -43,6 +43,7 @@ __device__ __forceinline__ u64 description(const bf16* tile) {
     return (u64)((shared_address(tile) & 0x3ffff) / 16) | to_next_block << 16 | (u64)(1024 / 16) << 32 | 1ull << 62;
 }
 
+#ifndef EMULATED
 // d += 64 rows of a times 128 columns of b, over a depth of 16
 __device__ __forceinline__ void multiply(float (&d)[64], u64 a, u64 b) {
     asm volatile("{.reg .pred add; setp.eq.u32 add, 1, 1; wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
@@ -60,6 +61,17 @@ __device__ __forceinline__ void multiply(float (&d)[64], u64 a, u64 b) {
                    "+f"(d[63])
                  : "l"(a), "l"(b), "n"(LEFT_TRANSPOSED), "n"(!RIGHT_TRANSPOSED));
 }
+
+// What was written to shared memory is there for the matrix unit.
+__device__ __forceinline__ void show_shared() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+__device__ __forceinline__ void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+__device__ __forceinline__ void products_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+
+// Waits until at most N groups of products are under way.
+template <int N> __device__ __forceinline__ void products_wait() {
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
+}
+#endif
 
 KERNEL __launch_bounds__(256) product(const bf16* a, const bf16* b, float* c, Sizes s) {
     DYNAMIC_SHARED
@@ -85,12 +97,12 @@ KERNEL __launch_bounds__(256) product(const bf16* a, const bf16* b, float* c, Si
     for (int slice = 0; slice < AHEAD; slice++) load(slice);
     for (int slice = 0; slice < slices; slice++) {
         copies_wait<AHEAD - 1>();
-        asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+        show_shared();
         __syncthreads();
         const bf16* left_tile = ring + slice % STAGES * (LEFT_TILE + RIGHT_TILE);
         const bf16* right_tile = left_tile + LEFT_TILE;
         const u64 left_rows = description<!LEFT_TRANSPOSED>(left_tile + group * 64 * 64);
-        asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+        products_begin();
 #pragma unroll
         for (int d = 0; d < DEPTH / 16; d++)
 #pragma unroll
@@ -99,11 +111,11 @@ KERNEL __launch_bounds__(256) product(const bf16* a, const bf16* b, float* c, Si
                 // 16 of the depth: 32 bytes of a row, or 16 rows
                 multiply(sum[j], left_rows + d * (LEFT_TRANSPOSED ? 128 : 2), right_columns + d * (RIGHT_TRANSPOSED ? 2 : 128));
             }
-        asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+        products_commit();
         load(slice + AHEAD);
-        asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
+        products_wait<1>();
     }
-    asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+    products_wait<0>();
     c += blockIdx.z * s.m * s.n;
 #pragma unroll
     for (int j = 0; j < COLUMNS / 8; j++)
