@@ -23,7 +23,7 @@ use crate::{
     memory::process_peak_bytes,
     meters::{Subject, TrainingRun, measure},
     model::{Model, ModelPlan, make_trainable},
-    ops::{Ops, set_precision},
+    ops::Ops,
     plan::Plan,
     techniques::quantization,
     trainer::{STATE, Trained, Trainer},
@@ -158,8 +158,7 @@ where
     }
     let plan = Plan::read(&job.config, data.facts(), base_served.as_ref().map(|s| &s.model))
         .map_err(EvaluationError::Invalid)?;
-    plan.check_device(device).map_err(EvaluationError::Invalid)?;
-    set_precision(plan.precision);
+    plan.prepare(device).map_err(EvaluationError::Invalid)?;
     data.check_context(plan.training.rows)?;
     prepare_folder(job)?;
 

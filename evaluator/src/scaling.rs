@@ -7,12 +7,7 @@ use burn::tensor::{Distribution, Tensor, backend::AutodiffBackend};
 use spaces::Config;
 
 use crate::{
-    EvaluationError, counter,
-    device::Device,
-    memory::peak_bytes,
-    model::Attention,
-    ops::{Ops, set_precision},
-    plan::Plan,
+    EvaluationError, counter, device::Device, memory::peak_bytes, model::Attention, ops::Ops, plan::Plan,
 };
 
 /// Passes after the first that are timed at least.
@@ -38,8 +33,7 @@ where
     A: AutodiffBackend + Ops,
 {
     let plan = Plan::read(config, 2, None).map_err(EvaluationError::Invalid)?;
-    plan.check_device(device).map_err(EvaluationError::Invalid)?;
-    set_precision(plan.precision);
+    plan.prepare(device).map_err(EvaluationError::Invalid)?;
     let (plan, device) = (plan.model, handle);
     let layer = plan
         .layers

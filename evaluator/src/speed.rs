@@ -18,7 +18,7 @@ use crate::{
     memory::peak_bytes,
     meters::{Prompt, next_token},
     model::{Inputs, Model, Trainable},
-    ops::{Ops, matmul, set_precision},
+    ops::{Ops, matmul},
     plan::{Plan, TrainingPlan},
     pool::awake,
     training::{Optimizer, gradients_of, to_device},
@@ -83,8 +83,7 @@ where
     A::InnerBackend: Ops,
 {
     let plan = Plan::read(config, vocabulary, None).map_err(EvaluationError::Invalid)?;
-    plan.check_device(device).map_err(EvaluationError::Invalid)?;
-    set_precision(plan.precision);
+    plan.prepare(device).map_err(EvaluationError::Invalid)?;
     let mut model = Model::<A>::new(&plan.model, SEED, handle);
     let mut random = ChaCha8Rng::seed_from_u64(SEED);
     let TrainingPlan { batch, rows, .. } = plan.training;

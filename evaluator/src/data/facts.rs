@@ -116,9 +116,7 @@ impl Baseline {
             accuracy: held_out.get(most).map_or(0.0, |h| *h as f64 / all_held),
         }
     }
-}
 
-impl Baseline {
     /// The same for `noise` tokens in `spans` spans and their sentinels, each foretold by how often it is to be written.
     pub(super) fn of_spans(self, noise: usize, spans: usize) -> Self {
         let (noise, sentinels) = (noise as f64, spans as f64 + 1.0);

@@ -16,7 +16,7 @@ use crate::{
     data::{DataFacts, Form, Rows, Symbols},
     device::Device,
     model::{LayerPlan, ModelPlan, Trainable},
-    ops::Precision,
+    ops::{Precision, set_precision},
     parameter::Values,
     techniques::{
         feed_forward::{CHANNEL_MIX_ACTIVITY, FeedForwardPlan},
@@ -186,17 +186,18 @@ impl Plan {
         }
     }
 
-    /// Whether everything in it can run on a device.
+    /// Has this process multiply as the plan says from now on.
     ///
     /// # Errors
-    /// A sentence on what cannot, and what to use instead.
-    pub fn check_device(&self, device: &Device) -> Result<(), String> {
+    /// A sentence on what the device cannot, and what to use instead.
+    pub fn prepare(&self, device: &Device) -> Result<(), String> {
         if *device == Device::Cpu && self.precision == Precision::Bf16 {
             return Err(
                 "precision = 'bf16' needs a GPU: processors multiply 16-bit floats no faster; use precision = 'f32', or device cuda:0"
                     .into(),
             );
         }
+        set_precision(self.precision);
         Ok(())
     }
 

@@ -8,7 +8,9 @@ static void products_begin() {}
 static void products_commit() {}
 template <int N> static void products_wait() {}
 
+#include "product.cuh"
 #include "product_hopper.cu"
+#include "product.h"
 
 // An element of an operand whose depth lies in rows of 128 bytes, or whose other side does, in blocks of 64. The hardware
 // exchanges bits 4-6 of an address with the row, bits 7-9.
@@ -32,20 +34,7 @@ static void multiply(float (&d)[64], u64 a, u64 b) {
 }
 
 int main() {
-    const int shapes[][4] = {{136, 264, 72, 1}, {72, 40, 200, 2}};
-    for (auto& [m, n, k, parts] : shapes) {
-        const auto a = rounded(random_floats(m * k)), b = rounded(random_floats(k * n));
-        auto c = nothing(parts * m * n);
-        const Sizes s{m, n, k, LEFT_TRANSPOSED ? m : k, RIGHT_TRANSPOSED ? k : n, parts};
-        const size_t bytes = STAGES * (LEFT_TILE + RIGHT_TILE) * 2 + 1024;
-        launch({(m + ROWS - 1) / ROWS, (n + COLUMNS - 1) / COLUMNS, parts}, 256, bytes, [&] { product(a.data(), b.data(), c.data(), s); });
-        std::vector<float> sum(m * n, 0);
-        std::vector<double> expected(m * n, 0);
-        for (int i = 0; i < m * n; i++) {
-            for (int p = 0; p < parts; p++) sum[i] += c[p * m * n + i];
-            for (int j = 0; j < k; j++)
-                expected[i] += wide(LEFT_TRANSPOSED ? a[j * m + i / n] : a[i / n * k + j]) * wide(RIGHT_TRANSPOSED ? b[i % n * k + j] : b[j * n + i % n]);
-        }
-        compare("product", sum, expected, 1e-6);
-    }
+    const size_t bytes = STAGES * (LEFT_TILE + RIGHT_TILE) * 2 + 1024;
+    check_product(136, 264, 72, 1, {ROWS, COLUMNS, 1}, bytes);
+    check_product(72, 40, 200, 2, {ROWS, COLUMNS, 1}, bytes);
 }

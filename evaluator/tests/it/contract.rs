@@ -350,12 +350,12 @@ fn the_autodiff_model_is_the_same_model() {
 
 #[test]
 fn sixteen_bit_products_are_refused_on_a_processor_in_one_sentence() {
-    let error = plan("precision = 'bf16'").check_device(&Device::Cpu).unwrap_err();
+    let error = plan("precision = 'bf16'").prepare(&Device::Cpu).unwrap_err();
     assert!(
         error.starts_with("precision = 'bf16' needs a GPU") && error.contains("use precision = 'f32'"),
         "{error}"
     );
     plan("attention = 'lsh'\nlsh_chunk = 3")
-        .check_device(&Device::Cpu)
+        .prepare(&Device::Cpu)
         .unwrap();
 }

@@ -32,6 +32,15 @@ use crate::{
 /// Products of 32-bit matrices may go through 19-bit inputs (TF32) there.
 const TOLERANCE: f32 = 2e-2;
 
+/// Says why the test is skipped where there is none.
+fn there_is_a_gpu() -> bool {
+    let found = DeviceChoice::Cuda(0).find();
+    if let Err(reason) = &found {
+        eprintln!("skipped: {reason}");
+    }
+    found.is_ok()
+}
+
 fn values(data: TensorData) -> Vec<f32> {
     data.iter().collect()
 }
@@ -106,8 +115,7 @@ fn is_random(technique: &str) -> bool {
 }
 
 fn agree(techniques: impl Iterator<Item = &'static &'static str>) {
-    if let Err(reason) = "cuda:0".parse::<DeviceChoice>().unwrap().find() {
-        eprintln!("skipped: {reason}");
+    if !there_is_a_gpu() {
         return;
     }
     let mut wrong = vec![];
@@ -144,8 +152,7 @@ fn agree(techniques: impl Iterator<Item = &'static &'static str>) {
 
 #[test]
 fn every_kind_is_the_same_model_on_a_gpu() {
-    if let Err(reason) = "cuda:0".parse::<DeviceChoice>().unwrap().find() {
-        eprintln!("skipped: {reason}");
+    if !there_is_a_gpu() {
         return;
     }
     let mut wrong = vec![];
@@ -358,8 +365,7 @@ where
 
 #[test]
 fn every_operation_is_the_same_on_a_gpu_in_both_precisions() {
-    if let Err(reason) = "cuda:0".parse::<DeviceChoice>().unwrap().find() {
-        eprintln!("skipped: {reason}");
+    if !there_is_a_gpu() {
         return;
     }
     let expected = operations::<A>();

@@ -8,10 +8,9 @@ use burn::{
     tensor::{Int, Tensor, TensorData, backend::Backend},
 };
 use evaluator::{
-    bundle::{self, Served},
     counter::{count_macs, count_skipped},
     data::{Batch, Corruption, Form},
-    model::{Inputs, Model, Part, Parts, TensorMut, Trainable, each_tensor},
+    model::{Inputs, Model, TensorMut, Trainable, each_tensor},
     ops::{Lengths, Ops, cross_entropy},
     plan::Plan,
 };
@@ -19,7 +18,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    kinds::{BLOCKS, served, values, worst},
+    kinds::{BLOCKS, come_back_from_files, served, values, worst},
     support::{A, VOCABULARY, config, random_weights, recall, tokens},
 };
 
@@ -94,19 +93,11 @@ pub(crate) fn gradients(model: &mut Model<A>, batch: &Batch) -> BTreeMap<String,
 
 #[test]
 fn parameters_bytes_and_logits_come_back_from_files() {
-    let spec = config(recall(), "").data;
-    let data = evaluator::data::Dataset::load(&spec, &evaluator::data::DataAccess::anywhere()).unwrap();
     each(|fixed, plan| {
-        let mut model = served(&plan);
-        let (mut sum, mut names) = (0, vec![]);
-        model.each_part("", &mut |name, part| {
-            names.push(name.to_owned());
-            sum += match part {
-                Part::Matrix(m) | Part::Small(m) => m.dims().iter().product::<usize>() as u64,
-                Part::Vector(v) => v.dims()[0] as u64,
-            };
-        });
-        assert_eq!(plan.served.parameters(), sum, "{fixed}");
+        let batch = batch(&plan, 16, &[16, 5]);
+        let dims = [2, corruption(&plan).written(16), plan.model.vocabulary];
+        let logits = |model: &Model<Flex>| model.forward(inputs(&batch)).logits;
+        let names = come_back_from_files(fixed, &plan, dims, logits);
         for name in [
             "model.encoder.layers.1.self_attn.q_proj",
             "model.encoder.norm",
@@ -116,26 +107,6 @@ fn parameters_bytes_and_logits_come_back_from_files() {
         ] {
             assert!(names.iter().any(|n| n == name), "{fixed}: {name} of {names:?}");
         }
-        let shape = Served {
-            model: plan.served.clone(),
-            quantization: plan.quantization,
-        };
-        assert_eq!(shape.standard_architecture(), None);
-        let dir = tempfile::tempdir().unwrap();
-        bundle::write_model(&mut model, &shape, &data.tokenizer, dir.path()).unwrap();
-        let tokenizer = data.tokenizer.to_json().len() as u64;
-        let foretold = bundle::served_bytes(&plan.served, plan.quantization, tokenizer);
-        assert_eq!(bundle::measured_bytes(dir.path()).unwrap(), foretold, "{fixed}");
-        let (back, read) = bundle::read_model::<Flex>(dir.path(), &Default::default()).unwrap();
-        assert_eq!(read, shape, "{fixed}");
-        let batch = batch(&plan, 16, &[16, 5]);
-        let (a, b) = (
-            model.forward(inputs(&batch)).logits,
-            back.forward(inputs(&batch)).logits,
-        );
-        let written = corruption(&plan).written(16);
-        assert_eq!(a.dims(), [2, written, plan.model.vocabulary], "{fixed}");
-        assert_eq!(a.into_data(), b.into_data(), "{fixed}");
     });
 }
 

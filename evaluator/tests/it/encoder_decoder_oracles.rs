@@ -1,21 +1,16 @@
 //! Known answers of encoder-decoders and span corruption, and what has no meaning for them.
 
-use burn::{
-    backend::Flex,
-    module::AutodiffModule,
-    tensor::{Tensor, TensorData},
-};
+use burn::tensor::{Tensor, TensorData};
 use evaluator::{
-    counter::count_macs,
     data::Symbols,
-    model::{Initial, Model, Trainable},
+    model::{Model, Trainable},
     plan::Plan,
-    techniques::fine_tuning::lora::{self, LoraPlan},
 };
 
 use crate::{
     encoder_decoder::{batch, corruption, gradients, inputs, loss, read},
-    kinds::{values, worst},
+    kinds::values,
+    kinds_oracles::low_rank_is_counted_and_merges,
     support::{A, VOCABULARY, config, random_weights, recall},
 };
 
@@ -118,31 +113,14 @@ fn low_rank_additions_cost_what_the_formula_says() {
         ("attention = 'sliding_window'\nwindow = 5", true),
     ] {
         let plan = read(block).unwrap();
-        let mut model = Model::<A>::new(&plan.model, 3, &Default::default());
-        let lora = LoraPlan {
-            rank: 3,
-            alpha: 6.0,
-            feed_forward,
-        };
-        lora::attach(&mut model, lora, &mut Initial::new(5, 2, Default::default()));
         let batch = batch(&plan, 16, &[16, 16]);
-        let (loss, forward) = count_macs(|| model.forward(inputs(&batch)).logits.square().sum());
-        let (_, backward) = count_macs(|| loss.backward());
-        let low_rank = Trainable::LowRank {
-            rank: 3,
+        low_rank_is_counted_and_merges(
+            block,
+            &plan,
             feed_forward,
-        };
-        let formula = plan.model.training_pass(2, 16, low_rank);
-        assert_eq!(
-            (forward, backward),
-            (formula.forward, formula.backward),
-            "{block}"
+            |model| model.forward(inputs(&batch)).logits,
+            |model| model.forward(inputs(&batch)).logits,
         );
-        let logits =
-            |model: &Model<A>| values(model.valid().forward(inputs::<Flex>(&batch)).logits.into_data());
-        let before = logits(&model);
-        lora::merge(&mut model);
-        assert!(worst(&before, &logits(&model)) < 1e-5, "{block}");
     }
 }
 

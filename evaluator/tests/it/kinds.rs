@@ -97,37 +97,52 @@ pub(crate) fn worst(a: &[f32], b: &[f32]) -> f32 {
         .fold(0.0, f32::max)
 }
 
-#[test]
-fn parameters_bytes_and_logits_come_back_from_files() {
+/// Writes the served model of a plan, reads it again and compares bytes, shape and logits; gives the names of its weights.
+pub(crate) fn come_back_from_files(
+    fixed: &str,
+    plan: &Plan,
+    dims: [usize; 3],
+    logits: impl Fn(&Model<Flex>) -> Tensor<Flex, 3>,
+) -> Vec<String> {
     let spec = config(recall(), "").data;
     let data = evaluator::data::Dataset::load(&spec, &evaluator::data::DataAccess::anywhere()).unwrap();
-    each(|fixed, plan| {
-        let mut model = served(&plan);
-        let mut sum = 0;
-        model.each_part("", &mut |_, part| {
-            sum += match part {
-                Part::Matrix(m) | Part::Small(m) => m.dims().iter().product::<usize>() as u64,
-                Part::Vector(v) => v.dims()[0] as u64,
-            };
-        });
-        assert_eq!(plan.served.parameters(), sum, "{fixed}");
-        let shape = Served {
-            model: plan.served.clone(),
-            quantization: plan.quantization,
+    let mut model = served(plan);
+    let (mut sum, mut names) = (0, vec![]);
+    model.each_part("", &mut |name, part| {
+        names.push(name.to_owned());
+        sum += match part {
+            Part::Matrix(m) | Part::Small(m) => m.dims().iter().product::<usize>() as u64,
+            Part::Vector(v) => v.dims()[0] as u64,
         };
-        assert_eq!(shape.standard_architecture(), None);
-        let dir = tempfile::tempdir().unwrap();
-        bundle::write_model(&mut model, &shape, &data.tokenizer, dir.path()).unwrap();
-        let tokenizer = data.tokenizer.to_json().len() as u64;
-        let foretold = bundle::served_bytes(&plan.served, plan.quantization, tokenizer);
-        assert_eq!(bundle::measured_bytes(dir.path()).unwrap(), foretold, "{fixed}");
-        let (back, read) = bundle::read_model::<Flex>(dir.path(), &Default::default()).unwrap();
-        assert_eq!(read, shape, "{fixed}");
-        let input = || rows(tokens::<Flex>(4, 16, 8), &[16, 3, 9, 1]);
-        let (a, b) = (model.forward(input()).logits, back.forward(input()).logits);
+    });
+    assert_eq!(plan.served.parameters(), sum, "{fixed}");
+    let shape = Served {
+        model: plan.served.clone(),
+        quantization: plan.quantization,
+    };
+    assert_eq!(shape.standard_architecture(), None);
+    let dir = tempfile::tempdir().unwrap();
+    bundle::write_model(&mut model, &shape, &data.tokenizer, dir.path()).unwrap();
+    let tokenizer = data.tokenizer.to_json().len() as u64;
+    let foretold = bundle::served_bytes(&plan.served, plan.quantization, tokenizer);
+    assert_eq!(bundle::measured_bytes(dir.path()).unwrap(), foretold, "{fixed}");
+    let (back, read) = bundle::read_model::<Flex>(dir.path(), &Default::default()).unwrap();
+    assert_eq!(read, shape, "{fixed}");
+    let (a, b) = (logits(&model), logits(&back));
+    assert_eq!(a.dims(), dims, "{fixed}");
+    assert_eq!(a.into_data(), b.into_data(), "{fixed}");
+    names
+}
+
+#[test]
+fn parameters_bytes_and_logits_come_back_from_files() {
+    each(|fixed, plan| {
         let examples = 4 / plan.model.kind.form().texts();
-        assert_eq!(a.dims(), [examples, 1, CLASSES], "{fixed}");
-        assert_eq!(a.into_data(), b.into_data(), "{fixed}");
+        come_back_from_files(fixed, &plan, [examples, 1, CLASSES], |model| {
+            model
+                .forward(rows(tokens::<Flex>(4, 16, 8), &[16, 3, 9, 1]))
+                .logits
+        });
     });
 }
 

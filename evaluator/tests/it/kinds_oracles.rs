@@ -1,6 +1,6 @@
 //! Known costs of kinds that look both ways, and what has no meaning for them.
 
-use burn::{backend::Flex, module::AutodiffModule};
+use burn::{backend::Flex, module::AutodiffModule, tensor::Tensor};
 use evaluator::{
     counter::count_macs,
     data::Symbols,
@@ -50,6 +50,35 @@ fn the_known_costs_of_a_small_encoder_come_out() {
     assert_eq!(dual.inference_flops_per_token(), flops);
 }
 
+/// Low-rank additions to a model: their work on two examples of 16 tokens is the formula, and merged they give the same logits.
+pub(crate) fn low_rank_is_counted_and_merges(
+    what: &str,
+    plan: &Plan,
+    feed_forward: bool,
+    trained: impl Fn(&Model<A>) -> Tensor<A, 3>,
+    served: impl Fn(&Model<Flex>) -> Tensor<Flex, 3>,
+) {
+    let mut model = Model::<A>::new(&plan.model, 3, &Default::default());
+    let lora = LoraPlan {
+        rank: 3,
+        alpha: 6.0,
+        feed_forward,
+    };
+    lora::attach(&mut model, lora, &mut Initial::new(5, 2, Default::default()));
+    let (loss, forward) = count_macs(|| trained(&model).square().sum());
+    let (_, backward) = count_macs(|| loss.backward());
+    let low_rank = Trainable::LowRank {
+        rank: 3,
+        feed_forward,
+    };
+    let formula = plan.model.training_pass(2, 16, low_rank);
+    assert_eq!((forward, backward), (formula.forward, formula.backward), "{what}");
+    let logits = |model: &Model<A>| values(served(&model.valid()).into_data());
+    let before = logits(&model);
+    lora::merge(&mut model);
+    assert!(worst(&before, &logits(&model)) < 1e-5, "{what}");
+}
+
 #[test]
 fn low_rank_additions_cost_what_the_formula_says() {
     for kind in KINDS {
@@ -59,30 +88,16 @@ fn low_rank_additions_cost_what_the_formula_says() {
             ("attention = 'sliding_window'\nwindow = 5", true),
         ] {
             let plan = read(&format!("{kind}\n{block}")).unwrap();
-            let mut model = Model::<A>::new(&plan.model, 3, &Default::default());
-            let lora = LoraPlan {
-                rank: 3,
-                alpha: 6.0,
+            low_rank_is_counted_and_merges(
+                &format!("{kind} {block}"),
+                &plan,
                 feed_forward,
-            };
-            lora::attach(&mut model, lora, &mut Initial::new(5, 2, Default::default()));
-            let inputs = tokens::<A>(2 * plan.model.kind.form().texts(), 16, 1);
-            let (loss, forward) = count_macs(|| model.forward(inputs).logits.square().sum());
-            let (_, backward) = count_macs(|| loss.backward());
-            let low_rank = Trainable::LowRank {
-                rank: 3,
-                feed_forward,
-            };
-            let formula = plan.model.training_pass(2, 16, low_rank);
-            assert_eq!(
-                (forward, backward),
-                (formula.forward, formula.backward),
-                "{kind} {block}"
+                |model| {
+                    let texts = 2 * plan.model.kind.form().texts();
+                    model.forward(tokens::<A>(texts, 16, 1)).logits
+                },
+                |model| model.forward(tokens::<Flex>(2, 16, 2)).logits,
             );
-            let before = values(model.valid().forward(tokens::<Flex>(2, 16, 2)).logits.into_data());
-            lora::merge(&mut model);
-            let merged = values(model.valid().forward(tokens::<Flex>(2, 16, 2)).logits.into_data());
-            assert!(worst(&before, &merged) < 1e-5, "{kind} {block}");
         }
     }
 }

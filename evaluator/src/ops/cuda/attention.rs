@@ -9,8 +9,10 @@ use burn_cubecl::{
     tensor::CubeTensor,
 };
 
-use super::elements::to_16_bits;
-use super::launch::{GpuTensor, Kernel, Sizes, Source, floats, fresh_floats};
+use super::{
+    elements::to_16_bits,
+    launch::{GpuTensor, Kernel, Sizes, Source, floats, fresh_floats},
+};
 use crate::{
     model::Pass,
     ops::{
@@ -35,9 +37,14 @@ fn shared_bytes(held: usize, depth: usize) -> usize {
     (held * HELD + 4 * ROWS) * (depth + 8) * 2 + 4 * ROWS * 4
 }
 
+/// `[b, n, h, d]`
+fn dims(x: &GpuTensor) -> [usize; 4] {
+    [0, 1, 2, 3].map(|i| x.shape()[i])
+}
+
 /// Whether the kernels take these queries.
 fn fits(q: &GpuTensor) -> bool {
-    let [n, depth] = [q.shape()[1], q.shape()[3]];
+    let [_, n, _, depth] = dims(q);
     let room = q.client.properties().hardware.max_shared_memory_size;
     let has_room = depth.is_multiple_of(16) && depth <= 128 && shared_bytes(2, depth) <= room;
     q.dtype == DType::BF16 || is_bf16() && n >= FEWEST_QUERIES && has_room
@@ -53,7 +60,7 @@ struct Launches {
 
 impl Launches {
     fn new(q: &GpuTensor, k: &GpuTensor, band: &Band) -> Self {
-        let [b, n, h, d] = [q.shape()[0], q.shape()[1], q.shape()[2], q.shape()[3]];
+        let [b, n, h, d] = dims(q);
         // past both ends there is nothing more to see
         let reach = band.keys + n;
         let lengths = match &band.lengths {
@@ -143,19 +150,15 @@ const TILED: Pass = Pass {
     backward: 5,
 };
 
-fn count_forward(q: &GpuTensor, band: &Band, products: Pass) {
-    let [b, n, h, d] = [q.shape()[0], q.shape()[1], q.shape()[2], q.shape()[3]];
-    band.count_forward(b, n, h * d, products);
-}
-
-fn count_backward(q: &GpuTensor, band: &Band, products: Pass) {
-    let [b, n, h, d] = [q.shape()[0], q.shape()[1], q.shape()[2], q.shape()[3]];
-    band.count_backward(b, n, h * d, products);
+/// Sequences, queries, and components of all heads of `q [b, n, h, d]`.
+fn counted(q: &GpuTensor) -> [usize; 3] {
+    let [b, n, h, d] = dims(q);
+    [b, n, h * d]
 }
 
 /// The output `[b, n, h, d]` and the sums `[b, h, n]` of one piece of memory, which is kept as a whole.
 fn parts_of(memory: &GpuTensor, q: &GpuTensor) -> [GpuTensor; 2] {
-    let [b, n, h, d] = [q.shape()[0], q.shape()[1], q.shape()[2], q.shape()[3]];
+    let [b, n, h, d] = dims(q);
     let (outputs, sums) = ((b * n * h * d * 4) as u64, (b * h * n * 4) as u64);
     let part = |handle, meta| {
         CubeTensor::new(
@@ -193,11 +196,12 @@ impl AttentionOp for Cuda {
             return (unwrap(o), unwrap(p));
         }
         let [q, k, v] = Self::attention_kept([q, k, v]);
-        let [b, n, h, d] = [q.shape()[0], q.shape()[1], q.shape()[2], q.shape()[3]];
+        let [b, n, h, d] = dims(&q);
         let memory = fresh_floats(&q, &[b * n * h * (d + 1)]);
         let [o, sums] = parts_of(&memory, &q);
         Launches::new(&q, &k, &band).forward([&q, &k, &v], &o, &sums);
-        count_forward(&q, &band, FULL);
+        let [b, n, values] = counted(&q);
+        band.count_forward(b, n, values, FULL);
         (o, memory)
     }
 
@@ -216,7 +220,8 @@ impl AttentionOp for Cuda {
         }
         let [q, k, v] = Self::attention_kept([q, k, v]);
         let [o, sums] = parts_of(&saved, &q);
-        count_backward(&q, &band, FULL);
+        let [b, n, values] = counted(&q);
+        band.count_backward(b, n, values, FULL);
         Launches::new(&q, &k, &band).backward([&q, &k, &v], &o, &sums, floats(gradient))
     }
 }
@@ -228,10 +233,11 @@ impl TiledAttentionOp for Cuda {
             return (unwrap(o), unwrap(sums));
         }
         let [q, k, v] = Self::attention_kept(inputs);
-        let [b, n, h] = [q.shape()[0], q.shape()[1], q.shape()[2]];
+        let [b, n, h, _] = dims(&q);
         let (o, sums) = (fresh_floats(&q, &q.shape()), fresh_floats(&q, &[b, h, n]));
         Launches::new(&q, &k, &band).forward([&q, &k, &v], &o, &sums);
-        count_forward(&q, &band, TILED);
+        let [b, n, values] = counted(&q);
+        band.count_forward(b, n, values, TILED);
         (o, sums)
     }
 
@@ -256,7 +262,8 @@ impl TiledAttentionOp for Cuda {
         }
         let [q, k, v] = Self::attention_kept(inputs);
         let [o, sums, gradient] = [o, sums, gradient].map(floats);
-        count_backward(&q, &band, TILED);
+        let [b, n, values] = counted(&q);
+        band.count_backward(b, n, values, TILED);
         Launches::new(&q, &k, &band).backward([&q, &k, &v], &o, &sums, gradient)
     }
 }

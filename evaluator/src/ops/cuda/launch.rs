@@ -54,7 +54,6 @@ const fn hash(mut hash: u64, text: &str) -> u64 {
 }
 
 /// One kernel of a file, with what it is compiled for.
-#[derive(Clone)]
 pub(super) struct Kernel {
     source: &'static Source,
     name: &'static str,
@@ -173,7 +172,6 @@ impl CubeTask<CudaCompiler> for Kernel {
 }
 
 /// The words of a kernel's `struct Sizes`.
-#[derive(Default)]
 pub(super) struct Sizes(Vec<u64>);
 
 impl Sizes {

@@ -17,8 +17,11 @@ use crate::{
     ops::{LinearOp, precision::is_bf16},
 };
 
-static PRODUCT: Source = Source::new(include_str!("product.cu"));
-static PRODUCT_HOPPER: Source = Source::new(include_str!("product_hopper.cu"));
+static PRODUCT: Source = Source::new(concat!(include_str!("product.cuh"), include_str!("product.cu")));
+static PRODUCT_HOPPER: Source = Source::new(concat!(
+    include_str!("product.cuh"),
+    include_str!("product_hopper.cu")
+));
 
 const THREADS: usize = 256;
 const STAGES: usize = 4;

@@ -32,8 +32,8 @@ fn sizes(tensors: &[GpuTensor], first: usize, keep: &[f32], step: [f32; 7]) -> S
     })
 }
 
-/// Places for 16 tensors, of which those that are missing are of no elements and never read.
-fn places(tensors: &[GpuTensor]) -> impl Iterator<Item = &GpuTensor> {
+/// A launch's places, one for each tensor; those past the last tensor are of no elements and never read.
+fn places<T>(tensors: &[T]) -> impl Iterator<Item = &T> {
     (0..TENSORS).map(|i| tensors.get(i).unwrap_or(&tensors[0]))
 }
 
@@ -62,12 +62,8 @@ impl AdamWOp for Cuda {
         for ((states, gradients), keep) in groups.zip(keep.chunks(TENSORS)) {
             let largest = gradients.iter().map(|x| x.meta.num_elements()).max().unwrap_or(0);
             let blocks = largest.div_ceil(4 * THREADS).min(BLOCKS);
-            let tensors = (0..TENSORS).flat_map(|i| {
-                let i = if i < states.len() { i } else { 0 };
-                let [w, m, v] = &states[i];
-                [w, m, v, &gradients[i]]
-            });
-            let tensors: Vec<&GpuTensor> = tensors.collect();
+            let tensors = places(states).zip(places(gradients));
+            let tensors: Vec<&GpuTensor> = tensors.flat_map(|([w, m, v], g)| [w, m, v, g]).collect();
             let sizes = sizes(gradients, 0, keep, numbers);
             Kernel::new(&SOURCE, "adamw_steps", THREADS).launch([blocks, states.len(), 1], &tensors, sizes);
         }

@@ -10,14 +10,6 @@
 #define SIDE_PITCH (SIDE + 8)
 #define TILE (SIDE * DEPTH_PITCH)
 
-struct Sizes {
-    long long m, n, k;
-    // elements from one stored row to the next
-    long long a_pitch, b_pitch;
-    // parts that the depth is cut into, each with a c of its own
-    long long parts;
-};
-
 // A tile of an operand: DEPTH of its depth, SIDE of its other side, which is the row where DEPTH_IN_ROW.
 template <bool DEPTH_IN_ROW, bool ALIGNED>
 __device__ __forceinline__ void fetch(bf16* tile, const bf16* x, long long pitch, int side, int sides, int depth, int depths) {
@@ -98,13 +90,6 @@ KERNEL __launch_bounds__(256, 2) product(const bf16* a, const bf16* b, float* c,
 #pragma unroll
             for (int half = 0; half < 2; half++) {
                 const long long row = m0 + row0 + i * 16 + half * 8 + lane / 4;
-                const int column = n0 + column0 + j * 8 + lane % 4 * 2;
-                float* to = c + row * s.n + column;
-                if (row < m && column + 1 < n && n % 2 == 0) {
-                    *(float2*)to = make_float2(sum[i][j][half * 2], sum[i][j][half * 2 + 1]);
-                } else if (row < m) {
-                    if (column < n) to[0] = sum[i][j][half * 2];
-                    if (column + 1 < n) to[1] = sum[i][j][half * 2 + 1];
-                }
+                store_pair(c, s, row, n0 + column0 + j * 8 + lane % 4 * 2, sum[i][j] + half * 2);
             }
 }

@@ -11,14 +11,6 @@ typedef unsigned long long u64;
 #define RIGHT_TILE (COLUMNS * DEPTH)
 #define AHEAD (STAGES - 2)
 
-struct Sizes {
-    long long m, n, k;
-    // elements from one stored row to the next
-    long long a_pitch, b_pitch;
-    // parts that the depth is cut into, each with a c of its own
-    long long parts;
-};
-
 // A tile, in blocks of 64 elements (128 bytes) of a stored row, whose 16-byte pieces change places with the row so that
 // no two of eight rows meet in a bank. Where the depth lies in a row there is one block, else one for each 64 of the side.
 template <bool DEPTH_IN_ROW, int SIDE>
@@ -122,14 +114,6 @@ KERNEL __launch_bounds__(256) product(const bf16* a, const bf16* b, float* c, Si
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             const long long row = m0 + group * 64 + warp * 16 + half * 8 + lane / 4;
-            const int column = n0 + j * 8 + lane % 4 * 2;
-            const float *x = sum[j / 16] + j % 16 * 4 + half * 2;
-            float* to = c + row * s.n + column;
-            if (row < m && column + 1 < n && n % 2 == 0) {
-                *(float2*)to = make_float2(x[0], x[1]);
-            } else if (row < m) {
-                if (column < n) to[0] = x[0];
-                if (column + 1 < n) to[1] = x[1];
-            }
+            store_pair(c, s, row, n0 + j * 8 + lane % 4 * 2, sum[j / 16] + j % 16 * 4 + half * 2);
         }
 }
