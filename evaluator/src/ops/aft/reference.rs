@@ -28,12 +28,12 @@ fn count<B: Backend, const D: usize>(times: usize, terms: &Tensor<B, D>) {
 }
 
 /// 1 where a query of `start..end` and a key of `0..end` are less than `window` apart, `[end - start, end]`.
-fn near<B: Backend>(start: usize, end: usize, window: usize, device: &B::Device) -> Tensor<B, 2> {
+fn near<B: Backend>(start: usize, end: usize, window: usize, like: &Tensor<B, 4>) -> Tensor<B, 2> {
     let pairs = (start..end).flat_map(|t| (0..end).map(move |j| (t, j)));
     let values: Vec<f32> = pairs
         .map(|(t, j)| f32::from(u8::from(j <= t && t - j < window)))
         .collect();
-    Tensor::from_data(TensorData::new(values, [end - start, end]), device)
+    Tensor::<B, 2>::from_data(TensorData::new(values, [end - start, end]), &like.device()).cast(like.dtype())
 }
 
 /// `t - j`, held within the window.
@@ -52,10 +52,10 @@ fn biases<B: Backend>(
     bias: AftBias,
     start: usize,
     end: usize,
-    device: &B::Device,
+    like: &Tensor<B, 4>,
 ) -> Tensor<B, 5> {
     let queries = end - start;
-    let later = (near::<B>(start, end, usize::MAX, device) - 1.0) * -NEVER;
+    let later = (near(start, end, usize::MAX, like) - 1.0) * -NEVER;
     let of_heads = |w: Tensor<B, 2>, heads: usize| {
         let w = w.reshape([heads, queries, end]) + later.clone().unsqueeze::<3>();
         let shape = [1, queries, end, heads, 1];
@@ -66,20 +66,23 @@ fn biases<B: Backend>(
         }
     };
     match bias {
-        AftBias::None => of_heads(Tensor::zeros([1, queries * end], device), 1),
+        AftBias::None => of_heads(
+            Tensor::zeros([1, queries * end], (&like.device(), like.dtype())),
+            1,
+        ),
         AftBias::Full | AftBias::Local(_) => {
             let w = product(
                 tables[0].clone().narrow(0, start, queries),
                 tables[1].clone().narrow(0, 0, end).transpose(),
             );
-            of_heads(w * near(start, end, bias.window(), device), 1)
+            of_heads(w * near(start, end, bias.window(), like), 1)
         }
         AftBias::Conv(window) => {
             let heads = tables[0].dims()[0];
             let w = tables[0]
                 .clone()
-                .select(1, distances::<B>(start, end, window, device));
-            let near = near::<B>(start, end, window, device).reshape([1, queries * end]);
+                .select(1, distances::<B>(start, end, window, &like.device()));
+            let near = near(start, end, window, like).reshape([1, queries * end]);
             of_heads(w * near, heads)
         }
     }
@@ -105,7 +108,7 @@ pub(super) fn forward<B: Backend>(
     let (mut means, mut log_dens) = (vec![], vec![]);
     for start in (0..n).step_by(QUERIES) {
         let end = (start + QUERIES).min(n);
-        let logits = keys(&k, end) + biases(tables, bias, start, end, &k.device());
+        let logits = keys(&k, end) + biases(tables, bias, start, end, &k);
         let largest = logits.clone().max_dim(2);
         let e = (logits - largest.clone()).exp();
         count(2, &e);
@@ -130,7 +133,7 @@ pub(super) fn backward<B: Backend>(
     for start in (0..n).step_by(QUERIES) {
         let end = (start + QUERIES).min(n);
         let length = end - start;
-        let logits = keys(&k, end) + biases(tables, bias, start, end, &device);
+        let logits = keys(&k, end) + biases(tables, bias, start, end, &k);
         let e = (logits - queries(&log_den, start, end)).exp();
         count(4, &e);
         let of_v = e * queries(&gradient, start, end);
@@ -145,7 +148,7 @@ pub(super) fn backward<B: Backend>(
         // [h, queries * keys]
         let of_biases = || {
             let x = of_logits.clone().sum_dim(0).sum_dim(4).reshape([length * end, h]);
-            x.transpose() * near::<B>(start, end, bias.window(), &device).reshape([1, length * end])
+            x.transpose() * near(start, end, bias.window(), &k).reshape([1, length * end])
         };
         match bias {
             AftBias::None => {}
@@ -163,7 +166,8 @@ pub(super) fn backward<B: Backend>(
                 let which = distances::<B>(start, end, window, &device)
                     .one_hot::<2>(window.max(2))
                     .narrow(1, 0, window)
-                    .float();
+                    .float()
+                    .cast(k.dtype());
                 of_tables[0] = of_tables[0].clone() + of_biases().matmul(which);
             }
         }

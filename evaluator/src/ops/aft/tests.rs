@@ -2,7 +2,7 @@ use std::cell::RefCell;
 
 use burn::{
     backend::Flex,
-    tensor::{TensorData, Tolerance},
+    tensor::{DType, TensorData, Tolerance},
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -129,6 +129,20 @@ fn the_kernel_is_the_definition() {
                 &definition(&k, &v, &tables, bias),
                 1e-5,
             );
+        }
+    }
+}
+
+/// What the kernel computes in single precision, in double: that no digit is lost is the algorithm's doing.
+#[test]
+fn the_form_in_doubles_is_the_definition_to_the_last_digits() {
+    for bias in ALL {
+        for n in [1, 17, 40] {
+            let ([k, v], tables) = (inputs(n, 2.0), tables(bias));
+            let wide: Vec<_> = tables.iter().map(|t| plain(t).cast(DType::F64)).collect();
+            let [k2, v2] = [&k, &v].map(|x| plain(x).cast(DType::F64));
+            let (means, _) = reference::forward(k2, v2, &wide, bias);
+            near(&means, &definition(&k, &v, &tables, bias), 1e-12);
         }
     }
 }

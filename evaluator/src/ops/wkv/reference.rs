@@ -53,8 +53,8 @@ pub(super) fn backward<B: Backend>(
     let gate = sigmoid(r);
     let of_sum = gradient.clone() * gate.clone();
     let w = rate(decay);
-    let [mut a, mut b, mut p] = empty_state::<B>(batch, c, &k.device());
-    let zeros = || Tensor::<B, 2>::zeros([batch, c], &k.device());
+    let [mut a, mut b, mut p] = empty_state::<B>(batch, c, &k.device()).map(|part| part.cast(k.dtype()));
+    let zeros = || Tensor::<B, 2>::zeros([batch, c], (&k.device(), k.dtype()));
     let (mut slope_a, mut slope_b, mut d_decay, mut d_bonus) = (zeros(), zeros(), zeros(), zeros());
     let (mut sums, mut inverses, mut exponents) = (vec![], vec![], vec![]);
     for t in 0..n {
@@ -76,7 +76,8 @@ pub(super) fn backward<B: Backend>(
         p = q;
     }
     // what later tokens say of earlier ones: sums over them, scaled by an exponent of their own
-    let [mut of_num, mut of_den, mut p] = empty_state::<B>(batch, c, &k.device());
+    let [mut of_num, mut of_den, mut p] =
+        empty_state::<B>(batch, c, &k.device()).map(|part| part.cast(k.dtype()));
     let (mut dk, mut dv) = (vec![], vec![]);
     for t in (0..n).rev() {
         let (k, v) = (at(&k, t), at(&v, t));

@@ -65,16 +65,17 @@ pub(in crate::ops) fn forward<B: Backend>(
         spread(v, band.keys, h),
     );
     let (mut outputs, mut all_sums) = (vec![], vec![]);
+    let of_kind = (&q.device(), q.dtype());
     for row in blocks(n, &band, tiles) {
         let len = row[0].rows.len();
-        let mut m = Tensor::<B, 4>::full([b, h, len, 1], -1e30, &q.device());
-        let mut l = Tensor::<B, 4>::zeros([b, h, len, 1], &q.device());
-        let mut o = Tensor::<B, 4>::zeros([b, h, len, d], &q.device());
+        let mut m = Tensor::<B, 4>::full([b, h, len, 1], -1e30, of_kind);
+        let mut l = Tensor::<B, 4>::zeros([b, h, len, 1], of_kind);
+        let mut o = Tensor::<B, 4>::zeros([b, h, len, d], of_kind);
         for block in &row {
             let s = scores(&q, &k, block, &band);
             let next = m.clone().max_pair(s.clone().max_dim(3));
             // a block may lie outside a row's window: its scores are then far below any maximum that counts
-            let p = (s.clone() - next.clone()).exp() * s.greater_elem(-1e29).float();
+            let p = (s.clone() - next.clone()).exp() * s.greater_elem(-1e29).float().cast(q.dtype());
             let keep = (m - next.clone()).exp();
             l = l * keep.clone() + p.clone().sum_dim(3);
             counter::add_macs(b * h * len * block.keys.len() * d);
@@ -109,11 +110,11 @@ pub(in crate::ops) fn backward<B: Backend>(
     let means = (o * gradient.clone()).sum_dim(3);
     let sums = sums.unsqueeze_dim::<4>(3);
     let scale = 1.0 / (d as f64).sqrt();
-    let zeros = || Tensor::<B, 4>::zeros([b, h, allocated, d], &q.device());
+    let zeros = || Tensor::<B, 4>::zeros([b, h, allocated, d], (&q.device(), q.dtype()));
     let (mut dk, mut dv, mut dq_rows) = (zeros(), zeros(), vec![]);
     for row in blocks(n, &band, tiles) {
         let range = row[0].rows.clone();
-        let mut dq = Tensor::<B, 4>::zeros([b, h, range.len(), d], &q.device());
+        let mut dq = Tensor::<B, 4>::zeros([b, h, range.len(), d], (&q.device(), q.dtype()));
         for block in &row {
             let p = (scores(&q, &k, block, &band) - rows(&sums, range.clone())).exp();
             let g = rows(&gradient, range.clone());
