@@ -2,9 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use rand::RngExt;
+use search::proposal_rng;
 use spaces::{Catalog, Config, Domain, ParameterInfo, Test, Value, study::config_from_toml};
 
+use super::statistics::quantile;
 use crate::errors::{BadInput, spec_errors};
+
+/// How often points are drawn again for an interval of slopes.
+const REDRAWN: usize = 2000;
 
 /// An attention in one of its forms.
 pub(super) struct Case {
@@ -98,6 +104,17 @@ pub(super) fn slope(points: impl Iterator<Item = (u32, f64)>) -> f64 {
     over / xs.iter().map(|x| (x - mx).powi(2)).sum::<f64>()
 }
 
+/// Between which slopes 95 % of those lie that come of points drawn again with replacement (Efron, 1979).
+pub(super) fn slope_interval(points: &[(u32, f64)]) -> [f64; 2] {
+    let mut rng = proposal_rng(0, 0);
+    let slopes: Vec<f64> = (0..REDRAWN)
+        .map(|_| slope((0..points.len()).map(|_| points[rng.random_range(0..points.len())])))
+        // points of a single context have no slope
+        .filter(|slope| slope.is_finite())
+        .collect();
+    [0.025, 0.975].map(|share| quantile(&slopes, share))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,6 +134,21 @@ mod tests {
         for attention in attentions.filter(|t| t.name != "aft" && t.name != "linear") {
             assert_eq!(names(&attention.name), std::slice::from_ref(&attention.name));
         }
+    }
+
+    #[test]
+    fn the_interval_holds_the_slope_and_not_those_that_the_points_deny() {
+        let noise = |n: u32, i: u32| 1.0 + 0.02 * f64::from((n / 128 * 7 + i * 5) % 11) / 11.0;
+        let of = |power: f64| {
+            let rounds = (0..3).flat_map(|i| [128, 256, 512, 1024].map(|n| (n, i)));
+            rounds
+                .map(|(n, i)| (n, f64::from(n).powf(power) * noise(n, i)))
+                .collect::<Vec<_>>()
+        };
+        let [low, high] = slope_interval(&of(0.0));
+        assert!(low < 0.0 && 0.0 < high && high - low < 0.05, "{low} {high}");
+        let [low, high] = slope_interval(&of(0.5));
+        assert!(low < 0.5 && 0.5 < high && low > 0.4, "{low} {high}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde_json::json;
 use spaces::{Config, Evidence};
 
 use super::{
-    cases::{cases, check_contexts, slope},
+    cases::{cases, check_contexts, slope, slope_interval},
     models::as_in_trials,
 };
 use crate::{
@@ -63,6 +63,9 @@ struct Point {
     /// One sequence of full length, without gradients.
     prefill_ms: f64,
     decode_ms_per_token: f64,
+    /// The same of each round.
+    #[serde(skip)]
+    decode_ms_of_rounds: Vec<f64>,
     /// The most bytes live at once in a training step beyond weights and the optimizer's memory.
     train_peak_bytes: u64,
     state_bytes: u64,
@@ -83,6 +86,8 @@ struct Growth {
     prefill: f64,
     decode: f64,
     bytes: f64,
+    /// Where the exponent of a token's time lies, with 95 % confidence: a state of one size has 0 in it.
+    decode_interval: [f64; 2],
 }
 
 impl Sheet {
@@ -131,6 +136,7 @@ impl Sheet {
             train_tokens_per_s: middle(&train),
             prefill_ms: 1e3 * f64::from(context) / middle(&forward),
             decode_ms_per_token: 1e3 / middle(&decode),
+            decode_ms_of_rounds: decode.tokens_per_s.iter().map(|speed| 1e3 / speed).collect(),
             train_peak_bytes: train.peak_bytes,
             state_bytes: decode.state_bytes,
             train_flops_counted: train.flops_per_token,
@@ -204,11 +210,20 @@ impl Sheet {
             ]);
         }
         right(&mut sheet, 1..columns);
-        let head = ["attention", "training", "prompt", "token", "bytes"];
+        let head = ["attention", "training", "prompt", "token", "95 % of it", "bytes"];
         let mut slopes = table(head.map(String::from));
         for g in growth {
-            let exponents = [g.train, g.prefill, g.decode, g.bytes].map(|e| format!("{e:.2}"));
-            slopes.add_row([g.attention.clone()].into_iter().chain(exponents));
+            let [train, prefill, decode, bytes, low, high] = [
+                g.train,
+                g.prefill,
+                g.decode,
+                g.bytes,
+                g.decode_interval[0],
+                g.decode_interval[1],
+            ]
+            .map(|e| format!("{e:.2}"));
+            let interval = format!("{low} to {high}");
+            slopes.add_row([g.attention.clone(), train, prefill, decode, interval, bytes]);
         }
         right(&mut slopes, 1..head.len());
         let energy = points.first().map_or_else(String::new, |p| {
@@ -225,12 +240,19 @@ impl Sheet {
 
 impl Growth {
     fn of(attention: &str, points: &[Point]) -> Self {
+        let of_rounds = |p: &Point| {
+            let context = p.context;
+            let rounds = p.decode_ms_of_rounds.iter();
+            rounds.map(move |ms| (context, *ms)).collect::<Vec<_>>()
+        };
+        let rounds: Vec<_> = points.iter().flat_map(of_rounds).collect();
         let slope = |value: fn(&Point) -> f64| slope(points.iter().map(|p| (p.context, value(p))));
         Growth {
             attention: attention.to_owned(),
             train: slope(|p| f64::from(p.context) / p.train_tokens_per_s),
             prefill: slope(|p| p.prefill_ms),
             decode: slope(|p| p.decode_ms_per_token),
+            decode_interval: slope_interval(&rounds),
             bytes: slope(|p| p.train_peak_bytes as f64),
         }
     }
