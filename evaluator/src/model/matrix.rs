@@ -8,7 +8,7 @@ use burn::{
 use super::{Form, Pass, matrix_pass};
 use crate::{
     ops::{Ops, embedding, linear},
-    techniques::{fine_tuning::lora::LowRank, quantization::packed::Packed},
+    techniques::{calibration::Tapped, fine_tuning::lora::LowRank, quantization::packed::Packed},
 };
 
 /// A matrix `[out, in]`: dense, dense with a low-rank addition, or packed to few bits.
@@ -24,6 +24,8 @@ pub enum Matrix<B: Backend> {
     LowRank(LowRank<B>),
     /// Packed weights, for serving.
     Packed(Packed<B>),
+    /// 32-bit weights that remember what they are given, for calibration.
+    Tapped(Tapped<B>),
 }
 
 /// 32-bit weights `[out, in]`.
@@ -44,7 +46,7 @@ impl<B: Backend> Matrix<B> {
     /// The 32-bit weights `[out, in]`, if that is the form.
     pub fn as_dense(&self) -> Option<Tensor<B, 2>> {
         match self {
-            Matrix::Dense(dense) => Some(dense.weight.val()),
+            Matrix::Dense(dense) | Matrix::Tapped(Tapped { dense, .. }) => Some(dense.weight.val()),
             _ => None,
         }
     }
@@ -52,7 +54,7 @@ impl<B: Backend> Matrix<B> {
     /// Rows and columns.
     pub fn dims(&self) -> [usize; 2] {
         match self {
-            Matrix::Dense(dense) => dense.weight.dims(),
+            Matrix::Dense(dense) | Matrix::Tapped(Tapped { dense, .. }) => dense.weight.dims(),
             Matrix::LowRank(low_rank) => low_rank.weight.dims(),
             Matrix::Packed(packed) => packed.dims(),
         }
@@ -63,7 +65,7 @@ impl<B: Backend> Matrix<B> {
         let [out, input] = self.dims();
         let form = match self {
             Matrix::Dense(dense) if dense.weight.val().is_require_grad() => Form::Trained,
-            Matrix::Dense(_) | Matrix::Packed(_) => Form::Frozen,
+            Matrix::Dense(_) | Matrix::Packed(_) | Matrix::Tapped(_) => Form::Frozen,
             Matrix::LowRank(low_rank) => Form::LowRank(low_rank.a.dims()[0] as u64),
         };
         matrix_pass(1, input as u64, out as u64, true, form)
@@ -77,13 +79,14 @@ impl<B: Ops> Matrix<B> {
             Matrix::Dense(dense) => linear(x, dense.weight.val()),
             Matrix::LowRank(low_rank) => low_rank.apply(x),
             Matrix::Packed(packed) => packed.apply(x),
+            Matrix::Tapped(tapped) => tapped.apply(x),
         }
     }
 
     /// The rows of the given numbers, `[n, in]`.
     pub fn rows(&self, ids: Tensor<B, 1, Int>) -> Tensor<B, 2> {
         match self {
-            Matrix::Dense(dense) => embedding(dense.weight.val(), ids),
+            Matrix::Dense(dense) | Matrix::Tapped(Tapped { dense, .. }) => embedding(dense.weight.val(), ids),
             Matrix::LowRank(low_rank) => embedding(low_rank.weight.val(), ids),
             Matrix::Packed(packed) => packed.rows(ids),
         }

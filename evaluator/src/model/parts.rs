@@ -41,7 +41,7 @@ pub fn each_tensor<B: Backend>(model: &mut impl Parts<B>, visitor: &mut dyn FnMu
                 visitor(join(path, "lora_a"), TensorMut::Matrix(&mut low_rank.a));
                 visitor(join(path, "lora_b"), TensorMut::Matrix(&mut low_rank.b));
             }
-            Matrix::Packed(_) => {}
+            Matrix::Packed(_) | Matrix::Tapped(_) => {}
         },
         Part::Vector(scale) => visitor(join(path, "weight"), TensorMut::Vector(scale)),
     });

@@ -1,6 +1,7 @@
 //! The techniques, by family: one file each, registered in its family's `mod.rs`.
 
 pub mod attention;
+pub mod calibration;
 pub mod feed_forward;
 pub mod fine_tuning;
 pub mod pruning;

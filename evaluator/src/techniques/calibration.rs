@@ -1,0 +1,140 @@
+//! What matrices are given on text of the training data: what GPTQ, AWQ, Wanda and SparseGPT judge weights by.
+//!
+//! A matrix is tapped, the model reads some batches, and the tap is taken out again with the sums it has made.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use burn::{
+    module::Module,
+    tensor::{Tensor, backend::Backend},
+};
+
+use crate::{
+    counter,
+    model::{Dense, Matrix, Model, Part, Parts},
+    ops::{Ops, linear},
+    training::{Batches, to_device},
+};
+
+/// Steps whose batches calibrate; far beyond those of any training, and others than those that importance is judged on.
+const FIRST_STEP: u64 = u64::MAX / 4;
+
+/// Sums over the rows `x [rows, in]` that a matrix was given, on the host.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InputStatistics {
+    /// How many rows.
+    pub rows: usize,
+    /// `Σ x xᵀ`, `[in, in]` row by row; its diagonal holds the squared norms of the inputs.
+    pub second_moment: Vec<f64>,
+    /// `Σ |x|`, `[in]`.
+    pub absolute: Vec<f64>,
+}
+
+impl InputStatistics {
+    /// Adds rows `x [rows, in]`.
+    pub fn add<B: Backend>(&mut self, x: Tensor<B, 2>) {
+        let [rows, input] = x.dims();
+        counter::add_macs(rows * input * input);
+        self.rows += rows;
+        let second_moment = x.clone().transpose().matmul(x.clone());
+        add_to(&mut self.second_moment, second_moment);
+        add_to(&mut self.absolute, x.abs().sum_dim(0));
+    }
+}
+
+fn add_to<B: Backend>(sums: &mut Vec<f64>, more: Tensor<B, 2>) {
+    sums.resize(more.shape().num_elements(), 0.0);
+    for (sum, x) in sums.iter_mut().zip(more.into_data().iter::<f64>()) {
+        *sum += x;
+    }
+}
+
+/// A dense matrix that remembers what it is given.
+#[derive(Module, Debug)]
+pub struct Tapped<B: Backend> {
+    /// The matrix.
+    pub dense: Dense<B>,
+    #[module(skip)]
+    seen: Arc<Mutex<InputStatistics>>,
+}
+
+impl<B: Ops> Tapped<B> {
+    /// `x wᵀ` for `x: [.., in]`.
+    pub(crate) fn apply<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
+        let [_, input] = self.dense.weight.dims();
+        let rows = x.shape().num_elements() / input;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.add(x.clone().reshape([rows, input]));
+        linear(x, self.dense.weight.val())
+    }
+}
+
+/// Has the model read `steps` batches and gives, by path, what the chosen dense matrices were given. A matrix that was given
+/// nothing, such as an expert that no token reached, is left out.
+pub fn calibrate<B: Ops>(
+    model: &mut Model<B>,
+    batches: &Batches,
+    steps: u64,
+    chosen: impl Fn(&str) -> bool,
+) -> BTreeMap<String, InputStatistics> {
+    model.each_part("", &mut |path, part| {
+        if let Part::Matrix(matrix) = part
+            && let Matrix::Dense(dense) = matrix
+            && chosen(path)
+        {
+            *matrix = Matrix::Tapped(Tapped {
+                dense: dense.clone(),
+                seen: Arc::default(),
+            });
+        }
+    });
+    for step in FIRST_STEP..FIRST_STEP + steps {
+        let batch = batches
+            .data
+            .train_batch(batches.seed, step, batches.batch, batches.rows);
+        drop(model.forward(to_device::<B>(batch, &model.device()).0));
+    }
+    let mut statistics = BTreeMap::new();
+    model.each_part("", &mut |path, part| {
+        if let Part::Matrix(matrix) = part
+            && let Matrix::Tapped(tapped) = matrix
+        {
+            let seen = tapped.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if seen.rows > 0 {
+                statistics.insert(path.to_owned(), seen);
+            }
+            *matrix = Matrix::Dense(tapped.dense.clone());
+        }
+    });
+    statistics
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::{
+        backend::Flex,
+        tensor::{Tensor, TensorData},
+    };
+
+    use super::*;
+
+    #[test]
+    fn sums_are_those_of_all_rows() {
+        let mut sums = InputStatistics::default();
+        for rows in [[[1.0f32, -2.0], [3.0, 0.5]], [[-1.0, 0.0], [2.0, 1.0]]] {
+            sums.add(Tensor::<Flex, 2>::from_data(
+                TensorData::from(rows),
+                &Default::default(),
+            ));
+        }
+        let expected = InputStatistics {
+            rows: 4,
+            second_moment: vec![15.0, 1.5, 1.5, 5.25],
+            absolute: vec![7.0, 3.5],
+        };
+        assert_eq!(sums, expected);
+    }
+}
