@@ -14,17 +14,17 @@ use spaces::{
 };
 
 use crate::{
-    EvaluationError, Events,
+    EvaluationError, Events, Shelf,
     bundle::{self, Provenance, Served},
     counter,
     data::{DataAccess, DataFacts, Dataset},
     device::{Device, DeviceChoice, processor},
     energy,
-    memory::process_peak_bytes,
     meters::{Subject, TrainingRun, measure},
     model::{Model, ModelPlan, make_trainable},
     ops::Ops,
     plan::Plan,
+    stages::Keys,
     techniques::quantization,
     trainer::{STATE, Trained, Trainer},
     training::CHECKPOINT_FILES,
@@ -48,6 +48,8 @@ pub struct Job {
     pub expected_fingerprint: Option<String>,
     /// Where it is computed.
     pub device: DeviceChoice,
+    /// Where results of stages are kept for other trials; `None` to make every stage.
+    pub stages: Option<Shelf>,
     /// Study, trial and the like, for the bundle.
     pub labels: BTreeMap<String, String>,
 }
@@ -169,6 +171,15 @@ where
         data: &data,
         checkpoints: job.work_dir.join("checkpoint"),
         state: job.work_dir.join(STATE),
+        stages: match &job.stages {
+            Some(shelf) => {
+                let base = base
+                    .as_ref()
+                    .map(|path| job.access.resolve(&path.display().to_string()));
+                Some((shelf, Keys::of(job, &data, base.transpose()?.as_deref(), device)?))
+            }
+            None => None,
+        },
     };
     let start = |plan: &ModelPlan| -> Result<Model<A>, EvaluationError> {
         Ok(match &base {
@@ -187,6 +198,9 @@ where
     let Trained {
         model,
         record,
+        spent,
+        peak_bytes,
+        found,
         main,
         from,
     } = trainer.run::<A>(start, backend, source.as_mut(), events)?;
@@ -197,7 +211,8 @@ where
     });
     let training = TrainingRun {
         record,
-        peak_bytes: process_peak_bytes(),
+        spent,
+        peak_bytes,
         stopped_at: (job.target < 1.0).then_some(main),
     };
     let mut model = model.valid();
@@ -243,6 +258,9 @@ where
     provenance.insert("training_steps".into(), record.steps.to_string());
     if from > 0 {
         provenance.insert("resumed_at_step".into(), from.to_string());
+    }
+    if let Some((stage, by)) = found {
+        provenance.insert(format!("{stage}_by"), by);
     }
     let written = Provenance {
         config: job.config.clone(),

@@ -1,5 +1,7 @@
 //! What an evaluation says while it runs.
 
+use std::path::Path;
+
 use spaces::{Measurement, protocol::Progress};
 
 /// Listens to an evaluation and may end it.
@@ -14,6 +16,12 @@ pub trait Events: Send {
     fn cancelled(&self) -> bool {
         false
     }
+
+    /// The result of a stage is not here: `file` is where it is looked for next, should another have it.
+    fn stage_wanted(&mut self, _key: &str, _file: &Path) {}
+
+    /// The result of a stage was made, for others to have.
+    fn stage_made(&mut self, _key: &str, _file: &Path) {}
 }
 
 /// Listens to nothing.

@@ -26,6 +26,7 @@ pub mod plan;
 mod pool;
 mod scaling;
 mod speed;
+mod stages;
 pub mod techniques;
 mod trainer;
 pub mod training;
@@ -39,4 +40,5 @@ pub use self::{
     events::{Events, Silent},
     scaling::AttentionCost,
     speed::{Rounds, Speed, Work},
+    stages::Shelf,
 };

@@ -9,12 +9,14 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use spaces::{Measurement, protocol::Progress};
 
 use crate::{
-    EvaluationError, Events, Job, counter,
+    EvaluationError, Events, Job, Shelf, counter,
     data::Dataset,
     energy,
-    model::{Initial, Model, ModelPlan},
+    memory::process_peak_bytes,
+    model::{Initial, Model, ModelPlan, make_trainable},
     ops::Ops,
     plan::{Budget, IMPORTANCE_BATCHES, Plan},
+    stages::{Claim, Found, Keys, Recording, StageResult},
     techniques::{
         fine_tuning::{FineTuning, lora},
         pruning,
@@ -53,18 +55,47 @@ pub(crate) struct Trainer<'a> {
     pub(crate) checkpoints: PathBuf,
     /// Where the state is kept at a part of the training.
     pub(crate) state: PathBuf,
+    /// Where results of stages are kept, and what this trial's are called.
+    pub(crate) stages: Option<(&'a Shelf, Keys)>,
 }
 
 /// What a training gives.
 pub(crate) struct Trained<A: Backend> {
     /// The dense model to be served.
     pub(crate) model: Model<A>,
-    /// Everything that was spent on it.
+    /// Everything that was spent on it, by whomever.
     pub(crate) record: Record,
+    /// What this trial spent itself, less than the record where it found a stage's result.
+    pub(crate) spent: Record,
+    /// The most memory that a process held which made it.
+    pub(crate) peak_bytes: Option<u64>,
+    /// The stage whose result was found, and who made it.
+    pub(crate) found: Option<(&'static str, String)>,
     /// Steps of the main training.
     pub(crate) main: u64,
     /// Steps that were done already when this process took over.
     pub(crate) from: u64,
+}
+
+impl<A: Backend> Trained<A> {
+    /// What another trial made, with its curve and what techniques did in it told again.
+    fn found(stage: &'static str, model: Model<A>, result: StageResult, events: &mut dyn Events) -> Self {
+        for (name, n) in &result.activity {
+            counter::add_activity(name, *n as usize);
+        }
+        if !result.curve.is_empty() {
+            events.report(result.curve);
+        }
+        Trained {
+            model,
+            record: result.record,
+            spent: Record::default(),
+            peak_bytes: result.peak_bytes,
+            found: Some((stage, result.by)),
+            main: result.main,
+            from: 0,
+        }
+    }
 }
 
 /// The folder in which a part of a training leaves its state.
@@ -95,12 +126,9 @@ impl Trainer<'_> {
         let find = |dir: &Path| Checkpoint::<A::InnerBackend>::find(dir, backend);
         let mut resumed = find(&self.checkpoints).or_else(|| find(&self.job.work_dir.join(START)));
         let from = resumed.as_ref().map_or(0, |c| c.earlier.and(c.record).steps);
-        let trained = |model, record, main| Trained {
-            model,
-            record,
-            main,
-            from,
-        };
+        let is_part = self.job.target < 1.0;
+        // the curve of a training that goes on is not whole, and a part is no result
+        let stages = self.stages.as_ref().filter(|_| from == 0 && !is_part);
         let batches = Batches::new(self.data, self.job.seed, &plan.training);
         let stretch = |phase, budget, earlier| Stretch {
             phase,
@@ -112,7 +140,15 @@ impl Trainer<'_> {
             earlier,
             stop: None,
         };
-        let is_part = self.job.target < 1.0;
+        let trained = |model, record: Record, main, peak_bytes: Option<u64>| Trained {
+            model,
+            record,
+            spent: record,
+            peak_bytes: process_peak_bytes().max(peak_bytes),
+            found: None,
+            main,
+            from,
+        };
         if let Some(checkpoint) = resumed.take_if(|c| c.phase == RECOVERY) {
             let earlier = checkpoint.earlier;
             let budget = Budget::Steps(checkpoint.total_steps);
@@ -124,8 +160,98 @@ impl Trainer<'_> {
                 energy,
                 &mut Recovery { events, is_part },
             )?;
-            return Ok(trained(model, earlier.and(record), earlier.steps));
+            return Ok(trained(model, earlier.and(record), earlier.steps, None));
         }
+        let mut events = Recording {
+            events,
+            curve: vec![],
+        };
+        let mut keep_pruned = None;
+        if let (Some((shelf, keys)), Some(_)) = (stages, plan.pruning) {
+            let empty = || Model::<A>::empty(&plan.served, backend);
+            match shelf.find(&keys.pruned, empty, &mut events)? {
+                Found::Made(model, result) => {
+                    return Ok(Trained::found("pruned", model, result, &mut events));
+                }
+                Found::Mine(claim) => keep_pruned = Some((*shelf, claim)),
+            }
+        }
+        let mut keep_trained = None;
+        let mut found = None;
+        if let (Some((shelf, keys)), Some(_)) = (stages, plan.trainable()) {
+            let empty = || Model::<A>::empty(&plan.model, backend);
+            match shelf.find(&keys.trained, empty, &mut events)? {
+                Found::Made(model, result) => {
+                    found = Some(Trained::found("trained", model, result, &mut events));
+                }
+                Found::Mine(claim) => keep_trained = Some((*shelf, claim)),
+            }
+        }
+        let mut sofar = match found {
+            Some(found) => found,
+            None => {
+                let (model, record) = self.main(start, stretch, resumed, backend, energy, &mut events)?;
+                let mut made = trained(model, record, record.steps, None);
+                self.keep(keep_trained, &mut made, &mut events);
+                made
+            }
+        };
+        make_trainable(&mut sofar.model);
+        let Some(pruning) = plan.pruning else {
+            return Ok(sofar);
+        };
+
+        events.progress(Progress {
+            phase: "prune".into(),
+            ..Progress::default()
+        });
+        let mut judged = Record::default();
+        let ((importance, macs), skipped) = counter::count_skipped(|| {
+            counter::count_macs(|| self.importance(&mut sofar.model, &batches, pruning))
+        });
+        judged.macs = macs;
+        judged.skipped_macs = skipped.total();
+        pruning::shrink(&mut sofar.model, &plan.served, &importance);
+        let steps = plan.recovery_steps(sofar.record.steps);
+        let earlier = sofar.record.and(judged);
+        let mut model = sofar.model;
+        let mut more = judged;
+        if steps > 0 {
+            let recovery = stretch(RECOVERY, Budget::Steps(steps), earlier);
+            let mut listener = Recovery {
+                events: &mut events,
+                is_part,
+            };
+            let (recovered, record) = train(model, &recovery, None, energy, &mut listener)?;
+            (model, more) = (recovered, judged.and(record));
+        }
+        let mut pruned = Trained {
+            model,
+            record: sofar.record.and(more),
+            spent: sofar.spent.and(more),
+            peak_bytes: process_peak_bytes().max(sofar.peak_bytes),
+            ..sofar
+        };
+        self.keep(keep_pruned, &mut pruned, &mut events);
+        make_trainable(&mut pruned.model);
+        Ok(pruned)
+    }
+
+    /// The training itself: additions attached, trained, merged.
+    fn main<'s, A>(
+        &'s self,
+        start: impl Fn(&ModelPlan) -> Result<Model<A>, EvaluationError>,
+        stretch: impl Fn(&'s str, Budget, Record) -> Stretch<'s>,
+        resumed: Option<Checkpoint<A::InnerBackend>>,
+        backend: &A::Device,
+        energy: &mut dyn energy::Source,
+        events: &mut dyn Events,
+    ) -> Result<(Model<A>, Record), EvaluationError>
+    where
+        A: AutodiffBackend + Ops,
+        A::InnerBackend: Ops,
+    {
+        let plan = self.plan;
         let mut model = start(&plan.model)?;
         let mut record = Record::default();
         if let Some(FineTuning::Lora(lora)) = plan.fine_tuning {
@@ -138,7 +264,7 @@ impl Trainer<'_> {
                 keep: &self.state,
             };
             let main = Stretch {
-                stop: is_part.then_some(stop),
+                stop: (self.job.target < 1.0).then_some(stop),
                 ..stretch(MAIN, plan.training.budget, Record::default())
             };
             (model, record) = train(model, &main, resumed, energy, events)?;
@@ -146,27 +272,31 @@ impl Trainer<'_> {
         if matches!(plan.fine_tuning, Some(FineTuning::Lora(_))) {
             lora::merge(&mut model);
         }
-        let main = record.steps;
-        let Some(pruning) = plan.pruning else {
-            return Ok(trained(model, record, main));
-        };
+        Ok((model, record))
+    }
 
-        events.progress(Progress {
-            phase: "prune".into(),
-            ..Progress::default()
-        });
-        let ((importance, macs), skipped) =
-            counter::count_skipped(|| counter::count_macs(|| self.importance(&mut model, &batches, pruning)));
-        record.macs += macs;
-        record.skipped_macs += skipped.total();
-        pruning::shrink(&mut model, &plan.served, &importance);
-        let steps = plan.recovery_steps(record.steps);
-        if steps > 0 {
-            let recovery = stretch(RECOVERY, Budget::Steps(steps), record);
-            let (recovered, more) = train(model, &recovery, None, energy, &mut Recovery { events, is_part })?;
-            return Ok(trained(recovered, record.and(more), main));
-        }
-        Ok(trained(model, record, main))
+    /// Keeps what was made, where this trial is the one to make it.
+    fn keep<A: Backend>(
+        &self,
+        claim: Option<(&Shelf, Claim)>,
+        made: &mut Trained<A>,
+        events: &mut Recording<'_>,
+    ) {
+        let Some((shelf, claim)) = claim else { return };
+        let labels = &self.job.labels;
+        let by = match (labels.get("trial"), labels.get("study")) {
+            (Some(trial), Some(study)) => format!("trial {trial} of study '{study}'"),
+            _ => "an earlier measurement".to_owned(),
+        };
+        let result = StageResult {
+            record: made.record,
+            main: made.main,
+            activity: counter::activity(),
+            peak_bytes: made.peak_bytes,
+            curve: events.curve.clone(),
+            by,
+        };
+        shelf.keep(claim, &mut made.model, &result, events.events);
     }
 
     fn importance<A>(

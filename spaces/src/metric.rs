@@ -204,6 +204,31 @@ pub const METRICS: &[Metric] = &[
     ),
     more("training_tokens_per_s", "tokens/s", "trained tokens per second"),
     less("training_energy_j", "J", "energy of the training steps"),
+    less(
+        "training_tokens",
+        "tokens",
+        "tokens trained on, as if the trial had been alone",
+    ),
+    less(
+        "spent_training_tokens",
+        "tokens",
+        "tokens that the trial trained on itself; what it found made by another is left out",
+    ),
+    less(
+        "spent_training_flops",
+        "FLOP",
+        "matrix work of training that the trial did itself",
+    ),
+    less(
+        "spent_training_time_s",
+        "s",
+        "wall time of the training steps that the trial did itself",
+    ),
+    less(
+        "spent_training_energy_j",
+        "J",
+        "energy of the training steps that the trial did itself",
+    ),
     less("energy_j_per_token", "J/token", "energy to serve one token"),
     more(
         "speedup",

@@ -235,6 +235,11 @@ pub struct Finish {
     pub outcome: Outcome,
 }
 
+/// The name under which the result of a trial's stage is uploaded, for other trials to go on from. It is no file of the model.
+pub fn stage_file(key: &str) -> String {
+    format!("stage.{key}.safetensors")
+}
+
 /// How a trial ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

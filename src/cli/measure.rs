@@ -72,6 +72,8 @@ impl Measure {
             data_folders: None,
             fingerprint: None,
             device: self.device.to_string(),
+            // what is asked to be measured is not looked up
+            stages: None,
             labels: Default::default(),
         };
         let evaluation = block_on(follow(&job, self.threads, &name))?;
@@ -113,6 +115,8 @@ async fn follow(job: &TrialJob, threads: usize, name: &str) -> anyhow::Result<Ev
         match event {
             Some(TrialEvent::Progress(progress)) => bar.progress(&progress),
             Some(TrialEvent::Report { measurements }) => bar.report(&measurements),
+            // it is given no folder to look for them in
+            Some(TrialEvent::StageWanted { .. } | TrialEvent::StageMade { .. }) => process.go_on().await,
             Some(TrialEvent::Done(evaluation)) => {
                 bar.finish();
                 return Ok(evaluation);

@@ -1,9 +1,13 @@
 //! `parsimony run-trial`: the process of one trial. Reads a job on stdin, writes events on stdout. Not for people.
 
-use std::io::{BufRead, Read, Write};
+use std::{
+    io::{BufRead, Write},
+    path::Path,
+    sync::mpsc::{Receiver, channel},
+};
 
 use clap::Args;
-use evaluator::{Events, Job, data::DataAccess};
+use evaluator::{Events, Job, Shelf, data::DataAccess};
 use spaces::{
     Measurement,
     protocol::{FailureKind, Progress},
@@ -19,8 +23,10 @@ use crate::{
 #[derive(Debug, Args)]
 pub(crate) struct RunTrial {}
 
-/// Writes events as JSON lines.
-struct Lines;
+/// Writes events as JSON lines, and hears the answers to those that want one.
+struct Lines {
+    answers: Receiver<()>,
+}
 
 impl Lines {
     fn write(event: &TrialEvent) {
@@ -40,6 +46,22 @@ impl Events for Lines {
     fn report(&mut self, measurements: Vec<Measurement>) {
         Lines::write(&TrialEvent::Report { measurements });
     }
+
+    fn stage_wanted(&mut self, key: &str, file: &Path) {
+        Lines::write(&TrialEvent::StageWanted {
+            key: key.to_owned(),
+            file: file.to_owned(),
+        });
+        // without an answer the process is about to end
+        let _ = self.answers.recv();
+    }
+
+    fn stage_made(&mut self, key: &str, file: &Path) {
+        Lines::write(&TrialEvent::StageMade {
+            key: key.to_owned(),
+            file: file.to_owned(),
+        });
+    }
 }
 
 impl RunTrial {
@@ -50,9 +72,12 @@ impl RunTrial {
             BadInput::error("run-trial is started by workers; use `parsimony measure CONFIG.toml`")
         })?;
         // the end of the input means that the worker has died: a result would reach nobody
-        std::thread::spawn(|| {
-            let mut rest = vec![];
-            let _ = std::io::stdin().lock().read_to_end(&mut rest);
+        let (told, answers) = channel();
+        std::thread::spawn(move || {
+            for _ in std::io::stdin().lock().lines().map_while(Result::ok) {
+                // the evaluation may have ended
+                let _ = told.send(());
+            }
             std::process::exit(3);
         });
         let job = Job {
@@ -65,9 +90,13 @@ impl RunTrial {
                 .map_or_else(DataAccess::anywhere, DataAccess::only),
             expected_fingerprint: job.fingerprint,
             device: job.device.parse().map_err(BadInput::error)?,
+            stages: job.stages.map(|stages| Shelf {
+                dir: stages.dir,
+                limit_bytes: stages.limit_bytes,
+            }),
             labels: job.labels,
         };
-        Lines::write(&match evaluator::evaluate(&job, &mut Lines) {
+        Lines::write(&match evaluator::evaluate(&job, &mut Lines { answers }) {
             Ok(evaluation) => TrialEvent::Done(evaluation),
             Err(error) => TrialEvent::Failed {
                 kind: error.kind().unwrap_or(FailureKind::Crash),

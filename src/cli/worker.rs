@@ -11,7 +11,7 @@ use crate::{
     errors::BadInput,
     files::ReadableData,
     settings::Global,
-    worker::{self, Client, WorkerSettings},
+    worker::{self, Client, Stages, WorkerSettings},
 };
 
 /// Evaluates trials of a server, on this machine
@@ -41,6 +41,9 @@ pub(crate) struct Worker {
     /// End after so many trials
     #[arg(long, value_name = "N")]
     max_trials: Option<u64>,
+    /// Room for results of stages that trials share, such as "8 GiB"; 0 to make every stage of every trial
+    #[arg(long, env = "PARSIMONY_STAGE_CACHE", value_name = "SIZE", default_value = "8 GiB", value_parser = bytes)]
+    stage_cache: u64,
     /// Folder that trials may read; may be given several times; by default data/ below the data folder
     #[arg(long, value_name = "DIR")]
     data_folder: Vec<PathBuf>,
@@ -67,6 +70,10 @@ impl Worker {
             max_trials: self.max_trials,
             once: self.once,
             work_dir,
+            stages: (self.stage_cache > 0).then(|| Stages {
+                dir: data_dir.join("stages"),
+                limit_bytes: self.stage_cache,
+            }),
             readable: ReadableData::new(self.data_folder, &data_dir),
         };
         let (stop, stopped) = watch::channel(false);
@@ -85,6 +92,16 @@ impl Worker {
             });
             worker::run(client, settings, stopped).await
         })
+    }
+}
+
+/// Reads a size with its unit.
+fn bytes(text: &str) -> Result<u64, String> {
+    let bytes = spaces::quantity::parse(text, "B")?;
+    if (0.0..=1e18).contains(&bytes) {
+        Ok(bytes as u64)
+    } else {
+        Err(format!("'{text}' is no size; use for example \"8 GiB\", or 0"))
     }
 }
 

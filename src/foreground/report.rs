@@ -13,7 +13,7 @@ use spaces::study::study_to_toml;
 use store::{Store, StudyState};
 use web::{
     plots::FrontPlot,
-    views::{Front, FrontRequest, Recommendation, front_csv, trials_csv},
+    views::{Front, FrontRequest, Recommendation, TrialRow, front_csv, trials_csv},
 };
 
 use crate::output::{Results, front_table, say, unwritable, write_bundle};
@@ -26,6 +26,8 @@ pub(crate) struct Report {
     out: PathBuf,
     files: Vec<PathBuf>,
     model: PathBuf,
+    /// Tokens that all trials would have trained on alone, and what they did train on.
+    tokens: [f64; 2],
     /// Why the study ended before all its trials.
     early: Option<String>,
 }
@@ -81,6 +83,7 @@ pub(crate) async fn write_report(
         out: out.to_owned(),
         files,
         model,
+        tokens: ["training_tokens", "spent_training_tokens"].map(|metric| sum(&results.rows(), metric)),
         early: row.error.clone(),
     })
 }
@@ -96,6 +99,13 @@ impl Report {
         if let Some(reason) = &self.early {
             say(format!("The study {reason}"));
         }
+        let [alone, spent] = self.tokens;
+        if spent < alone {
+            let [alone, spent] = self.tokens.map(|n| spaces::quantity::format(n, "tokens"));
+            say(format!(
+                "Trials that begin alike shared it: {spent} were trained on, {alone} alone."
+            ));
+        }
         say("");
         say(format!("Recommended (*): {}", self.recommended.reason));
         say(format!("Model: {}", self.model.display()));
@@ -109,6 +119,13 @@ impl Report {
         object["recommended"] = json!(self.recommended.trial.id);
         object["reason"] = json!(self.recommended.reason);
         object["out"] = json!(self.out);
+        object["training_tokens"] = json!({ "alone": self.tokens[0], "spent": self.tokens[1] });
         Ok(object)
     }
+}
+
+/// The sum of a metric over the trials that have it.
+fn sum(trials: &[TrialRow], metric: &str) -> f64 {
+    let values = trials.iter().filter_map(|trial| trial.metrics.get(metric));
+    values.map(|value| value.value).sum()
 }

@@ -135,7 +135,24 @@ impl Client {
         name: &str,
         to: &Path,
     ) -> Result<(), ClientError> {
-        let url = format!("{}/trials/{trial}/artifacts/{name}", self.base);
+        let path = format!("trials/{trial}/artifacts/{name}");
+        patiently(|| self.receive((trial, lease), &path, to))
+            .await
+            .map(drop)
+    }
+
+    /// Downloads a stage's result, should another worker have made it; tried once, because it can be made here as well.
+    pub(crate) async fn download_stage(
+        &self,
+        claim: (i64, &str),
+        key: &str,
+        to: &Path,
+    ) -> Result<bool, ClientError> {
+        self.receive(claim, &format!("stages/{key}"), to).await
+    }
+
+    /// Writes what the server gives into a file; `false` where it answers that there is nothing.
+    async fn receive(&self, (trial, lease): (i64, &str), path: &str, to: &Path) -> Result<bool, ClientError> {
         let unwritable =
             |e: std::io::Error| ClientError::Refused(format!("'{}' cannot be written: {e}", to.display()));
         if let Some(folder) = to.parent() {
@@ -145,21 +162,22 @@ impl Client {
             lease: lease.to_owned(),
             progress: None,
         };
-        let receive = async || {
-            let mut file = tokio::fs::File::create(to).await.map_err(unwritable)?;
-            let mut response = self.send(self.http.get(&url)).await?;
-            let mut last_beat = Instant::now();
-            let broken = |e: reqwest::Error| ClientError::Unreachable(root_cause(&e));
-            while let Some(bytes) = response.chunk().await.map_err(broken)? {
-                file.write_all(&bytes).await.map_err(unwritable)?;
-                if last_beat.elapsed() >= BEAT_EVERY {
-                    self.heartbeat(trial, &heartbeat).await?;
-                    last_beat = Instant::now();
-                }
+        let mut response = self.send(self.http.get(format!("{}/{path}", self.base))).await?;
+        if response.status() == StatusCode::NO_CONTENT {
+            return Ok(false);
+        }
+        let mut file = tokio::fs::File::create(to).await.map_err(unwritable)?;
+        let mut last_beat = Instant::now();
+        let broken = |e: reqwest::Error| ClientError::Unreachable(root_cause(&e));
+        while let Some(bytes) = response.chunk().await.map_err(broken)? {
+            file.write_all(&bytes).await.map_err(unwritable)?;
+            if last_beat.elapsed() >= BEAT_EVERY {
+                self.heartbeat(trial, &heartbeat).await?;
+                last_beat = Instant::now();
             }
-            file.flush().await.map_err(unwritable)
-        };
-        patiently(receive).await
+        }
+        file.flush().await.map_err(unwritable)?;
+        Ok(true)
     }
 
     /// Ends the trial; tried until the server takes or refuses it.

@@ -18,7 +18,16 @@ pub(crate) struct TrialJob {
     pub(crate) data_folders: Option<Vec<PathBuf>>,
     pub(crate) fingerprint: Option<String>,
     pub(crate) device: String,
+    /// Where results of stages are kept; `None` to make every stage.
+    pub(crate) stages: Option<Stages>,
     pub(crate) labels: BTreeMap<String, String>,
+}
+
+/// The folder of stages' results.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Stages {
+    pub(crate) dir: PathBuf,
+    pub(crate) limit_bytes: u64,
 }
 
 /// A line of the process's output.
@@ -28,6 +37,16 @@ pub(crate) enum TrialEvent {
     Progress(Progress),
     Report {
         measurements: Vec<Measurement>,
+    },
+    /// The result of a stage is not on this machine; a line on the process's input answers once `file` holds it or nobody has it.
+    StageWanted {
+        key: String,
+        file: PathBuf,
+    },
+    /// The result of a stage was made.
+    StageMade {
+        key: String,
+        file: PathBuf,
     },
     Done(Evaluation),
     Failed {

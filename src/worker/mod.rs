@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 pub(crate) use self::{
     client::Client,
-    messages::{TrialEvent, TrialJob},
+    messages::{Stages, TrialEvent, TrialJob},
     process::{ALLOCATOR, Ending, TrialProcess},
 };
 use crate::files::ReadableData;
@@ -39,6 +39,8 @@ pub(crate) struct WorkerSettings {
     pub(crate) once: bool,
     /// Holds checkpoints and exported models.
     pub(crate) work_dir: PathBuf,
+    /// Where results of stages are kept for further trials; `None` to make every stage.
+    pub(crate) stages: Option<Stages>,
     /// What trials may read.
     pub(crate) readable: ReadableData,
 }

@@ -26,7 +26,7 @@ pub(crate) const ALLOCATOR: [(&str, &str); 3] = [
 pub(crate) struct TrialProcess {
     child: Child,
     // held open: its end would end the process
-    _input: ChildStdin,
+    input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
     last_words: JoinHandle<String>,
 }
@@ -82,7 +82,7 @@ impl TrialProcess {
         });
         Ok(TrialProcess {
             child,
-            _input: input,
+            input,
             output,
             last_words,
         })
@@ -97,6 +97,12 @@ impl TrialProcess {
                 Err(error) => tracing::warn!(%error, line, "the trial's process wrote something else"),
             }
         }
+    }
+
+    /// Tells the process, which waits, that what could be had of another's stage is had.
+    pub(crate) async fn go_on(&mut self) {
+        // a process that is gone is noticed where its events are read
+        let _ = self.input.write_all(b"go on\n").await;
     }
 
     /// How the process ended, for one that ended without a result.

@@ -96,6 +96,7 @@ fn job(settings: &WorkerSettings, leased: &LeasedTrial, work_dir: &Path) -> Tria
         data_folders: settings.readable.paths(),
         fingerprint: Some(leased.data_fingerprint.clone()),
         device: settings.device.to_string(),
+        stages: settings.stages.clone(),
         labels,
     }
 }
@@ -129,6 +130,12 @@ async fn follow(
                     told.unsent.extend(measurements);
                     true
                 }
+                Some(TrialEvent::StageWanted { key, file }) => {
+                    let wanted = told.fetch_stage(&key, &file).await;
+                    process.go_on().await;
+                    wanted
+                }
+                Some(TrialEvent::StageMade { key, file }) => told.offer_stage(&key, &file).await,
                 Some(TrialEvent::Done(evaluation)) => {
                     told.report().await;
                     return End::Finished(Outcome::Done(evaluation));
@@ -195,6 +202,32 @@ impl Told<'_> {
         };
         match self.client.heartbeat(self.leased.trial, &heartbeat).await {
             Ok(answer) => !answer.cancel,
+            Err(error) => self.survives(&error),
+        }
+    }
+
+    /// Has the server look for a stage's result that another worker made, and puts it into `file`; none is no failure.
+    async fn fetch_stage(&self, key: &str, file: &Path) -> bool {
+        let part = file.with_extension("download");
+        let claim = (self.leased.trial, self.leased.lease.as_str());
+        let had = match self.client.download_stage(claim, key, &part).await {
+            Ok(true) => std::fs::rename(&part, file).is_ok(),
+            Ok(false) => false,
+            Err(error) => return self.survives(&error),
+        };
+        if !had {
+            // nothing may have been written
+            let _ = std::fs::remove_file(&part);
+        }
+        true
+    }
+
+    /// Lets other workers have a stage's result.
+    async fn offer_stage(&self, key: &str, file: &Path) -> bool {
+        let (trial, lease) = (self.leased.trial, &self.leased.lease);
+        let name = spaces::protocol::stage_file(key);
+        match self.client.upload(trial, lease, &name, file).await {
+            Ok(()) => true,
             Err(error) => self.survives(&error),
         }
     }

@@ -55,18 +55,31 @@ impl Store {
         Ok(())
     }
 
-    /// Files of one attempt of a trial: those of the bundle in its order, then any others.
+    /// Files of one attempt of a trial: those of the bundle in its order, then any others but results of stages.
     ///
     /// # Errors
     /// [`StoreError::Database`]; an unknown trial has none.
     pub async fn artifacts(&self, trial: i64, attempt: u32) -> Result<Vec<Artifact>> {
         Ok(sqlx::query_as(
-            "select name, sha256, size_bytes from artifacts where trial_id = $1 and attempt = $2
+            "select name, sha256, size_bytes from artifacts where trial_id = $1 and attempt = $2 and name not like 'stage.%'
             order by position nulls last, name",
         )
         .bind(trial)
         .bind(i64::from(attempt))
         .fetch_all(&self.pool)
+        .await?)
+    }
+
+    /// The result of a stage of that name, whichever trial made it.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn stage(&self, name: &str) -> Result<Option<Artifact>> {
+        Ok(sqlx::query_as(
+            "select name, sha256, size_bytes from artifacts where name = $1 and name like 'stage.%' limit 1",
+        )
+        .bind(row::clean(name))
+        .fetch_optional(&self.pool)
         .await?)
     }
 }

@@ -8,6 +8,7 @@ mod journey;
 mod optimize;
 mod partial;
 mod search;
+mod stages;
 
 use parsimony_tests::program::Program;
 

@@ -63,7 +63,7 @@ pub enum BundleError {
 }
 
 impl BundleError {
-    fn file(path: &Path) -> impl FnOnce(io::Error) -> BundleError + use<> {
+    pub(crate) fn file(path: &Path) -> impl FnOnce(io::Error) -> BundleError + use<> {
         let path = path.display().to_string();
         move |source| match source.kind() {
             io::ErrorKind::NotFound => BundleError::Missing(path),

@@ -32,6 +32,8 @@ use crate::{
 pub(crate) struct TrainingRun {
     /// Steps, tokens, work, time and energy of everything that was trained or judged.
     pub(crate) record: Record,
+    /// The part of it that this trial spent itself; results of stages that others made cost it nothing.
+    pub(crate) spent: Record,
     /// The most memory the process held.
     pub(crate) peak_bytes: Option<u64>,
     /// Steps after which the main training was stopped, if it was before its end.

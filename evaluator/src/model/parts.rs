@@ -31,6 +31,16 @@ pub enum TensorMut<'a, B: Backend> {
     Vector(&'a mut Param<Tensor<B, 1>>),
 }
 
+impl<B: Backend> TensorMut<'_, B> {
+    /// Its number of elements.
+    pub(crate) fn elements(&self) -> usize {
+        match self {
+            TensorMut::Matrix(param) => param.dims().iter().product(),
+            TensorMut::Vector(param) => param.dims()[0],
+        }
+    }
+}
+
 /// Visits every 32-bit tensor once, in a fixed order, with its full name; packed matrices are left out.
 pub fn each_tensor<B: Backend>(model: &mut impl Parts<B>, visitor: &mut dyn FnMut(String, TensorMut<'_, B>)) {
     model.each_part("", &mut |path, part| match part {

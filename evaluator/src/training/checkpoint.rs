@@ -3,26 +3,24 @@
 //! Two files in one folder that is renamed into place when whole: `state.safetensors` and `state.json`.
 
 use std::{
-    borrow::Cow,
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
 };
 
-use burn::{
-    module::Param,
-    tensor::{
-        Tensor, TensorData,
-        backend::{AutodiffBackend, Backend},
-    },
+use burn::tensor::{
+    Tensor, TensorData,
+    backend::{AutodiffBackend, Backend},
 };
-use safetensors::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 
-use super::{Optimizer, Record, Stretch};
+use super::{
+    Optimizer, Record, Stretch,
+    floats::{Floats, put_weights, read_floats, weights_of, write_floats},
+};
 use crate::{
     EvaluationError, counter,
-    model::{Model, TensorMut, each_tensor},
+    model::{Model, each_tensor},
     ops::Ops,
 };
 
@@ -56,26 +54,6 @@ pub struct Checkpoint<B: Backend> {
     device: B::Device,
 }
 
-struct Floats(Vec<f32>, Vec<usize>);
-
-impl View for &Floats {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.1
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Owned(self.0.iter().flat_map(|v| v.to_le_bytes()).collect())
-    }
-
-    fn data_len(&self) -> usize {
-        4 * self.0.len()
-    }
-}
-
 impl<B: Ops> Checkpoint<B> {
     /// Writes a checkpoint over the earlier one in `dir`.
     ///
@@ -92,14 +70,7 @@ impl<B: Ops> Checkpoint<B> {
     where
         A: AutodiffBackend<InnerBackend = B> + Ops,
     {
-        let mut tensors: Vec<(String, Floats)> = vec![];
-        each_tensor(model, &mut |name, tensor| {
-            let (data, shape) = match tensor {
-                TensorMut::Matrix(param) => (param.val().into_data(), param.dims().to_vec()),
-                TensorMut::Vector(param) => (param.val().into_data(), param.dims().to_vec()),
-            };
-            tensors.push((format!("w.{name}"), Floats(data.iter().collect(), shape)));
-        });
+        let mut tensors = weights_of(model);
         for (name, moments) in &optimizer.moments {
             for (kind, moment) in ["m", "v"].iter().zip(moments) {
                 let values: Vec<f32> = moment.to_data().iter().collect();
@@ -126,13 +97,7 @@ impl<B: Ops> Checkpoint<B> {
             }
         }
         fs::create_dir_all(&part).map_err(failed)?;
-        let views = tensors.iter().map(|(name, floats)| (name.as_str(), floats));
-        safetensors::serialize_to_file(views, None, &part.join(CHECKPOINT_FILES[0])).map_err(
-            |e| match e {
-                safetensors::SafeTensorError::IoError(source) => failed(source),
-                other => failed(io::Error::other(other.to_string())),
-            },
-        )?;
+        write_floats(&part.join(CHECKPOINT_FILES[0]), &tensors, None).map_err(failed)?;
         let json = serde_json::to_vec(&position).expect("plain data serialises");
         fs::write(part.join(CHECKPOINT_FILES[1]), json).map_err(failed)?;
         if dir.exists() {
@@ -155,16 +120,7 @@ impl<B: Ops> Checkpoint<B> {
         };
         let position: Position =
             serde_json::from_slice(&fs::read(dir.join(CHECKPOINT_FILES[1])).ok()?).ok()?;
-        let bytes = fs::read(dir.join(CHECKPOINT_FILES[0])).ok()?;
-        let file = SafeTensors::deserialize(&bytes).ok()?;
-        let floats = |view: safetensors::tensor::TensorView| {
-            view.data()
-                .as_chunks::<4>()
-                .0
-                .iter()
-                .map(|b| f32::from_le_bytes(*b))
-                .collect()
-        };
+        let (tensors, _) = read_floats(&dir.join(CHECKPOINT_FILES[0]))?;
         Some(Checkpoint {
             phase: position.phase,
             total_steps: position.total_steps,
@@ -172,11 +128,7 @@ impl<B: Ops> Checkpoint<B> {
             earlier: position.earlier,
             activity: position.activity,
             optimizer_steps: position.optimizer_steps,
-            tensors: file
-                .tensors()
-                .into_iter()
-                .map(|(name, view)| (name, floats(view)))
-                .collect(),
+            tensors,
             device: device.clone(),
         })
     }
@@ -193,13 +145,8 @@ impl<B: Ops> Checkpoint<B> {
             steps: self.optimizer_steps,
             ..Optimizer::default()
         };
-        each_tensor(model, &mut |name, tensor| {
-            if let Some(values) = self.tensors.remove(&format!("w.{name}")) {
-                match tensor {
-                    TensorMut::Matrix(param) => *param = with_values(param, values),
-                    TensorMut::Vector(param) => *param = with_values(param, values),
-                }
-            }
+        put_weights(model, &mut self.tensors);
+        each_tensor(model, &mut |name, _| {
             let mut moment = |kind: &str| {
                 let values = self.tensors.remove(&format!("{kind}.{name}"))?;
                 let n = values.len();
@@ -211,16 +158,6 @@ impl<B: Ops> Checkpoint<B> {
         });
         optimizer
     }
-}
-
-fn with_values<A: AutodiffBackend, const D: usize>(
-    param: &Param<Tensor<A, D>>,
-    values: Vec<f32>,
-) -> Param<Tensor<A, D>> {
-    let old = param.val();
-    let trained = old.is_require_grad();
-    let tensor = Tensor::from_data(TensorData::new(values, old.dims().to_vec()), &old.device());
-    Param::from_tensor(tensor).set_require_grad(trained)
 }
 
 fn sibling(dir: &Path, suffix: &str) -> PathBuf {

@@ -1,6 +1,7 @@
 //! Training: the loop, its optimizer, its checkpoints.
 
 mod checkpoint;
+pub(crate) mod floats;
 mod optimizer;
 mod reversible;
 mod schedule;

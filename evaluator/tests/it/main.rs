@@ -23,4 +23,5 @@ mod parts;
 mod resume;
 mod reversible;
 mod rwkv;
+mod stages;
 mod support;

@@ -131,6 +131,7 @@ pub(crate) fn tokens<B: burn::tensor::backend::Backend>(
 pub(crate) fn job(config: Config, dir: &Path) -> Job {
     Job {
         target: 1.0,
+        stages: None,
         config,
         seed: 1,
         work_dir: dir.to_owned(),

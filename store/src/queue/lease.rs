@@ -31,6 +31,8 @@ pub struct Lease {
     pub data_fingerprint: String,
     /// The trial's number within the study.
     pub number: u32,
+    /// Whether it trains the configuration of an earlier trial again.
+    pub is_repeat: bool,
     /// Which attempt this is, from 1.
     pub attempt: u32,
     /// The point to try.
@@ -50,6 +52,7 @@ impl FromRow<'_, PgRow> for Lease {
             spec: row::json(row, "spec")?,
             data_fingerprint: row.try_get("data_fingerprint")?,
             number: row::number(row, "number")?,
+            is_repeat: row.try_get("is_repeat")?,
             attempt: row::number(row, "attempt")?,
             candidate: row::json(row, "candidate")?,
             token: row.try_get("lease_token")?,
@@ -215,7 +218,7 @@ async fn claim(
         from studies s
         where t.id = $1 and s.id = t.study_id
         returning t.id, t.study_id, s.name, s.spec, s.data_fingerprint, t.number, t.attempt, t.candidate, t.lease_token,
-            t.target",
+            t.target, t.repeats is not null as is_repeat",
     )
     .bind(trial)
     .bind(duration.as_secs_f64())

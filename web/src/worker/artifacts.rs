@@ -16,6 +16,7 @@ use http_body_util::BodyExt;
 use object_store::{ObjectStoreExt, WriteMultipart, path::Path as ObjectPath};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+use spaces::protocol::stage_file;
 use store::Artifact;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -38,6 +39,7 @@ pub(super) fn router() -> OpenApiRouter<AppState> {
     // the upload has a limit of its own
     OpenApiRouter::new()
         .routes(routes!(upload, download))
+        .routes(routes!(stage))
         .layer(DefaultBodyLimit::disable())
 }
 
@@ -197,6 +199,27 @@ async fn download(
             "trial {id} has no file '{name}'; its page lists the files it has"
         ))
     })?;
+    send(&state, &artifact).await
+}
+
+/// Download the result of a stage
+///
+/// That any trial made and uploaded; 204 where none has.
+#[utoipa::path(get, path = "/worker/stages/{key}", tag = "worker", security(("token" = ["worker"])),
+    params(("key" = String, Path, description = "the name of everything that the result follows from")),
+    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>), (status = 204)))]
+async fn stage(
+    _: Worker,
+    State(state): State<AppState>,
+    Path(key): Path<String>,
+) -> Result<Response, Problem> {
+    match state.store.stage(&stage_file(&key)).await? {
+        Some(artifact) => send(&state, &artifact).await,
+        None => Ok(StatusCode::NO_CONTENT.into_response()),
+    }
+}
+
+async fn send(state: &AppState, artifact: &Artifact) -> Result<Response, Problem> {
     let object = state
         .objects
         .get(&object_path(&artifact.sha256))

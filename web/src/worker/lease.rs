@@ -135,7 +135,7 @@ async fn leased_trial(state: &AppState, lease: Lease) -> Result<Option<LeasedTri
         checkpoint: checkpoint.into_iter().map(|file| file.name).collect(),
         trial: lease.trial,
         study: lease.study,
-        seed: training_seed(lease.spec.search.seed, lease.number),
+        seed: training_seed(lease.spec.search.seed, lease.is_repeat.then_some(lease.number)),
         config: resolved.config(&state.catalog, &lease.candidate),
         study_name: lease.study_name,
         number: lease.number,
@@ -146,11 +146,15 @@ async fn leased_trial(state: &AppState, lease: Lease) -> Result<Option<LeasedTri
     }))
 }
 
-/// The seed of a trial's training, from the study's seed and the trial's number.
+/// The seed of a trial's training, from the study's seed and the number of a trial that trains a configuration again.
+///
+/// Trials that are no repeats share it: two that train alike then give one model, which is made once, and two that differ differ
+/// in their configurations and not in their luck.
 ///
 /// 53 bits, so that a worker in a language whose only numbers are doubles reads the same.
-fn training_seed(study_seed: u64, number: u32) -> u64 {
-    let digest = spaces::fingerprint(format!("training {study_seed} {number}").as_bytes());
+fn training_seed(study_seed: u64, repeat: Option<u32>) -> u64 {
+    let repeat = repeat.map_or_else(String::new, |number| format!(" {number}"));
+    let digest = spaces::fingerprint(format!("training {study_seed}{repeat}").as_bytes());
     u64::from_str_radix(&digest[..13], 16).expect("a fingerprint is hex") & ((1 << 53) - 1)
 }
 
@@ -161,11 +165,14 @@ mod tests {
     #[test]
     fn seeds_differ_and_stay() {
         let seeds: std::collections::BTreeSet<u64> = (0..4)
-            .flat_map(|study| (0..100).map(move |n| training_seed(study, n)))
+            .flat_map(|study| {
+                let repeats = (0..100).map(Some);
+                repeats.chain([None]).map(move |n| training_seed(study, n))
+            })
             .collect();
-        assert_eq!(seeds.len(), 400);
+        assert_eq!(seeds.len(), 404);
         assert!(seeds.iter().all(|s| *s < 1 << 53));
         // stored results depend on it
-        assert_eq!(training_seed(0, 0), training_seed(0, 0));
+        assert_eq!(training_seed(0, None), training_seed(0, None));
     }
 }
