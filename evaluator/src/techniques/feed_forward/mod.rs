@@ -15,6 +15,7 @@ use spaces::{Domain, ParameterInfo, Value};
 
 pub(crate) use self::channel_mix::{ACTIVITY as CHANNEL_MIX_ACTIVITY, Last};
 pub(super) use self::moe::routers;
+pub(crate) use self::moe::routers_that_look_back;
 pub use self::{
     channel_mix::ChannelMix,
     dense::Gated,

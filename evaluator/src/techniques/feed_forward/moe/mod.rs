@@ -3,10 +3,11 @@
 //! A router is one file with a type that implements [`Rule`], and one line in the list below. Dispatch is real: each
 //! expert multiplies only the rows routed to it. Where tokens choose, experts have a capacity in training alone: a
 //! served token always reaches its experts, so that a sequence's output does not depend on the others of its batch, and
-//! decoding equals the form of whole sequences.
+//! decoding equals the form of whole sequences. Where experts choose, they choose in each sequence by itself.
 
 mod capacity;
 mod dispatch;
+mod expert_choice;
 mod gshard;
 mod losses;
 mod mixture;
@@ -45,6 +46,9 @@ pub(crate) trait Rule: Copy {
 
     /// Whether it may leave out rows in training.
     const MAY_DROP: bool = false;
+
+    /// Whether where a token goes depends on later ones, so that nothing that writes can have it.
+    const LOOKS_AHEAD: bool = false;
 
     /// Deviation of its initial weights, over the usual one.
     const INITIAL_SCALE: f32 = 1.0;
@@ -164,6 +168,11 @@ macro_rules! routers {
                 match self { $(Router::$router(_) => $module::$router::MAY_DROP,)+ }
             }
 
+            /// Whether where a token goes depends on later ones.
+            pub(crate) fn looks_ahead(&self) -> bool {
+                match self { $(Router::$router(_) => $module::$router::LOOKS_AHEAD,)+ }
+            }
+
             fn initial_scale(&self) -> f32 {
                 match self { $(Router::$router(_) => $module::$router::INITIAL_SCALE,)+ }
             }
@@ -189,6 +198,14 @@ macro_rules! routers {
         pub(in crate::techniques) fn routers() -> Vec<About> {
             vec![$($module::$router::ABOUT),+]
         }
+
+        /// The names of routers that what writes can have.
+        pub(crate) fn routers_that_look_back() -> Vec<&'static str> {
+            [$((!$module::$router::LOOKS_AHEAD).then_some($module::$router::ABOUT.name)),+]
+                .into_iter()
+                .flatten()
+                .collect()
+        }
     };
 }
 
@@ -197,6 +214,7 @@ routers! {
     switch::Switch,
     gshard::Gshard,
     noisy_top_k::NoisyTopK,
+    expert_choice::ExpertChoice,
 }
 
 impl Default for Router {

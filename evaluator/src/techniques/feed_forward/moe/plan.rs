@@ -54,16 +54,16 @@ pub(in crate::techniques::feed_forward) fn parameters() -> Vec<ParameterInfo> {
             1.0,
             0.01,
         )
-        .when(mixture)
+        .when("experts > 1 and router != 'expert_choice'")
         .search(Domain::float(1e-3, 1e-1, true, None).expect("not empty")),
         float(
             "capacity_factor",
-            "room of each expert in training, over its even share of a batch's tokens; further tokens skip it",
+            "room of each expert over its even share: of a batch's tokens in training, and further ones skip it; with expert_choice of each text's tokens, always",
             1.0,
             2.0,
             1.25,
         )
-        .when("experts > 1 and router in ['switch', 'gshard']"),
+        .when("experts > 1 and router in ['switch', 'gshard', 'expert_choice']"),
         float(
             "router_z_loss",
             "weight of the loss that keeps the router's logits small (2202.08906)",
