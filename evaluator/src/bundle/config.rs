@@ -100,7 +100,9 @@ pub(super) fn to_json(served: &Served) -> String {
         let mixture = model.layers.iter().find_map(|layer| layer.feed_forward.mixture());
         if let Some(moe) = mixture {
             config.insert("num_local_experts".into(), json!(moe.experts));
-            config.insert("num_experts_per_tok".into(), json!(moe.top_k));
+            if moe.top_k > 0 {
+                config.insert("num_experts_per_tok".into(), json!(moe.top_k));
+            }
         }
     }
     config.insert(

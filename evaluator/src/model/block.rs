@@ -83,6 +83,16 @@ pub(crate) enum Sight {
     BothWays(Option<Lengths>),
 }
 
+impl Sight {
+    /// How many tokens of each row are no padding, where that is known.
+    pub(crate) fn lengths(&self) -> Option<&Lengths> {
+        match self {
+            Sight::Back => None,
+            Sight::BothWays(lengths) => lengths.as_ref(),
+        }
+    }
+}
+
 impl<B: Ops> Attention<B> {
     pub(super) fn new(plan: &AttentionPlan, place: Place, initial: &mut Initial<B>) -> Self {
         let (core, width) = (&plan.core, place.width);
@@ -201,7 +211,7 @@ impl<B: Ops> Block<B> {
             }) => (Some(attention), Some(feed_forward), crossed.as_ref()),
             None => (None, None, None),
         };
-        let source = angles.source.clone();
+        let (source, sight) = (angles.source.clone(), angles.sight.clone());
         let mut x = x.clone() + self.attended(x, angles, state);
         if let Some(cross) = &self.cross {
             let looked_at = source.map(|source| cross.look_at(source));
@@ -210,7 +220,7 @@ impl<B: Ops> Block<B> {
                 .expect("a half that writes is given what was read");
             x = x.clone() + cross.attended(x, over);
         }
-        let (y, auxiliary) = self.fed(x.clone(), before);
+        let (y, auxiliary) = self.fed(x.clone(), before, sight.lengths());
         (x + y, auxiliary)
     }
 
@@ -225,26 +235,35 @@ impl<B: Ops> Block<B> {
         self.attention.forward(normal, angles, state)
     }
 
-    /// What the feed-forward part adds, for the stream `x [b, n, width]`, and its auxiliary loss.
+    /// What the feed-forward part adds, for the stream `x [b, n, width]` of rows of these lengths, and its auxiliary loss.
     pub(crate) fn fed(
         &self,
         x: Tensor<B, 3>,
         before: Option<&mut Last<B>>,
+        lengths: Option<&Lengths>,
     ) -> (Tensor<B, 3>, Option<Tensor<B, 1>>) {
         let normal = rms_norm(x, self.feed_forward_norm.val(), NORM_EPSILON as f32);
-        self.feed_forward.forward(normal, before)
+        self.feed_forward.forward(normal, before, lengths)
     }
 
     /// [`Block::fed`] of all rows but the first `seen`, which are only looked back at.
-    pub(crate) fn fed_after(&self, x: Tensor<B, 3>, seen: usize) -> (Tensor<B, 3>, Option<Tensor<B, 1>>) {
+    pub(crate) fn fed_after(
+        &self,
+        x: Tensor<B, 3>,
+        seen: usize,
+        lengths: Option<&Lengths>,
+    ) -> (Tensor<B, 3>, Option<Tensor<B, 1>>) {
         if seen == 0 {
-            return self.fed(x, None);
+            return self.fed(x, None, lengths);
         }
         let [b, n, width] = x.dims();
         let normal = rms_norm(x, self.feed_forward_norm.val(), NORM_EPSILON as f32);
         let mut before = Some(normal.clone().slice([0..b, seen - 1..seen, 0..width]));
-        self.feed_forward
-            .forward(normal.slice([0..b, seen..n, 0..width]), Some(&mut before))
+        self.feed_forward.forward(
+            normal.slice([0..b, seen..n, 0..width]),
+            Some(&mut before),
+            lengths,
+        )
     }
 }
 

@@ -5,7 +5,7 @@
 use std::ops::{Add, AddAssign, Mul, Sub};
 
 use super::{AttentionPlan, LayerPlan, ModelPlan, plan::Projection};
-use crate::techniques::attention::Place;
+use crate::techniques::{attention::Place, feed_forward::FeedForwardPlan};
 
 /// Multiply-adds of a training pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -164,25 +164,24 @@ impl AttentionPlan {
 impl ModelPlan {
     /// All weights of the dense model.
     pub fn parameters(&self) -> u64 {
-        self.count_parameters(|feed_forward, width| feed_forward.parameters(width))
+        self.count_parameters(|_, feed_forward, width| feed_forward.parameters(width))
     }
 
-    /// Weights that one token passes through.
+    /// Weights that one token of a full-length example passes through; the mean, where that differs from token to token.
     pub fn active_parameters(&self) -> u64 {
-        self.count_parameters(|feed_forward, width| feed_forward.active_parameters(width))
+        self.count_parameters(|layer, feed_forward, width| {
+            feed_forward.active_parameters(width, self.seen(layer, self.context) as u64)
+        })
     }
 
-    fn count_parameters(
-        &self,
-        feed_forward: impl Fn(&crate::techniques::feed_forward::FeedForwardPlan, u64) -> u64,
-    ) -> u64 {
+    fn count_parameters(&self, feed_forward: impl Fn(usize, &FeedForwardPlan, u64) -> u64) -> u64 {
         let width = self.width as u64;
         let blocks = self.layers.iter().enumerate().map(|(i, layer)| {
             let attention = layer.attention.parameters(self.place(i));
             let cross = layer
                 .cross
                 .map_or(0, |cross| cross.parameters(self.place(i)) + width);
-            attention + cross + feed_forward(&layer.feed_forward, width) + 2 * width
+            attention + cross + feed_forward(i, &layer.feed_forward, width) + 2 * width
         });
         let reading_norm = if self.kind.reading() > 0 { width } else { 0 };
         let own = self.kind.weights(self).into_iter();
@@ -215,7 +214,9 @@ impl ModelPlan {
                 }
                 block += cross.core.pass_over_another(cross, n, read) * rows as u64;
             }
-            block += layer.feed_forward.training_pass(width, tokens, trainable);
+            block += layer
+                .feed_forward
+                .training_pass(width, [rows as u64, n as u64], trainable);
             if self.reversible.is_some() {
                 // each block is computed once more on the way back
                 block.backward += block.forward;
@@ -256,8 +257,9 @@ impl ModelPlan {
             if !self.kind.sees_both_ways() {
                 return 0;
             }
-            let token = layer.attention.projection_macs(self.width) + layer.feed_forward.serving_macs(width);
-            at as u64 * token + self.core_pass(i, at).forward
+            let core = self.core_pass(i, at).forward;
+            let (projections, at) = (layer.attention.projection_macs(self.width), at as u64);
+            at * projections + layer.feed_forward.serving_macs(width, at) + core
         };
         self.layers.iter().enumerate().map(layer).sum()
     }
@@ -273,7 +275,7 @@ impl ModelPlan {
             layer.attention.projection_macs(self.width)
                 + layer.attention.core.decoding_macs(&layer.attention, position)
                 + cross
-                + layer.feed_forward.serving_macs(width)
+                + layer.feed_forward.serving_macs(width, 1)
         });
         blocks.sum::<u64>() + self.vocabulary as u64 * width
     }

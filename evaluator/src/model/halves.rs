@@ -50,7 +50,7 @@ impl<B: Ops> Model<B> {
 }
 
 /// The sum of two losses, where there are any.
-pub(super) fn both<B: Backend>(a: Option<Tensor<B, 1>>, b: Option<Tensor<B, 1>>) -> Option<Tensor<B, 1>> {
+pub(crate) fn both<B: Backend>(a: Option<Tensor<B, 1>>, b: Option<Tensor<B, 1>>) -> Option<Tensor<B, 1>> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a + b),
         (a, b) => a.or(b),

@@ -16,6 +16,7 @@ mod whole;
 pub(crate) use self::{
     block::Angles,
     cost::{Form, matrix_pass},
+    halves::both,
     reversible::{Stream, rounded},
     whole::Entered,
 };

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     counter,
-    ops::Ops,
+    ops::{Lengths, Ops},
     techniques::{
         feed_forward::Last,
         reversible::{CHUNKS_ACTIVITY, Reversible},
@@ -59,8 +59,9 @@ impl<B: Ops> Stream<B> {
             }
             Stream::Two([x1, x2], form) => {
                 let (state, before) = state.map(|s| (&mut s.attention, &mut s.feed_forward)).unzip();
+                let sight = angles.sight.clone();
                 let y1 = x1 + rounded(block.attended(x2.clone(), angles, state));
-                let (more, auxiliary) = in_chunks(block, y1.clone(), before, form);
+                let (more, auxiliary) = in_chunks(block, y1.clone(), before, sight.lengths(), form);
                 (Stream::Two([y1, x2 + more], form), auxiliary)
             }
         }
@@ -89,21 +90,22 @@ fn in_chunks<B: Ops>(
     block: &Block<B>,
     x: Tensor<B, 3>,
     before: Option<&mut Last<B>>,
+    lengths: Option<&Lengths>,
     form: Reversible,
 ) -> (Tensor<B, 3>, Option<Tensor<B, 1>>) {
     let [b, n, width] = x.dims();
     let chunks: Vec<_> = form.chunks(n).collect();
     if chunks.len() == 1 {
-        let (y, auxiliary) = block.fed(x, before);
+        let (y, auxiliary) = block.fed(x, before, lengths);
         return (rounded(y), auxiliary);
     }
     counter::add_activity(CHUNKS_ACTIVITY, chunks.len());
     let mut fresh = None;
     let before = before.unwrap_or(&mut fresh);
-    // there are no mixtures here, and so no auxiliary losses
+    // there are no mixtures here, and so neither auxiliary losses nor anything that depends on lengths
     let chunk = |(from, to)| {
         block
-            .fed(x.clone().slice([0..b, from..to, 0..width]), Some(before))
+            .fed(x.clone().slice([0..b, from..to, 0..width]), Some(before), None)
             .0
     };
     let all: Vec<_> = chunks.into_iter().map(chunk).collect();

@@ -2,9 +2,13 @@
 
 use crate::{
     data::Symbols,
-    model::{AttentionPlan, Kind, LayerPlan, ModelPlan},
+    model::{AttentionPlan, Kind, LayerPlan, ModelPlan, kinds},
     parameter::Values,
-    techniques::{attention, feed_forward::FeedForwardPlan, reversible::Reversible},
+    techniques::{
+        attention,
+        feed_forward::{FeedForwardPlan, routers_that_look_back},
+        reversible::Reversible,
+    },
 };
 
 /// Refuses another context where the base has tables that are as long as its own.
@@ -30,6 +34,22 @@ fn check_sight(kind: Kind, cores: &[attention::Core]) -> Result<(), String> {
         core.name(),
         kind.name(),
         attention::both_ways().join(", ")
+    ))
+}
+
+/// Refuses routers that look at later tokens where the kind of model writes one after the other.
+fn check_routers(kind: Kind, layers: &[LayerPlan]) -> Result<(), String> {
+    let mut mixtures = layers.iter().filter_map(|layer| layer.feed_forward.mixture());
+    let ahead = mixtures.find(|mixture| mixture.router.looks_ahead());
+    let (true, Some(mixture)) = (kind.writes(), ahead) else {
+        return Ok(());
+    };
+    Err(format!(
+        "router '{}' has experts choose among all tokens of a text, later ones too, and kind '{}' writes token after token; use router {}, or kind {}",
+        mixture.router.name(),
+        kind.name(),
+        routers_that_look_back().join(", "),
+        kinds::that_only_read().join(", ")
     ))
 }
 
@@ -87,6 +107,7 @@ pub(super) fn read_model(values: Values, data: Symbols, context: usize) -> Resul
         .enumerate()
         .map(layer)
         .collect::<Result<_, _>>()?;
+    check_routers(kind, &layers)?;
     if kind.reading() > 0 {
         if values.is_true("reversible") {
             return Err(format!(

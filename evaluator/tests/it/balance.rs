@@ -20,7 +20,7 @@ fn balance_losses_have_their_known_values_when_even_and_when_one_takes_all() {
                 let mut values = vec![others; experts as usize];
                 values[0] = first;
                 mixture.router = rows(&values);
-                mixture.forward(positive(64)).1.unwrap().into_scalar()
+                mixture.forward(positive(64), None).1.unwrap().into_scalar()
             };
             let (even, one) = (balance(0.0, 0.0), balance(10.0, -10.0));
             assert!((even - 0.01 * scale / experts).abs() < 1e-6, "{fixed}: {even}");
@@ -35,7 +35,7 @@ fn noisy_gates_are_even_at_first_and_uneven_load_costs() {
     let mut balance = |values: [f32; 4]| {
         mixture.router = rows(&values);
         mixture.noise = Some(rows(&[0.0; 4]));
-        mixture.forward(positive(512)).1.unwrap().into_scalar()
+        mixture.forward(positive(512), None).1.unwrap().into_scalar()
     };
     assert!(balance([0.0; 4]) < 0.05);
     // two of four take all, each half: the squared variation of load is 1, that of importance at least 1
@@ -47,7 +47,7 @@ fn noisy_gates_are_even_at_first_and_uneven_load_costs() {
 fn the_z_loss_is_the_mean_square_of_the_log_of_the_sum() {
     let mut mixture = mixture::<A>("experts = 4\nbalance_weight = 0\nrouter_z_loss = 0.01");
     mixture.router = rows(&[0.0; 4]);
-    let loss = mixture.forward(positive(8)).1.unwrap().into_scalar();
+    let loss = mixture.forward(positive(8), None).1.unwrap().into_scalar();
     assert!((loss - 0.01 * 4f32.ln().powi(2)).abs() < 1e-6, "{loss}");
 }
 
@@ -62,7 +62,7 @@ fn unevenness(router: &str, weight: f64) -> f64 {
     let x = (noise.normal(128, WIDTH, 0.3) + 0.5).unsqueeze::<3>();
     for _ in 0..150 {
         let mixture = mixture_of(&mut model);
-        let (y, auxiliary) = mixture.forward(x.clone());
+        let (y, auxiliary) = mixture.forward(x.clone(), None);
         let loss = (y - x.clone()).square().mean() + auxiliary.unwrap();
         let grads = loss.backward();
         each_tensor(&mut model, &mut |_, tensor| {

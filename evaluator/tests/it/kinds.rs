@@ -45,6 +45,13 @@ pub(crate) const BLOCKS: &[&str] = &[
     "feed_forward = 'channel_mix'",
 ];
 
+/// What only kinds that write nothing can have.
+const READING_BLOCKS: &[&str] = &[
+    "experts = 4\nrouter = 'expert_choice'",
+    "experts = 3\nrouter = 'expert_choice'\ncapacity_factor = 2.0\nrouter_z_loss = 1e-3\nattention = 'linear'",
+    "experts = 2\nrouter = 'expert_choice'\nmoe_every = 2\nprune_ratio = 0.5\nbits = 8",
+];
+
 pub(crate) fn symbols() -> Symbols {
     Symbols {
         vocabulary: VOCABULARY,
@@ -61,7 +68,7 @@ pub(crate) fn read(fixed: &str) -> Result<Plan, String> {
 /// Every kind with every block.
 pub(crate) fn each(mut check: impl FnMut(&str, Plan)) {
     for kind in KINDS {
-        for block in BLOCKS {
+        for block in BLOCKS.iter().chain(READING_BLOCKS) {
             let fixed = format!("{kind}\n{block}");
             check(&fixed, read(&fixed).unwrap());
         }
@@ -215,7 +222,7 @@ fn padding_changes_nothing_whatever_it_holds_and_however_long_it_is() {
 /// The class is read from the first position, which a later token reaches only where attention looks ahead.
 #[test]
 fn earlier_outputs_depend_on_later_tokens() {
-    for block in BLOCKS {
+    for block in BLOCKS.iter().chain(READING_BLOCKS) {
         for kind in ["encoder", "dual_encoder"] {
             let fixed = format!("kind = '{kind}'\npooling = 'cls'\n{block}");
             let plan = read(&fixed).unwrap();
@@ -300,6 +307,7 @@ fn reversible_layers_give_the_gradients_of_the_same_network_with_everything_kept
             "attention = 'full'\nff_chunks = 3",
             "attention = 'linear'",
             "experts = 4\ntop_k = 2",
+            "experts = 4\nrouter = 'expert_choice'\nrouter_z_loss = 1e-3",
         ] {
             let fixed = format!("{kind}\nreversible = true\n{block}");
             let plan = read(&fixed).unwrap();

@@ -157,6 +157,7 @@ fn every_attention_that_sees_both_ways_is_trained_compressed_and_measured() {
         "pooling = 'cls'\nprune_ratio = 0.5\nhead_prune_ratio = 0.5\nbits = 8",
         "attention = 'tiled'\nattention_block_q = 8\nexperts = 2\nrouter = 'switch'",
         "attention = 'sliding_window'\nwindow = 5\nbits = 4",
+        "experts = 4\nrouter = 'expert_choice'\nprune_ratio = 0.25\nrecovery = 0.3",
         "attention = 'linear'\nprune_ratio = 0.25",
         "attention = 'aft'\naft_variant = 'simple'\nfeed_forward = 'channel_mix'",
     ]

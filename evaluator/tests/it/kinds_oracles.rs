@@ -86,6 +86,7 @@ fn low_rank_additions_cost_what_the_formula_says() {
             ("attention = 'full'", false),
             ("attention = 'linear'\nkv_heads = 2", true),
             ("attention = 'sliding_window'\nwindow = 5", true),
+            ("experts = 4\nrouter = 'expert_choice'", true),
         ] {
             let plan = read(&format!("{kind}\n{block}")).unwrap();
             low_rank_is_counted_and_merges(

@@ -11,6 +11,7 @@ mod encoder_decoder;
 mod encoder_decoder_evaluation;
 mod encoder_decoder_oracles;
 mod evaluation;
+mod expert_choice;
 mod growth;
 mod kde;
 mod kinds;

@@ -1,4 +1,4 @@
-//! Known answers of mixtures of experts, for every router.
+//! Known answers of mixtures of experts, for every router that models which write can have.
 
 use burn::{
     backend::Flex,
@@ -21,6 +21,7 @@ use crate::{
 
 pub(crate) const WIDTH: usize = 32;
 
+/// All but expert choice, which has a file of its own.
 pub(crate) const ROUTERS: [&str; 4] = [
     "router = 'top_k'\ntop_k = 2",
     "router = 'switch'",
@@ -63,13 +64,13 @@ fn inputs(n: usize) -> Tensor<Flex, 2> {
     Tensor::random([n, WIDTH], Distribution::Default, &Default::default())
 }
 
-fn run(network: &Gated<Flex>, x: Tensor<Flex, 2>) -> Tensor<Flex, 2> {
+pub(crate) fn run<B: Ops>(network: &Gated<B>, x: Tensor<B, 2>) -> Tensor<B, 2> {
     network
         .down
         .apply(swiglu(network.gate.apply(x.clone()), network.up.apply(x)))
 }
 
-fn list<B: Ops, const D: usize>(x: Tensor<B, D>) -> Vec<f32> {
+pub(crate) fn list<B: Ops, const D: usize>(x: Tensor<B, D>) -> Vec<f32> {
     x.into_data().iter().collect()
 }
 
@@ -92,7 +93,7 @@ fn one_expert_is_the_dense_network() {
         let mixture = mixture_of(&mut model);
         let x = inputs(13);
         let expected = run(&mixture.experts[0], x.clone());
-        let (y, auxiliary) = mixture.forward(x.unsqueeze::<3>());
+        let (y, auxiliary) = mixture.forward(x.unsqueeze::<3>(), None);
         assert_eq!(list(y), list(expected), "{router}");
         assert!(auxiliary.is_none(), "losses belong to training");
     }
@@ -108,7 +109,7 @@ fn a_full_mixture_is_the_weighted_sum_of_its_experts() {
         for (e, expert) in mixture.experts.iter().enumerate() {
             expected = expected + run(expert, x.clone()) * p.clone().slice([0..13, e..e + 1]);
         }
-        let (y, _) = mixture.forward(x.unsqueeze::<3>());
+        let (y, _) = mixture.forward(x.unsqueeze::<3>(), None);
         assert!(worst(&list(y), &list(expected)) < 1e-4, "{router}");
     }
 }
@@ -120,7 +121,7 @@ fn with_one_expert_for_each_token_the_gate_is_its_probability() {
         let x = inputs(9);
         let p = softmax(mixture.router.apply(x.clone()), 1);
         let best: Vec<i64> = p.clone().argmax(1).into_data().iter().collect();
-        let (y, _) = mixture.forward(x.clone().unsqueeze::<3>());
+        let (y, _) = mixture.forward(x.clone().unsqueeze::<3>(), None);
         for (row, e) in best.into_iter().enumerate() {
             let e = e as usize;
             let one = run(&mixture.experts[e], x.clone().slice([row..row + 1, 0..WIDTH]));
@@ -136,13 +137,13 @@ fn with_one_expert_for_each_token_the_gate_is_its_probability() {
 fn without_noise_and_limits_all_routers_of_two_experts_are_one() {
     let x = inputs(21).unsqueeze::<3>();
     let plain = mixture::<Flex>("experts = 4\nrouter = 'top_k'\ntop_k = 2");
-    let expected = list(plain.forward(x.clone()).0);
+    let expected = list(plain.forward(x.clone(), None).0);
     for router in ["router = 'gshard'", "router = 'noisy_top_k'\ntop_k = 2"] {
         let mut other = mixture::<Flex>(&format!("experts = 4\n{router}"));
         other.router = plain.router.clone();
         other.experts = plain.experts.clone();
         assert!(
-            worst(&list(other.forward(x.clone()).0), &expected) < 1e-4,
+            worst(&list(other.forward(x.clone(), None).0), &expected) < 1e-4,
             "{router}"
         );
     }
@@ -165,7 +166,7 @@ fn in_training_a_full_expert_is_skipped_and_its_work_is_accounted_for() {
     let mut mixture = mixture::<A>("experts = 4\nrouter = 'switch'\ncapacity_factor = 1.25");
     mixture.router = rows(&[10.0, -10.0, -10.0, -10.0]);
     let x = positive::<A>(64);
-    let ((y, _), skipped) = count_skipped(|| mixture.forward(x.clone()));
+    let ((y, _), skipped) = count_skipped(|| mixture.forward(x.clone(), None));
     assert_eq!(count("expert_rows_dispatched"), 20);
     assert_eq!(count("expert_rows_dropped"), 44);
     let row = 3 * (WIDTH * mixture.experts[0].gate.dims()[0]) as u64;
@@ -180,7 +181,7 @@ fn in_training_a_full_expert_is_skipped_and_its_work_is_accounted_for() {
         .collect();
     assert_eq!(kept, [[true; 20].as_slice(), &[false; 44]].concat());
     // served, nobody is turned away
-    let ((y, _), skipped) = count_skipped(|| mixture.valid().forward(x.inner()));
+    let ((y, _), skipped) = count_skipped(|| mixture.valid().forward(x.inner(), None));
     assert_eq!((skipped, count("expert_rows_dropped")), (Pass::default(), 44));
     assert!(list(y).chunks(WIDTH).all(|r| r.iter().any(|v| *v != 0.0)));
 }
@@ -191,11 +192,11 @@ fn a_weak_second_choice_is_kept_with_twice_its_weight() {
     // weights 0.9 and 0.1, and room for everyone
     let ones = Tensor::<A, 3>::ones([1, 1000, WIDTH], &Default::default());
     mixture.router = rows(&[9f32.ln() / WIDTH as f32, 0.0]);
-    mixture.forward(ones.clone());
+    mixture.forward(ones.clone(), None);
     let dropped = count("expert_rows_dropped");
     assert!((760..840).contains(&dropped), "{dropped} of 1000");
     mixture.router = rows(&[0.0, 0.0]);
-    mixture.forward(ones);
+    mixture.forward(ones, None);
     assert_eq!(
         count("expert_rows_dropped"),
         dropped,
@@ -211,9 +212,9 @@ fn noise_is_of_training_and_a_function_of_the_tokens() {
     ] {
         let mixture = mixture::<A>(&format!("experts = 4\n{router}"));
         let x = positive::<A>(32);
-        let once = list(mixture.forward(x.clone()).0);
-        assert_eq!(list(mixture.forward(x.clone()).0), once, "{router}");
-        assert_ne!(list(mixture.valid().forward(x.inner()).0), once, "{router}");
+        let once = list(mixture.forward(x.clone(), None).0);
+        assert_eq!(list(mixture.forward(x.clone(), None).0), once, "{router}");
+        assert_ne!(list(mixture.valid().forward(x.inner(), None).0), once, "{router}");
     }
 }
 

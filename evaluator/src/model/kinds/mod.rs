@@ -216,6 +216,14 @@ macro_rules! kinds {
         pub(crate) fn about() -> Vec<About> {
             vec![$($module::$kind::ABOUT),+]
         }
+
+        /// The names of kinds that read whole texts and write none.
+        pub(crate) fn that_only_read() -> Vec<&'static str> {
+            [$((!$module::$kind::WRITES).then_some($module::$kind::ABOUT.name)),+]
+                .into_iter()
+                .flatten()
+                .collect()
+        }
     };
 }
 

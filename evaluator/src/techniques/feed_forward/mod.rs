@@ -15,6 +15,7 @@ use spaces::{Domain, ParameterInfo, Value};
 
 pub(crate) use self::channel_mix::{ACTIVITY as CHANNEL_MIX_ACTIVITY, Last};
 pub(super) use self::moe::routers;
+pub(crate) use self::moe::routers_that_look_back;
 pub use self::{
     channel_mix::ChannelMix,
     dense::Gated,
@@ -23,7 +24,7 @@ pub use self::{
 use super::About;
 use crate::{
     model::{Initial, Part, Parts, Pass, Trainable},
-    ops::Ops,
+    ops::{Lengths, Ops},
     parameter::{Declared, Values, choice, float},
     techniques::attention::Place,
 };
@@ -131,11 +132,11 @@ impl FeedForwardPlan {
         }
     }
 
-    /// Weights that one token passes through.
-    pub fn active_parameters(&self, width: u64) -> u64 {
+    /// Weights that one token of a sequence of `n` passes through, in the mean.
+    pub fn active_parameters(&self, width: u64, n: u64) -> u64 {
         match self {
             FeedForwardPlan::Dense { hidden } => dense::parameters(width, *hidden as u64),
-            FeedForwardPlan::Moe(plan) => plan.active_parameters(width),
+            FeedForwardPlan::Moe(plan) => plan.active_parameters(width, n),
             FeedForwardPlan::ChannelMix { hidden } => channel_mix::parameters(width, *hidden as u64),
         }
     }
@@ -148,22 +149,24 @@ impl FeedForwardPlan {
         }
     }
 
-    /// Multiply-adds of one token when the model is served.
-    pub fn serving_macs(&self, width: u64) -> u64 {
+    /// Multiply-adds of a sequence of `n` tokens when the model is served.
+    pub fn serving_macs(&self, width: u64, n: u64) -> u64 {
         match self {
-            // the vectors that mix a token with the one before multiply no matrix
-            FeedForwardPlan::ChannelMix { .. } => self.training_pass(width, 1, Trainable::All).forward,
-            _ => self.active_parameters(width),
+            // a second matrix of a router's noise is of training alone
+            FeedForwardPlan::Moe(plan) => plan.serving_macs(width, n),
+            _ => self.training_pass(width, [1, n], Trainable::All).forward,
         }
     }
 
-    /// Multiply-adds over `tokens`, forward and backward; the input always wants a gradient. No row is left out.
-    pub fn training_pass(&self, width: u64, tokens: u64, trainable: Trainable) -> Pass {
+    /// Multiply-adds over sequences of `n` tokens without padding, forward and backward; the input always wants a
+    /// gradient. No row is left out.
+    pub fn training_pass(&self, width: u64, [sequences, n]: [u64; 2], trainable: Trainable) -> Pass {
+        let tokens = sequences * n;
         match self {
             FeedForwardPlan::Dense { hidden } => {
                 dense::training_pass(width, *hidden as u64, tokens, trainable)
             }
-            FeedForwardPlan::Moe(plan) => plan.training_pass(width, tokens, trainable),
+            FeedForwardPlan::Moe(plan) => plan.training_pass(width, [sequences, n], trainable),
             FeedForwardPlan::ChannelMix { hidden } => {
                 channel_mix::training_pass(width, *hidden as u64, tokens, trainable)
             }
@@ -184,15 +187,17 @@ impl<B: Ops> FeedForward<B> {
         }
     }
 
-    /// `x [b, n, width]` to the same shape, and in training the auxiliary loss of a router; with `before`, `x` continues it.
+    /// `x [b, n, width]` to the same shape, and in training the auxiliary loss of a router; with `before`, `x` continues it,
+    /// and `lengths` tells where padding begins.
     pub(crate) fn forward(
         &self,
         x: Tensor<B, 3>,
         before: Option<&mut Last<B>>,
+        lengths: Option<&Lengths>,
     ) -> (Tensor<B, 3>, Option<Tensor<B, 1>>) {
         match self {
             FeedForward::Dense(network) => (network.forward(x), None),
-            FeedForward::Moe(mixture) => mixture.forward(x),
+            FeedForward::Moe(mixture) => mixture.forward(x, lengths),
             FeedForward::ChannelMix(network) => (network.forward(x, before), None),
         }
     }

@@ -85,7 +85,7 @@ where
         .as_dense()
         .is_some_and(|weight| weight.is_require_grad());
     for (i, block) in model.blocks.iter().enumerate().rev() {
-        reversal.undo_feed_forward(block, form);
+        reversal.undo_feed_forward(block, lengths.as_ref(), form);
         reversal.undo_attention(block, angles.clone(), i > 0 || trains_embedding);
         counter::add_activity(REVERSED_ACTIVITY, 1);
     }
@@ -134,13 +134,13 @@ where
 
 impl<A: AutodiffBackend + Ops> Reversal<A> {
     /// From after a block's feed-forward part to before it: `x2 = y2 - FFN(y1)`.
-    fn undo_feed_forward(&mut self, block: &Block<A>, form: Reversible) {
+    fn undo_feed_forward(&mut self, block: &Block<A>, lengths: Option<&Lengths>, form: Reversible) {
         let [b, n, width] = self.streams[0].dims();
         for (from, to) in form.chunks(n) {
             let seen = usize::from(from > 0 && block.feed_forward.looks_back());
             let (here, read) = ([0..b, from..to, 0..width], [0..b, from - seen..to, 0..width]);
             let x = leaf::<A>(self.streams[0].clone().slice(read.clone()));
-            let (more, auxiliary) = block.fed_after(x.clone(), seen);
+            let (more, auxiliary) = block.fed_after(x.clone(), seen, lengths);
             let more = rounded(more);
             let before = self.streams[1].clone().slice(here.clone()) - more.clone().inner();
             let mut loss = scalar(more, self.gradients[1].clone().slice(here.clone()));

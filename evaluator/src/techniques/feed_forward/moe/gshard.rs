@@ -66,11 +66,6 @@ impl Rule for Gshard {
         let balance = request
             .training
             .then(|| losses::overlap(p, chosen.into_iter().step_by(2)) / experts as f64);
-        Routing {
-            logits,
-            gates,
-            slots,
-            balance,
-        }
+        Routing::of_tokens(logits, gates, slots, balance)
     }
 }

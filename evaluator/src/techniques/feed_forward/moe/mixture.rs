@@ -7,8 +7,8 @@ use burn::{
 
 use super::{Gated, MixturePlan, Request, Router, dispatch::dispatch, losses};
 use crate::{
-    model::{Initial, Matrix, Part, Parts, join},
-    ops::Ops,
+    model::{Initial, Matrix, Part, Parts, both, join},
+    ops::{Lengths, Ops},
 };
 
 /// A router and its experts.
@@ -47,30 +47,30 @@ impl<B: Ops> Mixture<B> {
         }
     }
 
-    /// `x [b, n, width]` to the same shape, and in training the auxiliary loss, `[1]`.
+    /// `x [b, n, width]` to the same shape, and in training the auxiliary loss, `[1]`; `lengths` where there is padding.
     ///
     /// Training is where the backend tracks gradients: models are trained on such a backend and served on its inner one.
-    pub fn forward(&self, x: Tensor<B, 3>) -> (Tensor<B, 3>, Option<Tensor<B, 1>>) {
+    pub fn forward(
+        &self,
+        x: Tensor<B, 3>,
+        lengths: Option<&Lengths>,
+    ) -> (Tensor<B, 3>, Option<Tensor<B, 1>>) {
         let [b, n, width] = x.dims();
         let training = B::ad_enabled(&x.device());
         let x = x.reshape([b * n, width]);
         let routing = self.rule.route(&Request {
             x: &x,
+            batch: [b, n],
+            lengths,
             router: &self.router,
             noise: self.noise.as_ref(),
             top_k: self.top_k,
             training,
         });
         let y = dispatch(x, &self.experts, &routing, training);
-        let auxiliary = routing.balance.map(|balance| {
-            let balance = balance * self.balance;
-            if self.z_loss > 0.0 {
-                balance + losses::z(routing.logits) * self.z_loss
-            } else {
-                balance
-            }
-        });
-        (y.reshape([b, n, width]), auxiliary)
+        let balance = routing.balance.map(|balance| balance * self.balance);
+        let z = (training && self.z_loss > 0.0).then(|| losses::z(routing.logits) * self.z_loss);
+        (y.reshape([b, n, width]), both(balance, z))
     }
 }
 

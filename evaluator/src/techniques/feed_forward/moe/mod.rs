@@ -1,15 +1,13 @@
 //! Mixture of experts (1701.06538): a router sends each token to a few of several networks.
 //!
 //! A router is one file with a type that implements [`Rule`], and one line in the list below. Dispatch is real: each
-//! expert multiplies only the rows routed to it. Experts have a capacity in training alone: a served token always
-//! reaches its experts, so that a sequence's output does not depend on the others of its batch, and decoding equals
-//! the form of whole sequences.
-//!
-//! There is no expert choice (2202.09368): where each expert picks its tokens from the whole sequence, whether an early
-//! token is picked depends on later ones. A decoder trained so has seen the future, and cannot decode as it was trained.
+//! expert multiplies only the rows routed to it. Where tokens choose, experts have a capacity in training alone: a
+//! served token always reaches its experts, so that a sequence's output does not depend on the others of its batch, and
+//! decoding equals the form of whole sequences. Where experts choose, they choose in each sequence by itself.
 
 mod capacity;
 mod dispatch;
+mod expert_choice;
 mod gshard;
 mod losses;
 mod mixture;
@@ -25,7 +23,12 @@ use serde::{Deserialize, Serialize};
 pub(super) use self::plan::parameters;
 pub use self::{mixture::Mixture, plan::MixturePlan};
 use super::{About, Gated};
-use crate::{model::Matrix, ops::Ops, parameter::Values};
+use crate::{
+    counter,
+    model::Matrix,
+    ops::{Lengths, Ops},
+    parameter::Values,
+};
 
 pub(super) const ABOUT: About = About {
     name: "moe",
@@ -44,6 +47,9 @@ pub(crate) trait Rule: Copy {
     /// Whether it may leave out rows in training.
     const MAY_DROP: bool = false;
 
+    /// Whether where a token goes depends on later ones, so that nothing that writes can have it.
+    const LOOKS_AHEAD: bool = false;
+
     /// Deviation of its initial weights, over the usual one.
     const INITIAL_SCALE: f32 = 1.0;
 
@@ -53,9 +59,14 @@ pub(crate) trait Rule: Copy {
     /// Reads its own parameters.
     fn read(values: Values) -> Self;
 
-    /// Experts for each token.
+    /// Experts for each token; 0 where experts choose tokens.
     fn experts_per_token(values: Values) -> usize {
         values.int("top_k")
+    }
+
+    /// Rows that all `experts` together are given of a sequence of `n` tokens without padding, with room for each.
+    fn expert_rows(&self, n: usize, _experts: usize, top_k: usize) -> usize {
+        n * top_k
     }
 
     /// Sends tokens to experts.
@@ -66,6 +77,10 @@ pub(crate) trait Rule: Copy {
 pub(crate) struct Request<'a, B: Backend> {
     /// The tokens, `[tokens, width]`.
     x: &'a Tensor<B, 2>,
+    /// Sequences, and tokens of each with its padding.
+    batch: [usize; 2],
+    /// How many of each sequence are no padding, where there is padding.
+    lengths: Option<&'a Lengths>,
     /// The router, `[experts, width]`.
     router: &'a Matrix<B>,
     /// The size of noise, `[experts, width]`, where the router is noisy.
@@ -80,12 +95,43 @@ pub(crate) struct Request<'a, B: Backend> {
 pub(crate) struct Routing<B: Backend> {
     /// The router's scores without noise on them, `[tokens, experts]`.
     logits: Tensor<B, 2>,
-    /// What each expert's output is multiplied by, `[tokens, top_k]`.
+    /// What experts' outputs are multiplied by, row by row: `[tokens, top_k]`, or `[tokens, experts]` where experts choose.
     gates: Tensor<B, 2>,
-    /// The expert of each place in `gates`, row by row; `None` where the token skips it.
-    slots: Vec<Option<usize>>,
-    /// How uneven the load is, `[1]`; only in training.
+    /// The places in `gates`, counted row by row, of what each expert works on.
+    places: Vec<Vec<usize>>,
+    /// Rows that the formula has beyond these: those that an expert had no room for, and padding.
+    left_out: usize,
+    /// How uneven the load is, `[1]`; only in training, and where it can be uneven.
     balance: Option<Tensor<B, 1>>,
+}
+
+impl<B: Backend> Routing<B> {
+    /// Of tokens that choose: `slots` has the expert of each place in `gates`, `None` where the token skips it.
+    fn of_tokens(
+        logits: Tensor<B, 2>,
+        gates: Tensor<B, 2>,
+        slots: impl IntoIterator<Item = Option<usize>>,
+        balance: Option<Tensor<B, 1>>,
+    ) -> Self {
+        let mut places = vec![vec![]; logits.dims()[1]];
+        let mut dropped = 0;
+        for (place, expert) in slots.into_iter().enumerate() {
+            match expert {
+                Some(expert) => places[expert].push(place),
+                None => dropped += 1,
+            }
+        }
+        if dropped > 0 {
+            counter::add_activity("expert_rows_dropped", dropped);
+        }
+        Routing {
+            logits,
+            gates,
+            places,
+            left_out: dropped,
+            balance,
+        }
+    }
 }
 
 macro_rules! routers {
@@ -122,6 +168,11 @@ macro_rules! routers {
                 match self { $(Router::$router(_) => $module::$router::MAY_DROP,)+ }
             }
 
+            /// Whether where a token goes depends on later ones.
+            pub(crate) fn looks_ahead(&self) -> bool {
+                match self { $(Router::$router(_) => $module::$router::LOOKS_AHEAD,)+ }
+            }
+
             fn initial_scale(&self) -> f32 {
                 match self { $(Router::$router(_) => $module::$router::INITIAL_SCALE,)+ }
             }
@@ -134,6 +185,10 @@ macro_rules! routers {
                 match self { $(Router::$router(_) => $module::$router::experts_per_token(values),)+ }
             }
 
+            fn expert_rows(&self, n: usize, experts: usize, top_k: usize) -> usize {
+                match self { $(Router::$router(rule) => rule.expert_rows(n, experts, top_k),)+ }
+            }
+
             fn route<B: Ops>(&self, request: &Request<B>) -> Routing<B> {
                 match self { $(Router::$router(rule) => rule.route(request),)+ }
             }
@@ -143,10 +198,24 @@ macro_rules! routers {
         pub(in crate::techniques) fn routers() -> Vec<About> {
             vec![$($module::$router::ABOUT),+]
         }
+
+        /// The names of routers that what writes can have.
+        pub(crate) fn routers_that_look_back() -> Vec<&'static str> {
+            [$((!$module::$router::LOOKS_AHEAD).then_some($module::$router::ABOUT.name)),+]
+                .into_iter()
+                .flatten()
+                .collect()
+        }
     };
 }
 
-routers! { top_k::TopK, switch::Switch, gshard::Gshard, noisy_top_k::NoisyTopK }
+routers! {
+    top_k::TopK,
+    switch::Switch,
+    gshard::Gshard,
+    noisy_top_k::NoisyTopK,
+    expert_choice::ExpertChoice,
+}
 
 impl Default for Router {
     fn default() -> Self {

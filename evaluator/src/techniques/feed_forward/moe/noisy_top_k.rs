@@ -54,12 +54,7 @@ impl Rule for NoisyTopK {
                 None => importance,
             }
         });
-        Routing {
-            logits,
-            gates,
-            slots: on_host(chosen).into_iter().map(Some).collect(),
-            balance,
-        }
+        Routing::of_tokens(logits, gates, on_host(chosen).into_iter().map(Some), balance)
     }
 }
 

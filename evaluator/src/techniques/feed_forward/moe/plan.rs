@@ -17,7 +17,7 @@ pub struct MixturePlan {
     pub hidden: usize,
     /// Number of experts.
     pub experts: usize,
-    /// Experts for each token.
+    /// Experts for each token; 0 where experts choose tokens.
     pub top_k: usize,
     /// Weight of the balance loss.
     pub balance: f64,
@@ -54,16 +54,16 @@ pub(in crate::techniques::feed_forward) fn parameters() -> Vec<ParameterInfo> {
             1.0,
             0.01,
         )
-        .when(mixture)
+        .when("experts > 1 and router != 'expert_choice'")
         .search(Domain::float(1e-3, 1e-1, true, None).expect("not empty")),
         float(
             "capacity_factor",
-            "room of each expert in training, over its even share of a batch's tokens; further tokens skip it",
+            "room of each expert over its even share: of a batch's tokens in training, and further ones skip it; with expert_choice of each text's tokens, always",
             1.0,
             2.0,
             1.25,
         )
-        .when("experts > 1 and router in ['switch', 'gshard']"),
+        .when("experts > 1 and router in ['switch', 'gshard', 'expert_choice']"),
         float(
             "router_z_loss",
             "weight of the loss that keeps the router's logits small (2202.08906)",
@@ -133,25 +133,42 @@ impl MixturePlan {
         matches!(self.router, Router::TopK(_)) && self.top_k > 1
     }
 
+    /// Rows of experts for a sequence of `n` tokens, all of them together.
+    fn expert_rows(&self, n: u64) -> u64 {
+        self.router.expert_rows(n as usize, self.experts, self.top_k) as u64
+    }
+
     pub(in crate::techniques::feed_forward) fn parameters(&self, width: u64) -> u64 {
         let router = self.router_matrices() as u64 * width;
         self.experts as u64 * (dense::parameters(width, self.hidden as u64) + router)
     }
 
-    /// Of the router, a served token meets only the matrix of its logits.
-    pub(in crate::techniques::feed_forward) fn active_parameters(&self, width: u64) -> u64 {
-        self.top_k as u64 * dense::parameters(width, self.hidden as u64) + self.experts as u64 * width
+    /// The mean over the tokens of a sequence of `n`, to the nearest whole weight.
+    pub(in crate::techniques::feed_forward) fn active_parameters(&self, width: u64, n: u64) -> u64 {
+        (self.serving_macs(width, n) + n / 2) / n
     }
 
-    /// Every token meets the router once and `top_k` experts, whichever they are.
+    /// Of the router, served tokens meet only the matrix of its logits.
+    pub(in crate::techniques::feed_forward) fn serving_macs(&self, width: u64, n: u64) -> u64 {
+        self.expert_rows(n) * dense::parameters(width, self.hidden as u64) + n * self.experts as u64 * width
+    }
+
+    /// Every token meets the router once, and experts as many rows as they are given, whichever they are.
     pub(in crate::techniques::feed_forward) fn training_pass(
         &self,
         width: u64,
-        tokens: u64,
+        [sequences, n]: [u64; 2],
         trainable: Trainable,
     ) -> Pass {
-        let router = matrix_pass(tokens, width, self.experts as u64, true, trainable.others());
+        let router = matrix_pass(
+            sequences * n,
+            width,
+            self.experts as u64,
+            true,
+            trainable.others(),
+        );
+        let rows = sequences * self.expert_rows(n);
         router * self.router_matrices() as u64
-            + dense::training_pass(width, self.hidden as u64, tokens * self.top_k as u64, trainable)
+            + dense::training_pass(width, self.hidden as u64, rows, trainable)
     }
 }

@@ -70,11 +70,6 @@ impl Rule for Switch {
         let balance = request
             .training
             .then(|| losses::overlap(p, chosen.into_iter()) * experts as f64);
-        Routing {
-            logits,
-            gates,
-            slots,
-            balance,
-        }
+        Routing::of_tokens(logits, gates, slots, balance)
     }
 }

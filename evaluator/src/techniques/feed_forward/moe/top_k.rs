@@ -38,11 +38,6 @@ impl Rule for TopK {
         let balance = request
             .training
             .then(|| losses::overlap(p, chosen.iter().copied()) * experts as f64);
-        Routing {
-            logits,
-            gates,
-            slots: chosen.into_iter().map(Some).collect(),
-            balance,
-        }
+        Routing::of_tokens(logits, gates, chosen.into_iter().map(Some), balance)
     }
 }
