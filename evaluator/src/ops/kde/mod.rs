@@ -14,6 +14,7 @@
 //! stands for them. The same tokens attended in other pieces get the same draw, save where a sum of rounded norms
 //! moves across a uniform number, about once in 10^5 blocks.
 
+mod columns;
 mod cpu;
 #[cfg(test)]
 mod heavy;
