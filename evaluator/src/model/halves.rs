@@ -70,6 +70,7 @@ mod tests {
         "attention = 'sliding_window'\nwindow = 3",
         "attention = 'linear'",
         "attention = 'aft'\naft_variant = 'simple'\nfeed_forward = 'channel_mix'",
+        "attention = 'kde'\nkde_samples = 4\nkde_block = 3",
     ];
 
     fn model(block: &str) -> (Model<Flex>, ModelPlan) {

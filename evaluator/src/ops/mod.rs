@@ -53,7 +53,7 @@ pub use self::{
     cross_entropy::{CrossEntropyOp, cross_entropy},
     embedding::{EmbeddingOp, embedding},
     favor::{FavorOp, Side, favor_features},
-    kde::{KdeBlocks, KdeOp, kde_attention, kde_draw},
+    kde::{KdeBlocks, KdeBothWays, KdeBothWaysOp, KdeOp, kde_attention, kde_both_ways, kde_draw},
     lengths::Lengths,
     linear::{LinearOp, linear, matmul},
     linear_attention::{
@@ -79,6 +79,7 @@ pub trait Ops:
     + CrossEntropyOp
     + EmbeddingOp
     + FavorOp
+    + KdeBothWaysOp
     + KdeOp
     + LinearAttentionOp
     + LinearOp
@@ -102,6 +103,7 @@ impl<B> Ops for B where
         + CrossEntropyOp
         + EmbeddingOp
         + FavorOp
+        + KdeBothWaysOp
         + KdeOp
         + LinearAttentionOp
         + LinearOp

@@ -100,7 +100,8 @@ pub(super) fn read_model(values: Values, data: Symbols, context: usize) -> Resul
             feed_forward: FeedForwardPlan::read(values, width, i)?,
         })
     };
-    let cores = attention::read(values, values.int("layers"), heads, kv_heads, context)?;
+    let layers = values.int("layers");
+    let cores = attention::read(values, layers, heads, kv_heads, context, kind.sees_both_ways())?;
     check_sight(kind, &cores)?;
     let mut layers: Vec<LayerPlan> = cores
         .into_iter()

@@ -105,12 +105,7 @@ fn low_rank_additions_cost_what_the_formula_says() {
 
 #[test]
 fn what_has_no_meaning_is_refused_in_one_sentence() {
-    for (attention, settings) in [
-        ("rwkv", ""),
-        ("lsh", "lsh_chunk = 3"),
-        ("kde", "kde_leaf = 2\nkde_samples = 3"),
-        ("aft", "aft_rank = 8"),
-    ] {
+    for (attention, settings) in [("rwkv", ""), ("lsh", "lsh_chunk = 3"), ("aft", "aft_rank = 8")] {
         let message = read(&format!(
             "kind = 'encoder'\nattention = '{attention}'\n{settings}"
         ))
@@ -119,7 +114,7 @@ fn what_has_no_meaning_is_refused_in_one_sentence() {
             message,
             format!(
                 "attention '{attention}' looks back only in this form, and kind 'encoder' looks both ways; use full, \
-                 tiled, sliding_window, linear, aft with aft_variant = 'simple'"
+                 tiled, sliding_window, linear, aft with aft_variant = 'simple', kde"
             )
         );
     }

@@ -1,5 +1,5 @@
-//! Why the paper's heavy part is left out: blocks of keys and queries sorted by hyperplane codes, as a reference of
-//! tests alone, and how often a later token changes earlier outputs through them.
+//! Why the causal form leaves out the paper's heavy part: how often a later token changes earlier outputs through blocks of
+//! keys and queries sorted by hyperplane codes, of which each query sees the earlier keys.
 
 use burn::{
     backend::Flex,
@@ -8,7 +8,10 @@ use burn::{
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use rand_distr::{Distribution, StandardNormal};
 
-use super::*;
+use super::{
+    codes::{code, gray_rank, order},
+    *,
+};
 
 const N: usize = 64;
 const DEPTH: usize = 16;
@@ -20,28 +23,11 @@ fn normal(count: usize, seed: u64) -> Vec<f32> {
     StandardNormal.sample_iter(random).take(count).collect()
 }
 
-/// On which side of each hyperplane a vector lies, one bit for each.
-fn code(x: &[f32], hyperplanes: &[f32]) -> usize {
-    let sides = hyperplanes.chunks(x.len()).enumerate().map(|(bit, plane)| {
-        let side: f32 = x.iter().zip(plane).map(|(x, p)| x * p).sum();
-        usize::from(side >= 0.0) << bit
-    });
-    sides.sum()
-}
-
-/// Where a code stands in the order in which neighbours differ in one bit.
-fn gray_rank(code: usize) -> usize {
-    let shifts = (0..usize::BITS).map(|s| code >> s);
-    shifts.fold(0, |rank, shifted| rank ^ shifted)
-}
-
 /// The block of each of the rows `x [n, depth]` in their order by code.
 fn sorted_blocks(x: &[f32], hyperplanes: &[f32]) -> Vec<usize> {
     let ranks: Vec<usize> = x.chunks(DEPTH).map(|x| gray_rank(code(x, hyperplanes))).collect();
-    let mut order: Vec<usize> = (0..ranks.len()).collect();
-    order.sort_by_key(|i| (ranks[*i], *i));
     let mut block = vec![0; ranks.len()];
-    for (at, i) in order.into_iter().enumerate() {
+    for (at, i) in order(&ranks).into_iter().enumerate() {
         block[i] = at / BLOCK;
     }
     block
@@ -101,35 +87,4 @@ fn a_later_token_reaches_earlier_ones_through_sorted_blocks_and_not_through_the_
         o.into_data().to_vec().unwrap()
     });
     assert_eq!(recursion, 0.0);
-}
-
-#[test]
-fn codes_collide_as_often_as_the_angle_says() {
-    let draws = 20_000;
-    for angle in [0.1f32, 0.5, 1.0, std::f32::consts::FRAC_PI_2] {
-        let mut pair = [vec![0.0; DEPTH], vec![0.0; DEPTH]];
-        pair[0][0] = 1.0;
-        (pair[1][0], pair[1][1]) = (angle.cos(), angle.sin());
-        for bits in [1, 2, 4] {
-            let hits = (0..draws).filter(|seed| {
-                let hyperplanes = normal(bits * DEPTH, *seed);
-                code(&pair[0], &hyperplanes) == code(&pair[1], &hyperplanes)
-            });
-            let share = hits.count() as f64 / draws as f64;
-            let expected = (1.0 - f64::from(angle) / std::f64::consts::PI).powi(bits as i32);
-            assert!(
-                (share - expected).abs() < 0.015,
-                "{angle}, {bits} bits: {share}, not {expected}"
-            );
-        }
-    }
-}
-
-#[test]
-fn neighbours_in_the_order_of_codes_differ_in_one_bit() {
-    let mut order: Vec<usize> = (0..64).collect();
-    order.sort_by_key(|code| gray_rank(*code));
-    for pair in order.windows(2) {
-        assert_eq!((pair[0] ^ pair[1]).count_ones(), 1);
-    }
 }

@@ -10,10 +10,14 @@
 //!
 //! The draw depends on values of the block and a fixed seed, so it is strictly causal. The heavy part of the paper,
 //! keys and queries sorted by hyperplane codes into blocks, is left out: a later query would shift the blocks of
-//! earlier ones, as `heavy.rs` shows. So are the norms of the attention's columns in `p`, which only later queries tell; the even half
-//! stands for them. The same tokens attended in other pieces get the same draw, save where a sum of rounded norms
-//! moves across a uniform number, about once in 10^5 blocks.
+//! earlier ones, as `heavy.rs` shows; the form that sees both ways (`both_ways/`) has it. Left out too are the norms of
+//! the attention's columns in `p`, which only later queries tell; the even half stands for them. The same tokens
+//! attended in other pieces get the same draw, save where a sum of rounded norms moves across a uniform number, about
+//! once in 10^5 blocks.
 
+mod both_ways;
+mod codes;
+mod columns;
 mod cpu;
 #[cfg(test)]
 mod heavy;
@@ -36,7 +40,10 @@ use burn::{
     tensor::{Tensor, backend::Backend, ops::FloatTensor},
 };
 
-pub use self::sampling::KdeBlocks;
+pub use self::{
+    both_ways::{KdeBothWays, KdeBothWaysOp, kde_both_ways},
+    sampling::KdeBlocks,
+};
 use super::{unwrap, wrap};
 
 /// Attention by sampled keys. Shapes: `q [b, n, h, d]`, `k` and `v` `[b, keys or more, h, d]`, the first query at

@@ -11,7 +11,7 @@ use super::{
 use crate::counter;
 
 /// `[b, n, h, d]` to `[b, h, n, d]` and back.
-fn turn<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 4> {
+pub(super) fn turn<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 4> {
     x.swap_dims(1, 2)
 }
 
@@ -22,20 +22,11 @@ pub(super) fn draw<B: Backend>(v: Tensor<B, 4>, rows: Range<usize>, blocks: KdeB
     let device = v.device();
     let squares = v.square().sum_dim(3);
     let draws = rows.map(|row| {
-        let block @ Block { start, len, .. } = blocks.block(row);
+        let Block { start, len, .. } = blocks.block(row);
         let squares = squares.clone().slice([0..b, start..start + len]);
         let p = squares.clone() / (squares.mean_dim(1) + f32::MIN_POSITIVE) + 1.0;
-        let sums = p.clone().cumsum(1);
-        let total = sums.clone().slice([0..b, len - 1..len]);
-        let u = (0..h).flat_map(|head| uniforms(block, head, m).map(|u| u as f32));
-        let u = Tensor::from_data(TensorData::new(u.collect(), [1, 1, h, m]), &device);
-        let below = (u * total.clone())
-            .expand([b, len, h, m])
-            .greater_equal(sums.expand([b, len, h, m]));
-        let chosen = below.int().sum_dim(1).clamp_max(len as i64 - 1);
-        let picked = p.expand([b, len, h, m]).gather(1, chosen.clone());
-        let log_weights = (total / (picked * m as f32)).log();
-        Tensor::cat(vec![chosen.float(), log_weights], 3)
+        let last = Tensor::full([b, 1, 1, 1], len as i64 - 1, &device);
+        sampled(p, start + len, m, last)
     });
     let draws: Vec<_> = draws.collect();
     if draws.is_empty() {
@@ -43,6 +34,27 @@ pub(super) fn draw<B: Backend>(v: Tensor<B, 4>, rows: Range<usize>, blocks: KdeB
     } else {
         Tensor::cat(draws, 1)
     }
+}
+
+/// `m` keys drawn by `p [b, n, h, 1]`, none behind `last [b, 1, 1, 1]`: indices, then logarithms of weights `[b, 1, h, 2 m]`.
+pub(super) fn sampled<B: Backend>(
+    p: Tensor<B, 4>,
+    stream: usize,
+    m: usize,
+    last: Tensor<B, 4, Int>,
+) -> Tensor<B, 4> {
+    let [b, n, h, _] = p.dims();
+    let sums = p.clone().cumsum(1);
+    let total = sums.clone().slice([0..b, n - 1..n]);
+    let u = (0..h).flat_map(|head| uniforms(stream, head, m).map(|u| u as f32));
+    let u = Tensor::from_data(TensorData::new(u.collect(), [1, 1, h, m]), &p.device());
+    let below = (u * total.clone())
+        .expand([b, n, h, m])
+        .greater_equal(sums.expand([b, n, h, m]));
+    let chosen = below.int().sum_dim(1).min_pair(last.expand([b, 1, h, m]));
+    let picked = p.expand([b, n, h, m]).gather(1, chosen.clone());
+    let log_weights = (total / (picked * m as f32)).log();
+    Tensor::cat(vec![chosen.float(), log_weights], 3)
 }
 
 /// The keys of one leaf: positions `[b, h, columns]`, logarithms of weights `[b, h, 1, columns]`.

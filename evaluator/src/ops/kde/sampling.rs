@@ -75,10 +75,11 @@ impl KdeBlocks {
     }
 }
 
-/// Uniform numbers in [0, 1), the same for the same block, head and sample.
-pub(super) fn uniforms(block: Block, head: usize, samples: usize) -> impl Iterator<Item = f64> {
-    // block.start + block.len tells blocks apart: each ends where no other does
-    let stream = mix((block.start + block.len) as u64 ^ mix(head as u64));
+/// Uniform numbers in [0, 1), the same for the same stream, head and sample.
+///
+/// The stream of a block is its end, which no other block has; 0 is that of a whole sequence.
+pub(super) fn uniforms(stream: usize, head: usize, samples: usize) -> impl Iterator<Item = f64> {
+    let stream = mix(stream as u64 ^ mix(head as u64));
     (0..samples as u64).map(move |s| (mix(stream ^ mix(s)) >> 11) as f64 / (1u64 << 53) as f64)
 }
 
@@ -102,20 +103,33 @@ pub(super) fn proportions(squares: &mut [f32]) {
     }
 }
 
+/// Draws keys by their values: as many indices as uniform numbers in the first half of `draw`, the logarithms of their
+/// weights in the other.
+#[inline(always)]
+pub(super) fn draw_keys<'a>(
+    values: impl Iterator<Item = &'a [f32]>,
+    uniforms: impl Iterator<Item = f64>,
+    draw: &mut [f32],
+) {
+    let mut p: Vec<f32> = values.map(|v| simd::dot(v, v)).collect();
+    proportions(&mut p);
+    let (chosen, log_weights) = draw.split_at_mut(draw.len() / 2);
+    choose(&p, uniforms, chosen, log_weights);
+}
+
 /// Draws keys i.i.d. with `p` proportional to `proportions`, one for each uniform number: their indices and the
 /// logarithms of their weights `1 / (m p)`.
 pub(super) fn choose(
     proportions: &[f32],
     uniforms: impl Iterator<Item = f64>,
-    sums: &mut Vec<f64>,
     chosen: &mut [f32],
     log_weights: &mut [f32],
 ) {
-    sums.clear();
-    sums.extend(proportions.iter().scan(0.0, |sum, p| {
+    let running = proportions.iter().scan(0.0, |sum, p| {
         *sum += f64::from(*p);
         Some(*sum)
-    }));
+    });
+    let sums: Vec<f64> = running.collect();
     let total = sums.last().copied().unwrap_or(0.0);
     let mean = total / chosen.len() as f64;
     for ((chosen, log_weight), u) in chosen.iter_mut().zip(log_weights).zip(uniforms) {
@@ -130,8 +144,8 @@ pub(super) fn choose(
 
 /// One query over its keys: `Σ w_j e^{q·k_j} v_j / Σ w_j e^{q·k_j}`, one estimator for both sums.
 ///
-/// `scores` holds the logarithms of the weights; `keys` is turned, `[d, stride]`. Adds to `out` and gives the
-/// logarithm of the denominator.
+/// `scores` holds the logarithms of the weights, those behind the first `kept` being zero; `keys` is turned, `[d, stride]`.
+/// Adds to `out` and gives the logarithm of the denominator.
 #[inline(always)]
 pub(super) fn attend(
     query: &[f32],
@@ -139,17 +153,20 @@ pub(super) fn attend(
     stride: usize,
     values: &[f32],
     scores: &mut [f32],
+    kept: usize,
     out: &mut [f32],
 ) -> f32 {
     simd::add_weighted_rows(scores, query, keys, stride);
-    let max = simd::max(scores);
-    for s in scores.iter_mut() {
-        *s = simd::exp(*s - max);
+    let (weights, left_out) = scores.split_at_mut(kept);
+    left_out.fill(0.0);
+    let max = simd::max(weights);
+    for w in weights.iter_mut() {
+        *w = simd::exp(*w - max);
     }
-    let sum = simd::sum(scores);
+    let sum = simd::sum(weights);
     let inverse = 1.0 / sum;
-    for s in scores.iter_mut() {
-        *s *= inverse;
+    for w in weights.iter_mut() {
+        *w *= inverse;
     }
     simd::add_weighted_rows(out, scores, values, out.len());
     max + sum.ln()

@@ -6,7 +6,7 @@ use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use rand_distr::{Distribution as _, StandardNormal};
 
 use super::{
-    sampling::{Block, attend, choose, uniforms},
+    sampling::{attend, choose, uniforms},
     *,
 };
 use crate::ops::{Band, attention, simd};
@@ -159,13 +159,13 @@ fn later_tokens_never_change_earlier_outputs_and_huge_scores_stay_finite() {
 const T: usize = 256;
 const D: usize = 16;
 
-fn normal(seed: u64) -> Vec<f32> {
+pub(super) fn normal(seed: u64) -> Vec<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     (0..T * D).map(|_| StandardNormal.sample(&mut rng)).collect()
 }
 
 /// `e^{q·k/√d} [T, T]`
-fn kernel(q: &[f32], k: &[f32]) -> Vec<f32> {
+pub(super) fn kernel(q: &[f32], k: &[f32]) -> Vec<f32> {
     let pairs = q.chunks(D).flat_map(|q| {
         k.chunks(D)
             .map(move |k| (simd::dot(q, k) / (D as f32).sqrt()).exp())
@@ -177,18 +177,7 @@ fn kernel(q: &[f32], k: &[f32]) -> Vec<f32> {
 fn estimate(x: [&[f32]; 3], p: &[f32], samples: usize, seed: usize) -> (Vec<f32>, Vec<f32>) {
     let [q, k, v] = x;
     let (mut chosen, mut bias) = (vec![0.0; samples], vec![0.0; samples]);
-    let block = Block {
-        start: seed,
-        len: 1,
-        row: None,
-    };
-    choose(
-        p,
-        uniforms(block, 0, samples),
-        &mut vec![],
-        &mut chosen,
-        &mut bias,
-    );
+    choose(p, uniforms(seed, 0, samples), &mut chosen, &mut bias);
     let rows = |x: &[f32]| -> Vec<f32> {
         chosen
             .iter()
@@ -200,14 +189,14 @@ fn estimate(x: [&[f32]; 3], p: &[f32], samples: usize, seed: usize) -> (Vec<f32>
     let mut out = vec![0.0f32; T * D];
     let log_sums = q.chunks(D).zip(out.chunks_mut(D)).map(|(q, o)| {
         let q: Vec<f32> = q.iter().map(|x| x / (D as f32).sqrt()).collect();
-        attend(&q, &keys, samples, &values, &mut bias.clone(), o).exp()
+        attend(&q, &keys, samples, &values, &mut bias.clone(), samples, o).exp()
     });
     let sums = log_sums.collect();
     (out, sums)
 }
 
 /// Largest singular value of a matrix of these columns.
-fn operator_norm(matrix: &[f32], columns: usize) -> f64 {
+pub(super) fn operator_norm(matrix: &[f32], columns: usize) -> f64 {
     let mut x = vec![1.0f64; columns];
     let mut norm = 0.0;
     for _ in 0..200 {

@@ -1,24 +1,31 @@
-//! Attention by kernel density estimation (`KDEformer`, 2302.02451): sampled keys stand for long blocks of the past.
+//! Attention by kernel density estimation (`KDEformer`, 2302.02451): sampled keys stand for long blocks of the past; in
+//! both directions for the whole sequence, beside blocks of queries and keys that hash alike.
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
-use spaces::{Domain, ParameterInfo};
+use spaces::{Domain, ParameterInfo, Value};
 
 use super::{About, State, Variant, variant::extend_cache};
 use crate::{
     counter,
     model::{AttentionPlan, Pass},
-    ops::{KdeBlocks, Ops, kde_attention, kde_draw, write_rows},
+    ops::{KdeBlocks, KdeBothWays, Lengths, Ops, kde_attention, kde_both_ways, kde_draw, write_rows},
     parameter::{Declared, Values, int},
 };
 
 const KEYS_SAMPLED: &str = "kde_keys_sampled";
 
-/// Recent tokens exactly, dyadic blocks of earlier ones through weighted samples of their keys.
+/// Recent tokens exactly, dyadic blocks of earlier ones through weighted samples of their keys; in both directions tokens of
+/// one block exactly, all others through samples.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Kde {
     samples: usize,
     leaf: usize,
+    // files from before there was a form in both directions have neither
+    #[serde(default)]
+    block: usize,
+    #[serde(default)]
+    bits: usize,
 }
 
 impl Kde {
@@ -26,6 +33,15 @@ impl Kde {
         KdeBlocks {
             leaf: self.leaf,
             samples: self.samples,
+        }
+    }
+
+    fn both_ways(&self, lengths: Option<&Lengths>) -> KdeBothWays {
+        KdeBothWays {
+            block: self.block,
+            bits: self.bits,
+            samples: self.samples,
+            lengths: lengths.cloned(),
         }
     }
 
@@ -49,10 +65,12 @@ impl Variant for Kde {
 
     const OWN_KEYS: bool = true;
 
+    const BOTH_WAYS: Option<&'static str> = Some("kde");
+
     fn parameters() -> Vec<ParameterInfo> {
         let samples = int(
             "kde_samples",
-            "keys drawn of a past block; blocks of no more keys are attended exactly",
+            "keys drawn of a past block; blocks of no more keys are attended exactly; in both directions keys drawn of the whole sequence",
             1,
             1024,
             32,
@@ -64,31 +82,68 @@ impl Variant for Kde {
             256,
             32,
         );
-        let leaves = Domain::categorical([32, 64, 128, 256].map(spaces::Value::Int).to_vec());
-        [
+        let block = int(
+            "kde_block",
+            "queries and keys of a block of those that hash alike, attended exactly in both directions; 0 for sampling only",
+            0,
+            1024,
+            16,
+        );
+        let bits = int(
+            "kde_bits",
+            "random hyperplanes whose sides queries and keys are sorted by",
+            1,
+            10,
+            4,
+        );
+        let of = |values: &[i64]| {
+            let values = values.iter().copied().map(Value::Int).collect();
+            Domain::categorical(values).expect("not empty")
+        };
+        let both_ways = "attention == 'kde' and kind in ['encoder', 'dual_encoder', 'encoder_decoder']";
+        vec![
             samples
                 .unit("keys")
+                .when("attention == 'kde'")
                 .search(Domain::int(16, 128, true, 1).expect("not empty")),
-            leaf.unit("tokens").search(leaves.expect("not empty")),
+            leaf.unit("tokens")
+                .when("attention == 'kde' and kind in ['decoder', 'encoder_decoder']")
+                .search(of(&[32, 64, 128, 256])),
+            block
+                .unit("tokens")
+                .when(both_ways)
+                .search(of(&[0, 16, 32, 64, 128])),
+            bits.when("kde_block > 0")
+                .search(Domain::int(2, 10, false, 1).expect("not empty")),
         ]
-        .map(|parameter| parameter.when("attention == 'kde'"))
-        .to_vec()
     }
 
     fn read(values: Values) -> Self {
         Kde {
             samples: values.int("kde_samples"),
             leaf: values.int("kde_leaf"),
+            block: values.int("kde_block"),
+            bits: values.int("kde_bits"),
         }
     }
 
     fn check(&self, context: usize) -> Result<(), String> {
-        let Kde { samples, leaf } = self;
+        let Kde { samples, leaf, .. } = self;
         if self.blocks().drawn(context) > 0 {
             return Ok(());
         }
         Err(format!(
             "kde_leaf {leaf} and kde_samples {samples} leave nothing to sample within context {context}, so it would be full attention; use smaller ones, a longer context or attention = 'full'"
+        ))
+    }
+
+    fn check_both_ways(&self, context: usize) -> Result<(), String> {
+        let Kde { samples, block, .. } = self;
+        if samples + block < context {
+            return Ok(());
+        }
+        Err(format!(
+            "kde_samples {samples} and kde_block {block} together are not below context {context}, so it would cost as much as full attention; use smaller ones, a longer context or attention = 'full'"
         ))
     }
 
@@ -119,6 +174,29 @@ impl Variant for Kde {
     ) -> Tensor<B, 4> {
         let draws = self.draw(v.clone(), 0, q.dims()[1]);
         kde_attention(q, k, v, draws, 0, self.blocks())
+    }
+
+    fn training_pass_both_ways(&self, plan: &AttentionPlan, n: usize) -> Pass {
+        let form = self.both_ways(None);
+        let codes = (plan.heads * form.code_macs(n, plan.depth)) as u64;
+        let once = (plan.heads * plan.depth * form.pairs(n)) as u64;
+        // the same products as in the causal form; nothing flows back through codes
+        Pass {
+            forward: codes + 2 * once,
+            backward: 5 * once,
+        }
+    }
+
+    fn whole_both_ways<B: Ops>(
+        &self,
+        q: Tensor<B, 4>,
+        k: Tensor<B, 4>,
+        v: Tensor<B, 4>,
+        lengths: Option<&Lengths>,
+    ) -> Tensor<B, 4> {
+        let [b, _, h, _] = q.dims();
+        counter::add_activity(KEYS_SAMPLED, b * h * self.samples);
+        kde_both_ways(q, k, v, &self.both_ways(lengths))
     }
 
     fn state<B: Ops>(

@@ -83,8 +83,9 @@ macro_rules! variants {
                 }
             }
 
-            fn check_context(&self, context: usize) -> Result<(), String> {
+            fn check_context(&self, context: usize, both_ways: bool) -> Result<(), String> {
                 match self {
+                    $(Core::$variant(core) if both_ways => core.check_both_ways(context),)+
                     $(Core::$variant(core) => core.check(context),)+
                 }
             }
@@ -257,7 +258,8 @@ fn layer_parameter(layer: usize) -> String {
 
 /// The attention of each of `layers` layers.
 ///
-/// Settings of a variant that only single layers have are the declared ones.
+/// Settings of a variant that only single layers have are the declared ones. `both_ways` says whether tokens see later
+/// ones, so that settings of that form count.
 ///
 /// # Errors
 /// A sentence on the value that has no meaning beside another one.
@@ -267,6 +269,7 @@ pub(crate) fn read(
     heads: usize,
     kv_heads: usize,
     context: usize,
+    both_ways: bool,
 ) -> Result<Vec<Core>, String> {
     let mut all: BTreeMap<String, Value> = own_parameters()
         .into_iter()
@@ -286,7 +289,7 @@ pub(crate) fn read(
                 "kv_heads {kv_heads} with {name} attention, whose heads share nothing; use kv_heads = 0"
             ));
         }
-        core.check_context(context)?;
+        core.check_context(context, both_ways)?;
         Ok(core)
     });
     cores.collect()

@@ -46,6 +46,14 @@ pub(crate) trait Variant: Copy {
         Ok(())
     }
 
+    /// The same for its form that sees later tokens too.
+    ///
+    /// # Errors
+    /// A sentence on the value that has none, and what to use instead.
+    fn check_both_ways(&self, context: usize) -> Result<(), String> {
+        self.check(context)
+    }
+
     /// Whether it has, with these settings, a form that sees later tokens too.
     fn sees_both_ways(&self) -> bool {
         Self::BOTH_WAYS.is_some()
