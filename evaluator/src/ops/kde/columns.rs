@@ -131,13 +131,9 @@ impl Columns {
         for x in dq.iter_mut() {
             *x *= scale;
         }
-        for c in 0..d {
-            simd::add_scaled(
-                &mut self.dk_turned[c * all..][..seen],
-                self.query[c],
-                &self.slopes,
-            );
-            simd::add_scaled(&mut self.dv_turned[c * all..][..seen], g[c], &self.weights);
+        for (c, (q, g)) in self.query.iter().zip(g).enumerate() {
+            simd::add_scaled(&mut self.dk_turned[c * all..][..seen], *q, &self.slopes);
+            simd::add_scaled(&mut self.dv_turned[c * all..][..seen], *g, &self.weights);
         }
     }
 
