@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::{
+    module::AutodiffModule,
+    tensor::backend::{AutodiffBackend, Backend},
+};
 use spaces::{Measurement, protocol::Progress};
 
 use crate::{
@@ -18,10 +21,15 @@ use crate::{
     plan::{Budget, IMPORTANCE_BATCHES, Plan},
     stages::{Claim, Found, Keys, Recording, StageResult},
     techniques::{
+        distillation::{DistillationPlan, Teacher},
         fine_tuning::{FineTuning, lora},
         pruning,
     },
-    training::{Batches, Checkpoint, Record, Stop, Stretch, gradients, train},
+    training::{
+        Batches, Checkpoint, Record, Stop, Stretch,
+        floats::{put_weights, read_floats, weights_of, write_floats},
+        gradients, train,
+    },
 };
 
 /// Passes on what a recovery says. After a part of the training its curve is left out: the steps belong to the training,
@@ -150,12 +158,17 @@ impl Trainer<'_> {
             from,
         };
         if let Some(checkpoint) = resumed.take_if(|c| c.phase == RECOVERY) {
+            let teacher = match plan.distillation {
+                Some(distillation) => Some(self.teacher_from_file(distillation, backend)?),
+                None => None,
+            };
             let earlier = checkpoint.earlier;
             let budget = Budget::Steps(checkpoint.total_steps);
             let model = Model::new(&plan.served, self.job.seed, backend);
             let (model, record) = train(
                 model,
                 &stretch(RECOVERY, budget, earlier),
+                teacher.as_ref(),
                 Some(checkpoint),
                 energy,
                 &mut Recovery { events, is_part },
@@ -211,6 +224,10 @@ impl Trainer<'_> {
         });
         judged.macs = macs;
         judged.skipped_macs = skipped.total();
+        let teacher = plan.distillation.map(|plan| Teacher {
+            model: sofar.model.valid(),
+            plan,
+        });
         pruning::shrink(&mut sofar.model, &plan.served, &importance);
         let steps = plan.recovery_steps(sofar.record.steps);
         let earlier = sofar.record.and(judged);
@@ -218,11 +235,14 @@ impl Trainer<'_> {
         let mut more = judged;
         if steps > 0 {
             let recovery = stretch(RECOVERY, Budget::Steps(steps), earlier);
+            if let Some(teacher) = &teacher {
+                self.keep_teacher(teacher)?;
+            }
             let mut listener = Recovery {
                 events: &mut events,
                 is_part,
             };
-            let (recovered, record) = train(model, &recovery, None, energy, &mut listener)?;
+            let (recovered, record) = train(model, &recovery, teacher.as_ref(), None, energy, &mut listener)?;
             (model, more) = (recovered, judged.and(record));
         }
         let mut pruned = Trained {
@@ -267,12 +287,42 @@ impl Trainer<'_> {
                 stop: (self.job.target < 1.0).then_some(stop),
                 ..stretch(MAIN, plan.training.budget, Record::default())
             };
-            (model, record) = train(model, &main, resumed, energy, events)?;
+            (model, record) = train(model, &main, None, resumed, energy, events)?;
         }
         if matches!(plan.fine_tuning, Some(FineTuning::Lora(_))) {
             lora::merge(&mut model);
         }
         Ok((model, record))
+    }
+
+    /// Where the teacher lies while a recovery may have to go on from a checkpoint.
+    fn teacher_file(&self) -> PathBuf {
+        self.job.work_dir.join("teacher.safetensors")
+    }
+
+    fn keep_teacher<B: Ops>(&self, teacher: &Teacher<B>) -> Result<(), EvaluationError> {
+        let (file, part) = (self.teacher_file(), self.job.work_dir.join("teacher.part"));
+        write_floats(&part, &weights_of(&mut teacher.model.clone()), None)
+            .and_then(|()| std::fs::rename(&part, &file))
+            .map_err(|source| EvaluationError::Disk {
+                path: file.display().to_string(),
+                source,
+            })
+    }
+
+    fn teacher_from_file<B: Ops>(
+        &self,
+        plan: DistillationPlan,
+        backend: &B::Device,
+    ) -> Result<Teacher<B>, EvaluationError> {
+        let file = self.teacher_file();
+        let mut model = Model::empty(&self.plan.model, backend);
+        let (mut tensors, _) = read_floats(&file).ok_or_else(|| EvaluationError::Disk {
+            path: file.display().to_string(),
+            source: std::io::Error::other("the teacher of a recovery that goes on is not there any more"),
+        })?;
+        put_weights(&mut model, &mut tensors);
+        Ok(Teacher { model, plan })
     }
 
     /// Keeps what was made, where this trial is the one to make it.
@@ -307,6 +357,7 @@ impl Trainer<'_> {
     ) -> pruning::Importance
     where
         A: AutodiffBackend + Ops,
+        A::InnerBackend: Ops,
     {
         let attention = self.plan.model.layers.first().map(|l| l.attention);
         let (depth, share) = attention.map_or((1, 1), |a| (a.depth, a.share()));
@@ -316,7 +367,7 @@ impl Trainer<'_> {
         let mut sum = None;
         for step in 0..IMPORTANCE_BATCHES {
             // batches of their own, after any that training reaches
-            let (_, batch_gradients) = gradients(model, batches, u64::MAX / 2 + step);
+            let (_, batch_gradients) = gradients(model, batches, u64::MAX / 2 + step, None);
             sum = Some(pruning::add_taylor_batch(
                 sum,
                 model,

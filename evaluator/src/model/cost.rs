@@ -226,6 +226,17 @@ impl ModelPlan {
         pass
     }
 
+    /// A forward pass alone on `batch` examples of `n` tokens a row, without what only training does.
+    pub fn forward_macs(&self, batch: usize, n: usize) -> u64 {
+        let rows = batch * self.kind.form().texts();
+        let noise = self.layers.iter().enumerate().filter_map(|(i, layer)| {
+            let mixture = layer.feed_forward.mixture()?;
+            let more = (mixture.router_matrices() - 1) * mixture.experts * self.width;
+            Some((more * rows * self.seen(i, n)) as u64)
+        });
+        self.training_pass(batch, n, Trainable::All).forward - noise.sum::<u64>()
+    }
+
     /// The attention core of a layer for one row of `n` positions.
     fn core_pass(&self, layer: usize, n: usize) -> Pass {
         let attention = &self.layers[layer].attention;

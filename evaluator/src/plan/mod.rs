@@ -19,6 +19,7 @@ use crate::{
     ops::{Precision, set_precision},
     parameter::Values,
     techniques::{
+        distillation::{self, DistillationPlan},
         feed_forward::{CHANNEL_MIX_ACTIVITY, FeedForwardPlan},
         fine_tuning::FineTuning,
         pruning::PruningPlan,
@@ -43,6 +44,8 @@ pub struct Plan {
     pub training: TrainingPlan,
     /// What is removed afterwards.
     pub pruning: Option<PruningPlan>,
+    /// What recovery learns from the model before pruning.
+    pub distillation: Option<DistillationPlan>,
     /// How weights are packed.
     pub quantization: Option<QuantizationPlan>,
     /// Tokens that the final loss is measured on, at most.
@@ -159,12 +162,20 @@ impl Plan {
             Some(pruning) => pruning.pruned(&model)?,
             None => model.clone(),
         };
+        let distillation = DistillationPlan::read(values);
+        if distillation.is_some() && model.reversible.is_some() {
+            return Err(
+                "distill = 'logits' needs layers that keep what they computed, and reversible = true keeps nothing; use distill = 'none' or reversible = false"
+                    .into(),
+            );
+        }
         Ok(Plan {
             model,
             served,
             fine_tuning: base.map(|_| fine_tuning),
             training: TrainingPlan::read(values, form),
             pruning,
+            distillation,
             quantization: QuantizationPlan::read(values),
             validation_tokens: values.int("validation_tokens"),
             precision: read_precision(values),
@@ -180,6 +191,7 @@ impl Plan {
             fine_tuning: None,
             training: TrainingPlan::read(values, served.model.kind.form()),
             pruning: None,
+            distillation: None,
             quantization: served.quantization,
             validation_tokens: values.int("validation_tokens"),
             precision: read_precision(values),
@@ -229,6 +241,7 @@ impl Plan {
             names.extend((pruning.neurons > 0.0).then_some("pruned_neurons"));
             names.extend((pruning.heads > 0.0).then_some("pruned_heads"));
         }
+        names.extend(self.distillation.map(|_| distillation::ACTIVITY));
         if self.quantization.is_some() {
             names.extend(["packed_weights", "packed_products"]);
         }
@@ -268,7 +281,11 @@ impl Plan {
             Some(p) if p.judges_by_gradient() => IMPORTANCE_BATCHES * pass(&self.model, Trainable::All),
             _ => 0,
         };
-        2 * (main + judged + self.recovery_steps(steps) * pass(&self.served, Trainable::All))
+        let taught = self
+            .distillation
+            .map_or(0, |_| self.model.forward_macs(batch, rows.context));
+        let recovery = pass(&self.served, Trainable::All) + taught;
+        2 * (main + judged + self.recovery_steps(steps) * recovery)
     }
 
     /// The metrics that follow from the plan alone, exactly.

@@ -9,8 +9,8 @@ use crate::{Job, bundle::BundleError, catalog::catalog, data::Dataset, device::D
 /// Changes with what a stage computes, so that results of older versions are made again.
 const VERSION: u32 = 1;
 
-/// The group of parameters that pruning and its recovery read.
-const PRUNING: &str = "pruning";
+/// Groups of parameters that pruning and its recovery read.
+const PRUNING: [&str; 2] = ["pruning", "distillation"];
 /// Groups that only stages after those that are kept read. A group that is in neither list belongs to the training.
 const LATER: [&str; 1] = ["quantization"];
 /// What only measuring reads.
@@ -46,7 +46,7 @@ impl Keys {
             .values
             .iter()
             .filter(|(name, _)| !MEASURING.contains(&name.as_str()) && !LATER.contains(&group(name)))
-            .partition(|(name, _)| group(name) == PRUNING);
+            .partition(|(name, _)| PRUNING.contains(&group(name)));
         let from = (
             (VERSION, env!("CARGO_PKG_VERSION"), device.describe()),
             (&job.config.data.corpus, &data.fingerprint),

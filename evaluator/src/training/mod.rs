@@ -30,6 +30,7 @@ use crate::{
     model::Model,
     ops::Ops,
     plan::{Budget, TrainingPlan},
+    techniques::distillation::Teacher,
 };
 
 /// Steps between two readings of the loss; a reading waits for the device.
@@ -100,13 +101,15 @@ pub struct Stop<'a> {
     pub keep: &'a Path,
 }
 
-/// Trains the model to the end of the budget, from a checkpoint of the same stretch where there is one.
+/// Trains the model to the end of the budget, from a checkpoint of the same stretch where there is one; with a teacher, it
+/// learns from it too.
 ///
 /// # Errors
 /// [`EvaluationError`] for a loss that is not a number, a disk that cannot be written, and cancellation.
 pub fn train<A>(
     mut model: Model<A>,
     stretch: &Stretch,
+    teacher: Option<&Teacher<A::InnerBackend>>,
     resumed: Option<Checkpoint<A::InnerBackend>>,
     energy: &mut dyn Source,
     events: &mut dyn Events,
@@ -142,7 +145,7 @@ where
         let step = record.steps;
         let skipped_before = counter::skipped();
         let (loss, macs) = counter::count_macs(|| {
-            let (loss, mut gradients) = gradients(&model, &stretch.batches, step);
+            let (loss, mut gradients) = gradients(&model, &stretch.batches, step, teacher);
             // until the number of steps is known the rate is that of the first ones, warming up
             let rate = learning_rate(plan, step, total.unwrap_or(u64::MAX));
             optimizer.step(&mut model, &mut gradients, rate, plan);

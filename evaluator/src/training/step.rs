@@ -11,6 +11,7 @@ use crate::{
     model::{Inputs, Model},
     ops::{Lengths, Ops, cross_entropy},
     plan::TrainingPlan,
+    techniques::distillation::Teacher,
 };
 
 /// Held-out tokens behind a point of the learning curve.
@@ -67,23 +68,45 @@ pub(crate) fn to_device<B: Backend>(batch: Batch, device: &B::Device) -> (Inputs
     (inputs, Tensor::from_data(TensorData::new(targets, [n]), device))
 }
 
-/// The loss of one training batch, `[1]` on the inner backend, and its gradients.
+/// The loss of one training batch, `[1]` on the inner backend, and its gradients; from a teacher too, where there is one.
 pub(crate) fn gradients<A>(
     model: &Model<A>,
     batches: &Batches,
     step: u64,
+    teacher: Option<&Teacher<A::InnerBackend>>,
 ) -> (Tensor<A::InnerBackend, 1>, A::Gradients)
 where
     A: AutodiffBackend + Ops,
+    A::InnerBackend: Ops,
 {
     let batch = batches
         .data
         .train_batch(batches.seed, step, batches.batch, batches.rows);
-    gradients_of(model, batch)
+    match teacher {
+        None => gradients_of(model, batch),
+        Some(teacher) => {
+            let told = teacher.logits(to_device::<A::InnerBackend>(batch.clone(), &model.device()).0);
+            forward_and_back(model, batch, Some((teacher, told)))
+        }
+    }
 }
 
 /// The loss of a batch, `[1]` on the inner backend, and its gradients.
 pub fn gradients_of<A>(model: &Model<A>, batch: Batch) -> (Tensor<A::InnerBackend, 1>, A::Gradients)
+where
+    A: AutodiffBackend + Ops,
+{
+    forward_and_back(model, batch, None)
+}
+
+/// What a teacher says of a batch, `[rows, outputs]`.
+type Told<'a, B> = (&'a Teacher<B>, Tensor<B, 2>);
+
+fn forward_and_back<A>(
+    model: &Model<A>,
+    batch: Batch,
+    told: Option<Told<'_, A::InnerBackend>>,
+) -> (Tensor<A::InnerBackend, 1>, A::Gradients)
 where
     A: AutodiffBackend + Ops,
 {
@@ -93,7 +116,11 @@ where
     }
     let forward = model.forward(inputs);
     let [b, n, outputs] = forward.logits.dims();
-    let mut loss = cross_entropy(forward.logits.reshape([b * n, outputs]), targets);
+    let logits = forward.logits.reshape([b * n, outputs]);
+    let mut loss = cross_entropy(logits.clone(), targets.clone());
+    if let Some((teacher, told)) = told {
+        loss = teacher.loss(loss, [logits, Tensor::from_inner(told)], targets);
+    }
     if let Some(auxiliary) = forward.auxiliary {
         loss = loss + auxiliary;
     }

@@ -151,17 +151,13 @@ fn outputs_gradients_and_counts_are_those_of_all_tokens_through_all_experts() {
 
 #[test]
 fn one_expert_with_room_for_all_is_the_dense_network() {
-    let chosen = read("experts = 2\ncapacity_factor = 1.0").model.layers[0]
-        .feed_forward
-        .mixture()
-        .unwrap()
-        .clone();
+    let mut shape = read("experts = 2\ncapacity_factor = 1.0").model;
+    let chosen = shape.layers[0].feed_forward.mixture().unwrap().clone();
     assert_eq!(
         (chosen.top_k, chosen.balance),
         (0, 0.0),
         "they have no meaning here"
     );
-    let mut shape = read("").model;
     shape.layers[0].feed_forward = FeedForwardPlan::Moe(MixturePlan { experts: 1, ..chosen });
     let mut model = Model::<Flex>::new(&shape, 3, &Default::default());
     let mixture = mixture_of(&mut model);

@@ -52,6 +52,7 @@ fn run(dir: &Path, fixed: &str, stop_after: u64) -> Result<(Model<A>, Record), E
     train(
         model,
         &stretch,
+        None,
         found,
         energy::open(None).as_mut(),
         &mut StopAfter(Cell::new(stop_after)),

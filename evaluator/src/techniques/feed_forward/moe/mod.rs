@@ -14,6 +14,7 @@ mod mixture;
 mod noisy_top_k;
 mod plan;
 mod random;
+mod routing;
 mod switch;
 mod top_k;
 
@@ -21,14 +22,10 @@ use burn::tensor::{Int, Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::plan::parameters;
+use self::routing::{Request, Routing};
 pub use self::{mixture::Mixture, plan::MixturePlan};
 use super::{About, Gated};
-use crate::{
-    counter,
-    model::Matrix,
-    ops::{Lengths, Ops},
-    parameter::Values,
-};
+use crate::{ops::Ops, parameter::Values};
 
 pub(super) const ABOUT: About = About {
     name: "moe",
@@ -71,67 +68,6 @@ pub(crate) trait Rule: Copy {
 
     /// Sends tokens to experts.
     fn route<B: Ops>(&self, request: &Request<B>) -> Routing<B>;
-}
-
-/// What a router decides on.
-pub(crate) struct Request<'a, B: Backend> {
-    /// The tokens, `[tokens, width]`.
-    x: &'a Tensor<B, 2>,
-    /// Sequences, and tokens of each with its padding.
-    batch: [usize; 2],
-    /// How many of each sequence are no padding, where there is padding.
-    lengths: Option<&'a Lengths>,
-    /// The router, `[experts, width]`.
-    router: &'a Matrix<B>,
-    /// The size of noise, `[experts, width]`, where the router is noisy.
-    noise: Option<&'a Matrix<B>>,
-    /// Experts for each token.
-    top_k: usize,
-    /// Whether gradients are tracked: noise, capacity and losses belong to training alone.
-    training: bool,
-}
-
-/// What a router decided.
-pub(crate) struct Routing<B: Backend> {
-    /// The router's scores without noise on them, `[tokens, experts]`.
-    logits: Tensor<B, 2>,
-    /// What experts' outputs are multiplied by, row by row: `[tokens, top_k]`, or `[tokens, experts]` where experts choose.
-    gates: Tensor<B, 2>,
-    /// The places in `gates`, counted row by row, of what each expert works on.
-    places: Vec<Vec<usize>>,
-    /// Rows that the formula has beyond these: those that an expert had no room for, and padding.
-    left_out: usize,
-    /// How uneven the load is, `[1]`; only in training, and where it can be uneven.
-    balance: Option<Tensor<B, 1>>,
-}
-
-impl<B: Backend> Routing<B> {
-    /// Of tokens that choose: `slots` has the expert of each place in `gates`, `None` where the token skips it.
-    fn of_tokens(
-        logits: Tensor<B, 2>,
-        gates: Tensor<B, 2>,
-        slots: impl IntoIterator<Item = Option<usize>>,
-        balance: Option<Tensor<B, 1>>,
-    ) -> Self {
-        let mut places = vec![vec![]; logits.dims()[1]];
-        let mut dropped = 0;
-        for (place, expert) in slots.into_iter().enumerate() {
-            match expert {
-                Some(expert) => places[expert].push(place),
-                None => dropped += 1,
-            }
-        }
-        if dropped > 0 {
-            counter::add_activity("expert_rows_dropped", dropped);
-        }
-        Routing {
-            logits,
-            gates,
-            places,
-            left_out: dropped,
-            balance,
-        }
-    }
 }
 
 macro_rules! routers {

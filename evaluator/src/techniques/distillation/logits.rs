@@ -1,0 +1,96 @@
+//! Distillation of logits (Hinton et al., 1503.02531): `τ² KL(p_T^τ ‖ p_S^τ)`, whose gradient for the student's logits is
+//! `τ (p_S^τ − p_T^τ)` and so stays of one size as the temperature grows.
+
+use burn::tensor::{
+    Int, Tensor,
+    activation::{log_softmax, softmax},
+    backend::Backend,
+};
+
+use super::About;
+
+pub(super) const ABOUT: About = About {
+    name: "logits",
+    doc: "recovery learns the probabilities that the model gave before it was pruned",
+    paper: "1503.02531",
+};
+
+/// The mean over the rows that are scored, `[1]`, of `student` and `teacher` `[rows, outputs]`; `targets [rows]` are below 0
+/// where a row is not scored. The teacher's logits are constants.
+pub(super) fn loss<B: Backend>(
+    student: Tensor<B, 2>,
+    teacher: Tensor<B, 2>,
+    targets: Tensor<B, 1, Int>,
+    temperature: f64,
+) -> Tensor<B, 1> {
+    let teacher = teacher.detach() / temperature;
+    let p = softmax(teacher.clone(), 1);
+    let apart = log_softmax(teacher, 1) - log_softmax(student / temperature, 1);
+    let rows = (p * apart).sum_dim(1).squeeze_dim::<1>(1);
+    let scored = targets.greater_equal_elem(0).float();
+    let count = scored.clone().sum().clamp_min(1.0);
+    (rows * scored).sum() / count * temperature.powi(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::{
+        backend::{Autodiff, Flex},
+        tensor::TensorData,
+    };
+
+    use super::*;
+
+    type A = Autodiff<Flex>;
+
+    fn row(values: [f32; 3]) -> Tensor<A, 2> {
+        Tensor::from_data(TensorData::from([values]), &Default::default())
+    }
+
+    fn one(target: i32) -> Tensor<A, 1, Int> {
+        Tensor::from_data(TensorData::from([target]), &Default::default())
+    }
+
+    /// The loss, and its gradient for the student's logits.
+    fn both(student: [f32; 3], teacher: [f32; 3], temperature: f64) -> (f64, Vec<f64>) {
+        let student = row(student).require_grad();
+        let loss = loss(student.clone(), row(teacher), one(0), temperature);
+        let gradients = loss.backward();
+        let gradient = student.grad(&gradients).unwrap().into_data();
+        let value = loss.into_data().iter::<f64>().next().unwrap();
+        (value, gradient.iter::<f64>().collect())
+    }
+
+    #[test]
+    fn loss_and_gradient_are_the_golden_ones() {
+        let (value, gradient) = both([1.0, 2.0, 3.0], [2.0, 1.0, 0.0], 4.0);
+        assert!((value - 1.31963).abs() < 1e-4, "{value}");
+        for (found, golden) in gradient.iter().zip([-0.65981, 0.0, 0.65981]) {
+            assert!((found - golden).abs() < 1e-5, "{gradient:?}");
+        }
+    }
+
+    #[test]
+    fn who_agrees_has_nothing_to_learn() {
+        let (value, gradient) = both([0.3, -1.0, 2.0], [0.3, -1.0, 2.0], 3.0);
+        assert!(value.abs() < 1e-6 && gradient.iter().all(|g| g.abs() < 1e-6));
+    }
+
+    #[test]
+    fn at_high_temperatures_logits_are_matched() {
+        // centred logits: the gradient tends to their difference over the number of outputs
+        let (_, gradient) = both([1.0, 0.0, -1.0], [-0.5, 1.5, -1.0], 1000.0);
+        for (found, expected) in gradient.iter().zip([0.5, -0.5, 0.0]) {
+            assert!((found - expected).abs() < 2e-3, "{gradient:?}");
+        }
+    }
+
+    #[test]
+    fn rows_that_are_not_scored_teach_nothing() {
+        let student = Tensor::cat(vec![row([1.0, 2.0, 3.0]), row([5.0, 0.0, 0.0])], 0);
+        let teacher = Tensor::cat(vec![row([2.0, 1.0, 0.0]), row([0.0, 0.0, 9.0])], 0);
+        let targets = Tensor::cat(vec![one(2), one(-1)], 0);
+        let value = loss(student, teacher, targets, 4.0).into_data();
+        assert!((value.iter::<f64>().next().unwrap() - 1.31963).abs() < 1e-4);
+    }
+}
