@@ -162,14 +162,15 @@ impl AttentionPlan {
 }
 
 impl ModelPlan {
-    /// All weights of the dense model.
+    /// All weights; of matrices that are stored sparse those that are stored.
     pub fn parameters(&self) -> u64 {
-        self.count_parameters(|feed_forward, width| feed_forward.parameters(width))
+        self.count_parameters(|feed_forward, width| feed_forward.parameters(width)) - self.left_out()
     }
 
     /// Weights that one token passes through.
     pub fn active_parameters(&self) -> u64 {
         self.count_parameters(|feed_forward, width| feed_forward.active_parameters(width))
+            - self.left_out_of_met()
     }
 
     fn count_parameters(
@@ -190,7 +191,7 @@ impl ModelPlan {
         self.vocabulary as u64 * width + blocks.sum::<u64>() + reading_norm + width + own.sum::<u64>()
     }
 
-    /// One training step on `batch` examples of `n` tokens a row, where a text is corrupted `n` before that; where experts have a capacity, with room for every token,
+    /// One training step of dense weights on `batch` examples of `n` tokens a row, where a text is corrupted `n` before that; where experts have a capacity, with room for every token,
     /// and where rows may be padded, without padding.
     pub fn training_pass(&self, batch: usize, n: usize, trainable: Trainable) -> Pass {
         let mut pass = self.kind.head_pass(self, batch, n, trainable);
@@ -251,13 +252,14 @@ impl ModelPlan {
         let (width, at) = (self.width as u64, n + self.kind.leading());
         let layer = |(i, layer): (usize, &LayerPlan)| {
             if let Some(cross) = &layer.cross {
-                return n as u64 * cross.macs(self.width, Projection::is_of_keys);
+                return n as u64
+                    * (cross.macs(self.width, Projection::is_of_keys) - self.left_out_in(i, true));
             }
             if !self.kind.sees_both_ways() {
                 return 0;
             }
             let token = layer.attention.projection_macs(self.width) + layer.feed_forward.serving_macs(width);
-            at as u64 * token + self.core_pass(i, at).forward
+            at as u64 * (token - self.left_out_in(i, false)) + self.core_pass(i, at).forward
         };
         self.layers.iter().enumerate().map(layer).sum()
     }
@@ -265,7 +267,8 @@ impl ModelPlan {
     /// Multiply-adds of a kind that writes for the token at `position`, from 0, of a full-length example.
     pub fn decoding_macs(&self, position: usize) -> u64 {
         let (width, read) = (self.width as u64, self.kind.form().read(self.context));
-        let blocks = self.layers[self.kind.reading()..].iter().map(|layer| {
+        let blocks = (self.kind.reading()..self.layers.len()).map(|i| {
+            let layer = &self.layers[i];
             let cross = layer.cross.as_ref().map_or(0, |cross| {
                 let core = cross.core.pass_over_another(cross, 1, read).forward;
                 core + cross.macs(self.width, |projection| !projection.is_of_keys())
@@ -274,6 +277,7 @@ impl ModelPlan {
                 + layer.attention.core.decoding_macs(&layer.attention, position)
                 + cross
                 + layer.feed_forward.serving_macs(width)
+                - self.left_out_in(i, false)
         });
         blocks.sum::<u64>() + self.vocabulary as u64 * width
     }

@@ -24,6 +24,7 @@ use crate::{
         pruning::PruningPlan,
         quantization::QuantizationPlan,
         reversible::{CHUNKS_ACTIVITY, REVERSED_ACTIVITY},
+        sparsity::{self, SparsityPlan},
     },
 };
 
@@ -35,7 +36,7 @@ pub const IMPORTANCE_BATCHES: u64 = 8;
 pub struct Plan {
     /// The model as it is trained.
     pub model: ModelPlan,
-    /// The model as it is served, after pruning.
+    /// The model as it is served, after pruning and with what its weights are stored as.
     pub served: ModelPlan,
     /// How a base is adapted; `None` when training starts from scratch.
     pub fine_tuning: Option<FineTuning>,
@@ -43,6 +44,8 @@ pub struct Plan {
     pub training: TrainingPlan,
     /// What is removed afterwards.
     pub pruning: Option<PruningPlan>,
+    /// Which single weights are removed after that.
+    pub sparsity: Option<SparsityPlan>,
     /// How weights are packed.
     pub quantization: Option<QuantizationPlan>,
     /// Tokens that the final loss is measured on, at most.
@@ -155,16 +158,19 @@ impl Plan {
         }
         let form = model.kind.form();
         let pruning = PruningPlan::read(values);
-        let served = match &pruning {
+        let mut served = match &pruning {
             Some(pruning) => pruning.pruned(&model)?,
             None => model.clone(),
         };
+        let sparsity = SparsityPlan::read(values, &served)?;
+        served.sparsity = sparsity.map(|plan| plan.form);
         Ok(Plan {
             model,
             served,
             fine_tuning: base.map(|_| fine_tuning),
             training: TrainingPlan::read(values, form),
             pruning,
+            sparsity,
             quantization: QuantizationPlan::read(values),
             validation_tokens: values.int("validation_tokens"),
             precision: read_precision(values),
@@ -180,6 +186,7 @@ impl Plan {
             fine_tuning: None,
             training: TrainingPlan::read(values, served.model.kind.form()),
             pruning: None,
+            sparsity: None,
             quantization: served.quantization,
             validation_tokens: values.int("validation_tokens"),
             precision: read_precision(values),
@@ -229,6 +236,9 @@ impl Plan {
             names.extend((pruning.neurons > 0.0).then_some("pruned_neurons"));
             names.extend((pruning.heads > 0.0).then_some("pruned_heads"));
         }
+        if self.sparsity.is_some() {
+            names.extend(sparsity::ACTIVITY);
+        }
         if self.quantization.is_some() {
             names.extend(["packed_weights", "packed_products"]);
         }
@@ -257,7 +267,7 @@ impl Plan {
         !self.model.kind.form().pads() && !self.model.layers.iter().any(|l| l.feed_forward.may_drop())
     }
 
-    /// FLOPs of the whole training for a main training of `steps`: training, judging importance, recovery.
+    /// FLOPs of the whole training for a main training of `steps`: training, judging importance, recovery, finding single weights to remove.
     pub fn training_flops(&self, steps: u64) -> u64 {
         let TrainingPlan { batch, rows, .. } = self.training;
         let pass = |model: &ModelPlan, trainable| model.training_pass(batch, rows.context, trainable).total();
@@ -268,7 +278,11 @@ impl Plan {
             Some(p) if p.judges_by_gradient() => IMPORTANCE_BATCHES * pass(&self.model, Trainable::All),
             _ => 0,
         };
-        2 * (main + judged + self.recovery_steps(steps) * pass(&self.served, Trainable::All))
+        let recovery = self.recovery_steps(steps) * pass(&self.served, Trainable::All);
+        let sparsity = self
+            .sparsity
+            .map_or(0, |plan| plan.macs(&self.served, batch, rows.context));
+        2 * (main + judged + recovery + sparsity)
     }
 
     /// The metrics that follow from the plan alone, exactly.

@@ -7,6 +7,7 @@ pub mod fine_tuning;
 pub mod pruning;
 pub mod quantization;
 pub mod reversible;
+pub mod sparsity;
 mod token_shift;
 
 use spaces::{ParameterInfo, TechniqueInfo};
@@ -36,7 +37,7 @@ impl About {
 
 /// Every technique of every family.
 pub fn techniques() -> Vec<TechniqueInfo> {
-    let families: [(&str, Vec<About>); 8] = [
+    let families: [(&str, Vec<About>); 9] = [
         ("kind", kinds::about()),
         ("attention", attention::about()),
         ("feed_forward", feed_forward::about()),
@@ -44,6 +45,7 @@ pub fn techniques() -> Vec<TechniqueInfo> {
         ("reversible", vec![reversible::ABOUT]),
         ("fine_tune", fine_tuning::about()),
         ("pruning", pruning::about()),
+        ("sparsity", sparsity::about()),
         ("quantization", quantization::about()),
     ];
     families
@@ -60,6 +62,7 @@ pub(crate) fn parameters() -> Vec<ParameterInfo> {
         ("reversible", reversible::parameters()),
         ("fine_tune", fine_tuning::parameters()),
         ("pruning", pruning::parameters()),
+        ("sparsity", sparsity::parameters()),
         ("quantization", quantization::parameters()),
     ];
     families

@@ -158,6 +158,7 @@ fn every_attention_that_sees_both_ways_is_trained_compressed_and_measured() {
         "attention = 'tiled'\nattention_block_q = 8\nexperts = 2\nrouter = 'switch'",
         "attention = 'sliding_window'\nwindow = 5\nbits = 4",
         "attention = 'linear'\nprune_ratio = 0.25",
+        "sparsity = 0.5\nsparsity_method = 'sparsegpt'\nexperts = 2\nrouter = 'switch'",
         "attention = 'aft'\naft_variant = 'simple'\nfeed_forward = 'channel_mix'",
     ]
     .into_iter()
