@@ -14,7 +14,9 @@ use crate::{
     evaluate::{Job, run},
     pool::{awake, on_pool},
     scaling::{self, AttentionCost},
+    sparse_speed::{self, SparseProduct},
     speed::{self, Rounds, Speed, Work},
+    techniques::sparsity::SparseForm,
 };
 
 /// Runs an expression with `$backend` bound to the backend of a device and `$handle` to its handle.
@@ -114,6 +116,23 @@ pub fn attention_cost(
 pub fn gemm_flops_per_s(seconds: f64, device: DeviceChoice) -> Result<f64, EvaluationError> {
     let device = device.find().map_err(EvaluationError::Invalid)?;
     on_device!(&device, |B, handle| speed::gemm::<B>(seconds, handle))
+}
+
+/// What a product of `inputs` rows with a random matrix `[width, width]` takes, dense and sparse, the best within so many seconds.
+///
+/// # Errors
+/// [`EvaluationError`]: a device that is not there.
+pub fn sparse_product(
+    form: SparseForm,
+    width: usize,
+    inputs: usize,
+    seconds: f64,
+    device: DeviceChoice,
+) -> Result<SparseProduct, EvaluationError> {
+    let device = device.find().map_err(EvaluationError::Invalid)?;
+    on_device!(&device, |B, handle| awake(|| {
+        sparse_speed::sparse_product::<B>(form, width, inputs, seconds, handle)
+    }))
 }
 
 /// Continues a prompt with an exported model or fills its gaps (`___`), handing over each piece of text as it is written, the

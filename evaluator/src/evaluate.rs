@@ -25,9 +25,9 @@ use crate::{
     ops::Ops,
     plan::Plan,
     stages::Keys,
-    techniques::quantization,
+    techniques::{quantization, sparsity},
     trainer::{STATE, Trained, Trainer},
-    training::CHECKPOINT_FILES,
+    training::{Batches, CHECKPOINT_FILES, Record},
 };
 
 /// What shall be evaluated, and where.
@@ -107,6 +107,11 @@ pub fn load_data(
     if served.as_ref().is_some_and(|s| s.quantization.is_some()) {
         return Err(EvaluationError::Invalid(
             "the base is packed to few bits; start from a 32-bit model".into(),
+        ));
+    }
+    if served.as_ref().is_some_and(|s| s.model.sparsity.is_some()) {
+        return Err(EvaluationError::Invalid(
+            "the weights of the base are stored sparse; start from a dense model".into(),
         ));
     }
     Ok((dataset, served))
@@ -197,14 +202,30 @@ where
     };
     let Trained {
         model,
-        record,
-        spent,
+        mut record,
+        mut spent,
         peak_bytes,
         found,
         main,
         from,
     } = trainer.run::<A>(start, backend, source.as_mut(), events)?;
 
+    let mut model = model.valid();
+    if let Some(sparsity) = &plan.sparsity {
+        events.progress(Progress {
+            phase: "sparsify".into(),
+            ..Progress::default()
+        });
+        let batches = Batches::new(&data, job.seed, &plan.training);
+        let work = || sparsity::sparsify(&mut model, sparsity, &batches);
+        let (((), macs), skipped) = counter::count_skipped(|| counter::count_macs(work));
+        let more = Record {
+            macs,
+            skipped_macs: skipped.forward,
+            ..Record::default()
+        };
+        (record, spent) = (record.and(more), spent.and(more));
+    }
     events.progress(Progress {
         phase: "export".into(),
         ..Progress::default()
@@ -215,7 +236,6 @@ where
         peak_bytes,
         stopped_at: (job.target < 1.0).then_some(main),
     };
-    let mut model = model.valid();
     if let Some(packing) = plan.quantization {
         quantization::quantize(&mut model, packing);
     }
@@ -359,6 +379,9 @@ fn summary(model: &ModelPlan, served: &Served) -> String {
         ""
     };
     let bits = served.quantization.map_or(32, |q| q.bits);
+    let sparsity = model.sparsity.map_or_else(String::new, |form| {
+        format!(", {:.0} % sparse", 100.0 * form.share)
+    });
     let kind = model.kind.words();
     let article = if kind.starts_with('e') { "An" } else { "A" };
     let layers = match (model.kind.reading(), model.layers.len()) {
@@ -366,7 +389,7 @@ fn summary(model: &ModelPlan, served: &Served) -> String {
         (reading, all) => format!("{reading} + {}", all - reading),
     };
     format!(
-        "{article} {kind} of {layers} layers and width {} with {attention} attention{mixture}{reversible}, {bits}-bit weights.",
+        "{article} {kind} of {layers} layers and width {} with {attention} attention{mixture}{reversible}, {bits}-bit weights{sparsity}.",
         model.width
     )
 }

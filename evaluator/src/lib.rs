@@ -25,6 +25,7 @@ mod parameter;
 pub mod plan;
 mod pool;
 mod scaling;
+mod sparse_speed;
 mod speed;
 mod stages;
 pub mod techniques;
@@ -32,13 +33,14 @@ mod trainer;
 pub mod training;
 
 pub use self::{
-    backend::{attention_cost, evaluate, gemm_flops_per_s, generate, remeasure, time},
+    backend::{attention_cost, evaluate, gemm_flops_per_s, generate, remeasure, sparse_product, time},
     bundle_use::Sampling,
     catalog::catalog,
     error::EvaluationError,
     evaluate::{Facts, Job, inspect, load_data},
     events::{Events, Silent},
     scaling::AttentionCost,
+    sparse_speed::SparseProduct,
     speed::{Rounds, Speed, Work},
     stages::Shelf,
 };

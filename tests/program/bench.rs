@@ -203,6 +203,24 @@ fn growth_with_the_context_is_told_for_each_attention_and_a_mistake_in_one_sente
 }
 
 #[test]
+fn the_break_even_of_sparse_products_is_told_and_a_mistake_in_one_sentence() {
+    let program = program();
+    let small = ["bench", "sparse", "--width", "64", "--seconds", "0.01"];
+    let table = program.ok(&small);
+    assert!(
+        table.contains("2:4") && table.contains("64 rows of inputs: dense"),
+        "{table}"
+    );
+    let results = program.json(&[&small[..], &["--format", "json"]].concat());
+    let half = &results["products"][0];
+    // half of the weights and a bit for each
+    assert_eq!(half["bytes"].as_f64(), Some(0.5 + 1.0 / 32.0));
+    assert!(half["products"][1]["sparse_us"].as_f64() > Some(0.0));
+    let ran = program.run(&["bench", "sparse", "--width", "100"]);
+    assert!(ran.code == Some(2) && ran.stderr.contains("use 96"), "{ran:?}");
+}
+
+#[test]
 fn every_resource_of_each_attention_is_told_on_one_sheet() {
     let program = program();
     let small = [

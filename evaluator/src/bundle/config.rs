@@ -8,7 +8,7 @@ use crate::{
     techniques::{attention::Core, feed_forward::FeedForwardPlan, quantization::QuantizationPlan},
 };
 
-/// A served model: its shape and how its weights are packed.
+/// A served model: its shape, and how its weights are packed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Served {
     /// The shape.
@@ -21,7 +21,7 @@ pub struct Served {
 impl Served {
     /// The architecture of `transformers` that this model is one of, with its `model_type`.
     ///
-    /// `None` for kinds other than decoders, for packed weights, for two residual streams, for attentions that no architecture there has, for layers
+    /// `None` for kinds other than decoders, for packed and sparse weights, for two residual streams, for attentions that no architecture there has, for layers
     /// that differ, and for every router but `top_k` above 1: the gate of one expert is not normalised, and others train in a way that Mixtral does not.
     pub fn standard_architecture(&self) -> Option<(&'static str, &'static str)> {
         if self.model.kind != Kind::default() || self.model.reversible.is_some() {
@@ -34,7 +34,7 @@ impl Served {
             Core::SlidingWindow(_) => true,
             _ => return None,
         };
-        if !uniform || self.quantization.is_some() {
+        if !uniform || self.quantization.is_some() || self.model.sparsity.is_some() {
             return None;
         }
         match (&layer.feed_forward, windowed) {
@@ -181,6 +181,7 @@ pub fn served_from_json(text: &str) -> Result<Served, String> {
             number("num_hidden_layers")?
         ],
         reversible: None,
+        sparsity: None,
     };
     Ok(Served {
         model,

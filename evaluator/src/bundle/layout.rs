@@ -8,7 +8,7 @@ use safetensors::{
 use super::config::{Served, to_json};
 use crate::{
     model::{KindWeight, ModelPlan, Projection},
-    techniques::{feed_forward::FeedForwardPlan, quantization::QuantizationPlan},
+    techniques::{feed_forward::FeedForwardPlan, quantization::QuantizationPlan, sparsity},
 };
 
 /// A tensor of the weight file.
@@ -59,24 +59,29 @@ pub(super) fn entries(served: &Served) -> Vec<Entry> {
     let model = &served.model;
     let width = model.width;
     let mut entries = vec![];
-    let matrix = |entries: &mut Vec<Entry>,
-                  path: &str,
-                  rows: usize,
-                  columns: usize,
-                  packing: Option<QuantizationPlan>| {
-        let mut add = |suffix: &str, dtype, columns| {
+    let matrix = |entries: &mut Vec<Entry>, path: &str, rows: usize, columns: usize, is_compressed: bool| {
+        let mut add = |suffix: &str, dtype, shape| {
             entries.push(Entry {
                 name: format!("{path}.{suffix}"),
                 dtype,
-                shape: vec![rows, columns],
+                shape,
             });
         };
-        match packing.map(|p| p.shape(rows, columns)) {
-            None => add("weight", Dtype::F32, columns),
-            Some(shape) => {
-                add("codes", Dtype::I32, shape.words_per_row());
-                add("scales", Dtype::F16, shape.groups());
-                add("zeros", Dtype::I32, shape.zero_words_per_row());
+        let sparse = model
+            .sparsity
+            .filter(|_| is_compressed && sparsity::is_chosen(path));
+        if let Some(shape) = sparse.map(|form| form.shape(rows, columns)) {
+            add("places", Dtype::I32, vec![rows, shape.words_per_row()]);
+            add("values", Dtype::F32, vec![shape.nonzeros()]);
+            return;
+        }
+        match served.quantization.filter(|_| is_compressed) {
+            None => add("weight", Dtype::F32, vec![rows, columns]),
+            Some(packing) => {
+                let shape = packing.shape(rows, columns);
+                add("codes", Dtype::I32, vec![rows, shape.words_per_row()]);
+                add("scales", Dtype::F16, vec![rows, shape.groups()]);
+                add("zeros", Dtype::I32, vec![rows, shape.zero_words_per_row()]);
             }
         }
     };
@@ -87,14 +92,7 @@ pub(super) fn entries(served: &Served) -> Vec<Entry> {
             shape: vec![width],
         });
     };
-    let packing = served.quantization;
-    matrix(
-        &mut entries,
-        "model.embed_tokens",
-        model.vocabulary,
-        width,
-        packing,
-    );
+    matrix(&mut entries, "model.embed_tokens", model.vocabulary, width, true);
     for (i, layer) in model.layers.iter().enumerate() {
         let path = model.kind.path(i);
         vector(&mut entries, &format!("{path}.input_layernorm"));
@@ -110,45 +108,39 @@ pub(super) fn entries(served: &Served) -> Vec<Entry> {
             .filter_map(|(part, plan)| Some((part, plan?)))
         {
             for Projection { name, input, out } in attention.projections(width) {
-                matrix(
-                    &mut entries,
-                    &format!("{path}.{part}.{name}"),
-                    out,
-                    input,
-                    packing,
-                );
+                matrix(&mut entries, &format!("{path}.{part}.{name}"), out, input, true);
             }
         }
         for own in layer.attention.own(model.place(i)) {
             let [rows, columns] = own.shape;
             let path = format!("{path}.self_attn.{}", own.name);
-            matrix(&mut entries, &path, rows, columns, None);
+            matrix(&mut entries, &path, rows, columns, false);
         }
         vector(&mut entries, &format!("{path}.post_attention_layernorm"));
         let hidden = layer.feed_forward.hidden();
         let mut network = |path: &str, [gate, up, down]: [&str; 3]| {
-            matrix(&mut entries, &format!("{path}.{gate}"), hidden, width, packing);
-            matrix(&mut entries, &format!("{path}.{up}"), hidden, width, packing);
-            matrix(&mut entries, &format!("{path}.{down}"), width, hidden, packing);
+            matrix(&mut entries, &format!("{path}.{gate}"), hidden, width, true);
+            matrix(&mut entries, &format!("{path}.{up}"), hidden, width, true);
+            matrix(&mut entries, &format!("{path}.{down}"), width, hidden, true);
         };
         match &layer.feed_forward {
             FeedForwardPlan::Dense { .. } => {
                 network(&format!("{path}.mlp"), ["gate_proj", "up_proj", "down_proj"])
             }
             FeedForwardPlan::ChannelMix { .. } => {
-                for (name, rows, columns, packing) in [
-                    ("r_proj", width, width, packing),
-                    ("k_proj", hidden, width, packing),
-                    ("v_proj", width, hidden, packing),
-                    ("mix_r", 1, width, None),
-                    ("mix_k", 1, width, None),
+                for (name, rows, columns, is_compressed) in [
+                    ("r_proj", width, width, true),
+                    ("k_proj", hidden, width, true),
+                    ("v_proj", width, hidden, true),
+                    ("mix_r", 1, width, false),
+                    ("mix_k", 1, width, false),
                 ] {
                     matrix(
                         &mut entries,
                         &format!("{path}.mlp.{name}"),
                         rows,
                         columns,
-                        packing,
+                        is_compressed,
                     );
                 }
             }
@@ -162,7 +154,7 @@ pub(super) fn entries(served: &Served) -> Vec<Entry> {
                 let routers = ["gate", "noise"].into_iter().take(moe.router_matrices());
                 for name in routers {
                     let path = format!("{path}.block_sparse_moe.{name}");
-                    matrix(&mut entries, &path, moe.experts, width, None);
+                    matrix(&mut entries, &path, moe.experts, width, false);
                 }
             }
         }
@@ -173,7 +165,7 @@ pub(super) fn entries(served: &Served) -> Vec<Entry> {
     vector(&mut entries, "model.norm");
     for KindWeight { name, shape, small } in model.kind.weights(model) {
         let [rows, columns] = shape;
-        matrix(&mut entries, name, rows, columns, packing.filter(|_| !small));
+        matrix(&mut entries, name, rows, columns, !small);
     }
     entries
 }

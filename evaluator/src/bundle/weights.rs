@@ -19,7 +19,13 @@ use super::{BundleError, Served};
 use crate::{
     model::{Matrix, Model, Part, Parts},
     ops::Ops,
-    techniques::quantization::packed::{PackedShape, PackedWeights},
+    techniques::{
+        quantization::packed::{PackedShape, PackedWeights},
+        sparsity::{
+            self,
+            sparse::{SparseShape, SparseWeights},
+        },
+    },
 };
 
 /// One tensor on its way to a file.
@@ -54,7 +60,7 @@ impl View for &Outgoing {
 pub fn save<B: Ops>(model: &mut Model<B>, path: &Path) -> Result<(), BundleError> {
     let mut tensors: Vec<(String, Outgoing)> = vec![];
     model.each_part("", &mut |name, part| {
-        let mut add = |suffix: &str, dtype, shape: [usize; 2], bytes| {
+        let mut add = |suffix: &str, dtype, shape: &[usize], bytes| {
             tensors.push((
                 format!("{name}.{suffix}"),
                 Outgoing {
@@ -71,27 +77,35 @@ pub fn save<B: Ops>(model: &mut Model<B>, path: &Path) -> Result<(), BundleError
                 add(
                     "codes",
                     Dtype::I32,
-                    [rows, host.shape.words_per_row()],
+                    &[rows, host.shape.words_per_row()],
                     bytes_of(&host.words, |w| w.to_le_bytes()),
                 );
                 add(
                     "scales",
                     Dtype::F16,
-                    [rows, host.shape.groups()],
+                    &[rows, host.shape.groups()],
                     bytes_of(&host.scales, |s| s.to_le_bytes()),
                 );
                 add(
                     "zeros",
                     Dtype::I32,
-                    [rows, host.shape.zero_words_per_row()],
+                    &[rows, host.shape.zero_words_per_row()],
                     bytes_of(&host.zeros, |z| z.to_le_bytes()),
                 );
+            }
+            Part::Matrix(Matrix::Sparse(sparse)) | Part::Small(Matrix::Sparse(sparse)) => {
+                let (host, rows) = (sparse.to_host(), sparse.dims()[0]);
+                let words = host.places.len() / rows;
+                let places = bytes_of(&host.places, |w| w.to_le_bytes());
+                add("places", Dtype::I32, &[rows, words], places);
+                let values = bytes_of(&host.values, |v| v.to_le_bytes());
+                add("values", Dtype::F32, &[host.values.len()], values);
             }
             Part::Matrix(matrix) | Part::Small(matrix) => {
                 let weight = matrix
                     .as_dense()
                     .expect("additions are merged before a model is exported");
-                add("weight", Dtype::F32, weight.dims(), floats(weight.into_data()));
+                add("weight", Dtype::F32, &weight.dims(), floats(weight.into_data()));
             }
             Part::Vector(scale) => {
                 let values = scale.val();
@@ -149,6 +163,14 @@ pub fn load<B: Ops>(served: &Served, path: &Path, device: &B::Device) -> Result<
         let result = match part {
             Part::Matrix(matrix) => {
                 let [rows, columns] = matrix.dims();
+                let sparse = served.model.sparsity.filter(|_| sparsity::is_chosen(name));
+                if let Some(form) = sparse {
+                    let weights = file.sparse(name, form.shape(rows, columns));
+                    failure = weights
+                        .map(|w| *matrix = Matrix::Sparse(w.into_module(device)))
+                        .err();
+                    return;
+                }
                 match served.quantization {
                     Some(plan) => file.packed(name, plan.shape(rows, columns)).map(|w| {
                         *matrix = Matrix::Packed(w.into_module(device));
@@ -287,14 +309,6 @@ impl Incoming {
     }
 
     fn packed(&mut self, name: &str, shape: PackedShape) -> Result<PackedWeights, BundleError> {
-        let words = |bytes: Vec<u8>| {
-            bytes
-                .as_chunks::<4>()
-                .0
-                .iter()
-                .map(|b| i32::from_le_bytes(*b))
-                .collect()
-        };
         let codes = self
             .bytes(
                 &format!("{name}.codes"),
@@ -328,4 +342,18 @@ impl Incoming {
             zeros: words(zeros),
         })
     }
+
+    fn sparse(&mut self, name: &str, shape: SparseShape) -> Result<SparseWeights, BundleError> {
+        let [places, values] = ["places", "values"].map(|suffix| format!("{name}.{suffix}"));
+        let words_of_rows = [shape.rows, shape.words_per_row()];
+        let places = words(self.bytes(&places, &[Dtype::I32], &words_of_rows)?.1);
+        let values = self.floats(&values, &[shape.nonzeros()])?;
+        SparseWeights::read(shape, places, values)
+            .map_err(|reason| BundleError::content(&self.path, format!("of '{name}' {reason}")))
+    }
+}
+
+fn words(bytes: Vec<u8>) -> Vec<i32> {
+    let words = bytes.as_chunks::<4>().0.iter();
+    words.map(|b| i32::from_le_bytes(*b)).collect()
 }

@@ -54,7 +54,7 @@ fn count<B: Ops>(s: &Subject<B>) -> u64 {
     let mut sum = 0;
     s.model.clone().each_part("", &mut |_, part| {
         sum += match part {
-            Part::Matrix(m) | Part::Small(m) => m.dims().iter().product::<usize>(),
+            Part::Matrix(m) | Part::Small(m) => m.weights(),
             Part::Vector(v) => v.dims()[0],
         } as u64;
     });

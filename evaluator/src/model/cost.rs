@@ -162,16 +162,17 @@ impl AttentionPlan {
 }
 
 impl ModelPlan {
-    /// All weights of the dense model.
+    /// All weights; of matrices that are stored sparse those that are stored.
     pub fn parameters(&self) -> u64 {
-        self.count_parameters(|_, feed_forward, width| feed_forward.parameters(width))
+        self.count_parameters(|_, feed_forward, width| feed_forward.parameters(width)) - self.left_out()
     }
 
     /// Weights that one token of a full-length example passes through; the mean, where that differs from token to token.
     pub fn active_parameters(&self) -> u64 {
-        self.count_parameters(|layer, feed_forward, width| {
+        let all = self.count_parameters(|layer, feed_forward, width| {
             feed_forward.active_parameters(width, self.seen(layer, self.context) as u64)
-        })
+        });
+        all - self.left_out_of_met()
     }
 
     fn count_parameters(&self, feed_forward: impl Fn(usize, &FeedForwardPlan, u64) -> u64) -> u64 {
@@ -189,7 +190,7 @@ impl ModelPlan {
         self.vocabulary as u64 * width + blocks.sum::<u64>() + reading_norm + width + own.sum::<u64>()
     }
 
-    /// One training step on `batch` examples of `n` tokens a row, where a text is corrupted `n` before that; where experts have a capacity, with room for every token,
+    /// One training step of dense weights on `batch` examples of `n` tokens a row, where a text is corrupted `n` before that; where experts have a capacity, with room for every token,
     /// and where rows may be padded, without padding.
     pub fn training_pass(&self, batch: usize, n: usize, trainable: Trainable) -> Pass {
         let mut pass = self.kind.head_pass(self, batch, n, trainable);
@@ -263,14 +264,16 @@ impl ModelPlan {
         let (width, at) = (self.width as u64, n + self.kind.leading());
         let layer = |(i, layer): (usize, &LayerPlan)| {
             if let Some(cross) = &layer.cross {
-                return n as u64 * cross.macs(self.width, Projection::is_of_keys);
+                return n as u64
+                    * (cross.macs(self.width, Projection::is_of_keys) - self.left_out_in(i, true));
             }
             if !self.kind.sees_both_ways() {
                 return 0;
             }
             let core = self.core_pass(i, at).forward;
             let (projections, at) = (layer.attention.projection_macs(self.width), at as u64);
-            at * projections + layer.feed_forward.serving_macs(width, at) + core
+            let networks = layer.feed_forward.serving_macs(width, at);
+            at * projections + networks - at * self.left_out_in(i, false) + core
         };
         self.layers.iter().enumerate().map(layer).sum()
     }
@@ -278,7 +281,8 @@ impl ModelPlan {
     /// Multiply-adds of a kind that writes for the token at `position`, from 0, of a full-length example.
     pub fn decoding_macs(&self, position: usize) -> u64 {
         let (width, read) = (self.width as u64, self.kind.form().read(self.context));
-        let blocks = self.layers[self.kind.reading()..].iter().map(|layer| {
+        let blocks = (self.kind.reading()..self.layers.len()).map(|i| {
+            let layer = &self.layers[i];
             let cross = layer.cross.as_ref().map_or(0, |cross| {
                 let core = cross.core.pass_over_another(cross, 1, read).forward;
                 core + cross.macs(self.width, |projection| !projection.is_of_keys())
@@ -287,6 +291,7 @@ impl ModelPlan {
                 + layer.attention.core.decoding_macs(&layer.attention, position)
                 + cross
                 + layer.feed_forward.serving_macs(width, 1)
+                - self.left_out_in(i, false)
         });
         blocks.sum::<u64>() + self.vocabulary as u64 * width
     }

@@ -8,10 +8,13 @@ use burn::{
 use super::{Form, Pass, matrix_pass};
 use crate::{
     ops::{Ops, embedding, linear},
-    techniques::{calibration::Tapped, fine_tuning::lora::LowRank, quantization::packed::Packed},
+    techniques::{
+        calibration::Tapped, fine_tuning::lora::LowRank, quantization::packed::Packed,
+        sparsity::sparse::Sparse,
+    },
 };
 
-/// A matrix `[out, in]`: dense, dense with a low-rank addition, or packed to few bits.
+/// A matrix `[out, in]`: dense, dense with a low-rank addition, packed to few bits, or stored as its nonzeros.
 #[derive(Module, Debug)]
 #[expect(
     clippy::large_enum_variant,
@@ -24,6 +27,8 @@ pub enum Matrix<B: Backend> {
     LowRank(LowRank<B>),
     /// Packed weights, for serving.
     Packed(Packed<B>),
+    /// Weights stored as their nonzeros, for serving.
+    Sparse(Sparse<B>),
     /// 32-bit weights that remember what they are given, for calibration.
     Tapped(Tapped<B>),
 }
@@ -57,6 +62,15 @@ impl<B: Backend> Matrix<B> {
             Matrix::Dense(dense) | Matrix::Tapped(Tapped { dense, .. }) => dense.weight.dims(),
             Matrix::LowRank(low_rank) => low_rank.weight.dims(),
             Matrix::Packed(packed) => packed.dims(),
+            Matrix::Sparse(sparse) => sparse.dims(),
+        }
+    }
+
+    /// Weights that are stored: all, or those that are not left out as zeros.
+    pub fn weights(&self) -> usize {
+        match self {
+            Matrix::Sparse(sparse) => sparse.nonzeros(),
+            _ => self.dims().iter().product(),
         }
     }
 
@@ -65,7 +79,7 @@ impl<B: Backend> Matrix<B> {
         let [out, input] = self.dims();
         let form = match self {
             Matrix::Dense(dense) if dense.weight.val().is_require_grad() => Form::Trained,
-            Matrix::Dense(_) | Matrix::Packed(_) | Matrix::Tapped(_) => Form::Frozen,
+            Matrix::Dense(_) | Matrix::Packed(_) | Matrix::Sparse(_) | Matrix::Tapped(_) => Form::Frozen,
             Matrix::LowRank(low_rank) => Form::LowRank(low_rank.a.dims()[0] as u64),
         };
         matrix_pass(1, input as u64, out as u64, true, form)
@@ -79,6 +93,7 @@ impl<B: Ops> Matrix<B> {
             Matrix::Dense(dense) => linear(x, dense.weight.val()),
             Matrix::LowRank(low_rank) => low_rank.apply(x),
             Matrix::Packed(packed) => packed.apply(x),
+            Matrix::Sparse(sparse) => sparse.apply(x),
             Matrix::Tapped(tapped) => tapped.apply(x),
         }
     }
@@ -89,6 +104,7 @@ impl<B: Ops> Matrix<B> {
             Matrix::Dense(dense) | Matrix::Tapped(Tapped { dense, .. }) => embedding(dense.weight.val(), ids),
             Matrix::LowRank(low_rank) => embedding(low_rank.weight.val(), ids),
             Matrix::Packed(packed) => packed.rows(ids),
+            Matrix::Sparse(sparse) => embedding(sparse.with_zeros(), ids),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Models of several kinds from the same blocks: RMSNorm, rotary positions, attention, feed-forward.
 
 mod block;
+mod block_matrices;
 mod cost;
 mod cross;
 mod halves;
@@ -15,6 +16,7 @@ mod whole;
 
 pub(crate) use self::{
     block::Angles,
+    block_matrices::BlockMatrix,
     cost::{Form, matrix_pass},
     halves::both,
     reversible::{Stream, rounded},

@@ -41,7 +41,7 @@ impl<B: Backend> TensorMut<'_, B> {
     }
 }
 
-/// Visits every 32-bit tensor once, in a fixed order, with its full name; packed matrices are left out.
+/// Visits every 32-bit tensor once, in a fixed order, with its full name; packed and sparse matrices are left out.
 pub fn each_tensor<B: Backend>(model: &mut impl Parts<B>, visitor: &mut dyn FnMut(String, TensorMut<'_, B>)) {
     model.each_part("", &mut |path, part| match part {
         Part::Matrix(matrix) | Part::Small(matrix) => match matrix {
@@ -51,7 +51,7 @@ pub fn each_tensor<B: Backend>(model: &mut impl Parts<B>, visitor: &mut dyn FnMu
                 visitor(join(path, "lora_a"), TensorMut::Matrix(&mut low_rank.a));
                 visitor(join(path, "lora_b"), TensorMut::Matrix(&mut low_rank.b));
             }
-            Matrix::Packed(_) | Matrix::Tapped(_) => {}
+            Matrix::Packed(_) | Matrix::Sparse(_) | Matrix::Tapped(_) => {}
         },
         Part::Vector(scale) => visitor(join(path, "weight"), TensorMut::Vector(scale)),
     });

@@ -7,6 +7,7 @@ use crate::techniques::{
     attention::{Core, Own, Place},
     feed_forward::FeedForwardPlan,
     reversible::Reversible,
+    sparsity::SparseForm,
 };
 
 /// Base of the rotary angles.
@@ -32,6 +33,9 @@ pub struct ModelPlan {
     /// The form of two residual streams, where layers are reversible.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reversible: Option<Reversible>,
+    /// How many weights of the blocks' matrices are stored, where they are stored sparse.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sparsity: Option<SparseForm>,
 }
 
 impl ModelPlan {

@@ -36,6 +36,7 @@ mod precision;
 mod rms_norm;
 mod rope;
 mod simd;
+mod sparse_linear;
 mod swiglu;
 mod tile;
 mod wkv;
@@ -65,6 +66,9 @@ pub use self::{
     precision::{Precision, set_precision},
     rms_norm::{RmsNormOp, rms_norm},
     rope::{RopeOp, rope, rope_tables},
+    sparse_linear::{
+        COLUMNS_PER_WORD, SparseLayout, SparseLinearOp, SparseMatrixParts, sparse_linear, with_zeros,
+    },
     swiglu::{SwigluOp, swiglu},
     wkv::{WkvOp, WkvState, empty_state, wkv, wkv_extend},
 };
@@ -88,6 +92,7 @@ pub trait Ops:
     + PackedLinearOp
     + RmsNormOp
     + RopeOp
+    + SparseLinearOp
     + SwigluOp
     + TiledAttentionOp
     + WkvOp
@@ -112,6 +117,7 @@ impl<B> Ops for B where
         + PackedLinearOp
         + RmsNormOp
         + RopeOp
+        + SparseLinearOp
         + SwigluOp
         + TiledAttentionOp
         + WkvOp

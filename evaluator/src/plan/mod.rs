@@ -25,6 +25,7 @@ use crate::{
         pruning::PruningPlan,
         quantization::QuantizationPlan,
         reversible::{CHUNKS_ACTIVITY, REVERSED_ACTIVITY},
+        sparsity::{self, SparsityPlan},
     },
 };
 
@@ -36,7 +37,7 @@ pub const IMPORTANCE_BATCHES: u64 = 8;
 pub struct Plan {
     /// The model as it is trained.
     pub model: ModelPlan,
-    /// The model as it is served, after pruning.
+    /// The model as it is served, after pruning and with what its weights are stored as.
     pub served: ModelPlan,
     /// How a base is adapted; `None` when training starts from scratch.
     pub fine_tuning: Option<FineTuning>,
@@ -46,6 +47,8 @@ pub struct Plan {
     pub pruning: Option<PruningPlan>,
     /// What recovery learns from the model before pruning.
     pub distillation: Option<DistillationPlan>,
+    /// Which single weights are removed after that.
+    pub sparsity: Option<SparsityPlan>,
     /// How weights are packed.
     pub quantization: Option<QuantizationPlan>,
     /// Tokens that the final loss is measured on, at most.
@@ -158,7 +161,7 @@ impl Plan {
         }
         let form = model.kind.form();
         let pruning = PruningPlan::read(values);
-        let served = match &pruning {
+        let mut served = match &pruning {
             Some(pruning) => pruning.pruned(&model)?,
             None => model.clone(),
         };
@@ -169,6 +172,8 @@ impl Plan {
                     .into(),
             );
         }
+        let sparsity = SparsityPlan::read(values, &served)?;
+        served.sparsity = sparsity.map(|plan| plan.form);
         Ok(Plan {
             model,
             served,
@@ -176,6 +181,7 @@ impl Plan {
             training: TrainingPlan::read(values, form),
             pruning,
             distillation,
+            sparsity,
             quantization: QuantizationPlan::read(values),
             validation_tokens: values.int("validation_tokens"),
             precision: read_precision(values),
@@ -192,6 +198,7 @@ impl Plan {
             training: TrainingPlan::read(values, served.model.kind.form()),
             pruning: None,
             distillation: None,
+            sparsity: None,
             quantization: served.quantization,
             validation_tokens: values.int("validation_tokens"),
             precision: read_precision(values),
@@ -242,6 +249,9 @@ impl Plan {
             names.extend((pruning.heads > 0.0).then_some("pruned_heads"));
         }
         names.extend(self.distillation.map(|_| distillation::ACTIVITY));
+        if self.sparsity.is_some() {
+            names.extend(sparsity::ACTIVITY);
+        }
         if self.quantization.is_some() {
             names.extend(["packed_weights", "packed_products"]);
         }
@@ -270,7 +280,7 @@ impl Plan {
         !self.model.kind.form().pads() && !self.model.layers.iter().any(|l| l.feed_forward.may_drop())
     }
 
-    /// FLOPs of the whole training for a main training of `steps`: training, judging importance, recovery.
+    /// FLOPs of the whole training for a main training of `steps`: training, judging importance, recovery, finding single weights to remove.
     pub fn training_flops(&self, steps: u64) -> u64 {
         let TrainingPlan { batch, rows, .. } = self.training;
         let pass = |model: &ModelPlan, trainable| model.training_pass(batch, rows.context, trainable).total();
@@ -285,7 +295,10 @@ impl Plan {
             .distillation
             .map_or(0, |_| self.model.forward_macs(batch, rows.context));
         let recovery = pass(&self.served, Trainable::All) + taught;
-        2 * (main + judged + self.recovery_steps(steps) * recovery)
+        let sparsity = self
+            .sparsity
+            .map_or(0, |plan| plan.macs(&self.served, batch, rows.context));
+        2 * (main + judged + self.recovery_steps(steps) * recovery + sparsity)
     }
 
     /// The metrics that follow from the plan alone, exactly.

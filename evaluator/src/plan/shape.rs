@@ -129,6 +129,7 @@ pub(super) fn read_model(values: Values, data: Symbols, context: usize) -> Resul
         context,
         width,
         reversible: Reversible::read(values, &layers, context)?,
+        sparsity: None,
         layers,
     })
 }

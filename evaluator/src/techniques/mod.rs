@@ -8,6 +8,7 @@ pub mod fine_tuning;
 pub mod pruning;
 pub mod quantization;
 pub mod reversible;
+pub mod sparsity;
 mod token_shift;
 
 use spaces::{ParameterInfo, TechniqueInfo};
@@ -37,7 +38,7 @@ impl About {
 
 /// Every technique of every family.
 pub fn techniques() -> Vec<TechniqueInfo> {
-    let families: [(&str, Vec<About>); 9] = [
+    let families: [(&str, Vec<About>); 10] = [
         ("kind", kinds::about()),
         ("attention", attention::about()),
         ("feed_forward", feed_forward::about()),
@@ -46,6 +47,7 @@ pub fn techniques() -> Vec<TechniqueInfo> {
         ("fine_tune", fine_tuning::about()),
         ("pruning", pruning::about()),
         ("distillation", distillation::about()),
+        ("sparsity", sparsity::about()),
         ("quantization", quantization::about()),
     ];
     families
@@ -63,6 +65,7 @@ pub(crate) fn parameters() -> Vec<ParameterInfo> {
         ("fine_tune", fine_tuning::parameters()),
         ("pruning", pruning::parameters()),
         ("distillation", distillation::parameters()),
+        ("sparsity", sparsity::parameters()),
         ("quantization", quantization::parameters()),
     ];
     families

@@ -13,18 +13,15 @@ use evaluator::{
     model::{Model, Part, Parts, Pass, Trainable},
     ops::cross_entropy,
     plan::Plan,
-    techniques::quantization,
     training::gradients_of,
 };
 
-use crate::support::{A, TECHNIQUES, VOCABULARY, plan, tokens};
+use crate::support::{A, TECHNIQUES, VOCABULARY, compress, plan, tokens};
 
 /// The served model of a plan: pruned in shape, packed where the plan says so, untrained.
 fn served(plan: &Plan) -> Model<Flex> {
     let mut model = Model::<Flex>::new(&plan.served, 3, &Default::default());
-    if let Some(packing) = plan.quantization {
-        quantization::quantize(&mut model, packing);
-    }
+    compress(&mut model, plan);
     model
 }
 
@@ -45,7 +42,7 @@ fn parameters_are_the_sum_of_the_tensors() {
         let mut sum = 0;
         served(&plan).each_part("", &mut |_, part| {
             sum += match part {
-                Part::Matrix(m) | Part::Small(m) => m.dims().iter().product::<usize>() as u64,
+                Part::Matrix(m) | Part::Small(m) => m.weights() as u64,
                 Part::Vector(v) => v.dims()[0] as u64,
             };
         });

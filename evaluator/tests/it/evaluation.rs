@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use evaluator::{EvaluationError, Events, Silent, bundle, evaluate, inspect};
+use evaluator::{
+    EvaluationError, Events, Silent, bundle, data::DataAccess, device::DeviceChoice, evaluate, inspect,
+    remeasure,
+};
 use spaces::{
     Config, Evidence, Measurement,
     protocol::{Evaluation, FailureKind, Progress},
@@ -45,6 +48,10 @@ fn what_is_known_before_training_is_what_is_measured_after() {
         "prune_ratio = 0.5\nprune_criterion = 'magnitude'\nrecovery = 0",
         "reversible = true\nff_chunks = 4\nprune_ratio = 0.5\nhead_prune_ratio = 0.25\nrecovery = 0.2\nbits = 8",
         "reversible = true\nexperts = 4\nrouter = 'switch'\ncapacity_factor = 1.0",
+        "sparsity = 0.5\nprune_ratio = 0.5\nrecovery = 0.2",
+        "sparsity = 0.5\nsparsity_pattern = '2:4'\nsparsity_method = 'sparsegpt'\nexperts = 4\ntop_k = 2\nmoe_every = 2",
+        "sparsity = 0.8\nsparsity_method = 'magnitude'\nattention = 'linear'\nlinear_chunk = 5",
+        "sparsity = 0.9\nsparsity_batches = 2\nreversible = true\nfeed_forward = 'channel_mix'",
     ]
     .into_iter()
     .enumerate()
@@ -122,6 +129,71 @@ fn compression_makes_files_and_memory_smaller() {
         );
     }
     assert!(half_file < 0.85 * dense_file);
+}
+
+#[test]
+fn sparse_weights_make_files_memory_and_work_smaller_and_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = text_data(dir.path(), 8000);
+    let run = |name: &str, fixed: &str| {
+        let config = config(&data, &format!("width = 128\ntokens = 1280\n{fixed}"));
+        let work = dir.path().join(name);
+        let result = evaluate(&job(config, &work), &mut Silent).unwrap();
+        let weights = fs::metadata(work.join("bundle/model.safetensors")).unwrap().len() as f64;
+        let again = remeasure(&work.join("bundle"), &DataAccess::anywhere(), DeviceChoice::Cpu).unwrap();
+        for metric in [
+            "validation_loss",
+            "parameters",
+            "model_bytes",
+            "inference_flops_per_token",
+        ] {
+            assert_eq!(
+                values(&again)[metric],
+                values(&result)[metric],
+                "{name}: {metric}"
+            );
+        }
+        (result, weights)
+    };
+    let (dense, dense_file) = run("dense", "");
+    let dense = values(&dense);
+    let mut charged = vec![];
+    for method in ["magnitude", "wanda", "sparsegpt"] {
+        let fixed = format!("sparsity = 0.75\nsparsity_method = '{method}'");
+        let (sparse, file) = run(method, &fixed);
+        assert!(sparse.activity["removed_weights"] > 0 && sparse.activity["sparse_products"] > 0);
+        let sparse = values(&sparse);
+        // a quarter of the weights, and a bit for each
+        assert!(file / dense_file < 0.31, "{method}: {}", file / dense_file);
+        for metric in [
+            "parameters",
+            "active_parameters",
+            "inference_flops_per_token",
+            "peak_memory_bytes",
+        ] {
+            let share = sparse[metric] / dense[metric];
+            assert!(share < 0.5, "{method}: {metric} {share}");
+        }
+        charged.push(sparse["training_flops"] - dense["training_flops"]);
+    }
+    assert!(
+        charged[0] == 0.0 && charged[0] < charged[1] && charged[1] < charged[2],
+        "{charged:?}"
+    );
+}
+
+#[test]
+fn sparsity_that_cannot_be_stored_is_refused_before_training() {
+    let refused = |fixed: &str| {
+        let config = config("[data]\ncorpus = \"markov\"", fixed);
+        evaluator::plan::Plan::read(&config, 19, None).unwrap_err()
+    };
+    let packed = refused("sparsity = 0.5\nbits = 8");
+    assert!(packed.contains("use sparsity = 0 or bits = 32"), "{packed}");
+    let narrow = refused("sparsity = 0.5\nsparsity_pattern = '4:8'\nheads = 2\nwidth = 36");
+    assert!(narrow.contains("rows of 36"), "{narrow}");
+    let none = refused("sparsity = 0.01");
+    assert!(none.contains("removes none of 32 weights"), "{none}");
 }
 
 #[test]

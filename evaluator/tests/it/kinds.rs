@@ -14,11 +14,10 @@ use evaluator::{
     model::{Inputs, Model, Part, Parts, TensorMut, Trainable, each_tensor},
     ops::{Lengths, cross_entropy},
     plan::Plan,
-    techniques::quantization,
     training::gradients_of,
 };
 
-use crate::support::{A, VOCABULARY, config, random_weights, recall, tokens};
+use crate::support::{A, VOCABULARY, compress, config, random_weights, recall, tokens};
 
 pub(crate) const CLASSES: usize = 5;
 
@@ -45,6 +44,8 @@ pub(crate) const BLOCKS: &[&str] = &[
     "experts = 4\ntop_k = 2",
     "experts = 3\nrouter = 'switch'\ncapacity_factor = 1.0",
     "feed_forward = 'channel_mix'",
+    "sparsity = 0.5\nsparsity_pattern = '2:4'\nkv_heads = 2",
+    "sparsity = 0.8\nexperts = 2",
 ];
 
 /// What only kinds that write nothing can have.
@@ -80,9 +81,7 @@ pub(crate) fn each(mut check: impl FnMut(&str, Plan)) {
 pub(crate) fn served(plan: &Plan) -> Model<Flex> {
     let mut model = Model::<Flex>::new(&plan.served, 3, &Default::default());
     random_weights(&mut model);
-    if let Some(packing) = plan.quantization {
-        quantization::quantize(&mut model, packing);
-    }
+    compress(&mut model, plan);
     model
 }
 
@@ -120,7 +119,7 @@ pub(crate) fn come_back_from_files(
     model.each_part("", &mut |name, part| {
         names.push(name.to_owned());
         sum += match part {
-            Part::Matrix(m) | Part::Small(m) => m.dims().iter().product::<usize>() as u64,
+            Part::Matrix(m) | Part::Small(m) => m.weights() as u64,
             Part::Vector(v) => v.dims()[0] as u64,
         };
     });

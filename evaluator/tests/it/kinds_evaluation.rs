@@ -159,6 +159,7 @@ fn every_attention_that_sees_both_ways_is_trained_compressed_and_measured() {
         "attention = 'sliding_window'\nwindow = 5\nbits = 4",
         "experts = 4\nrouter = 'expert_choice'\nprune_ratio = 0.25\nrecovery = 0.3",
         "attention = 'linear'\nprune_ratio = 0.25",
+        "sparsity = 0.5\nsparsity_method = 'sparsegpt'\nexperts = 2\nrouter = 'switch'",
         "attention = 'aft'\naft_variant = 'simple'\nfeed_forward = 'channel_mix'",
         "attention = 'kde'\nkde_samples = 6\nkde_block = 4\nprune_ratio = 0.25",
     ]

@@ -13,6 +13,7 @@ use evaluator::{
     device::DeviceChoice,
     model::{Initial, Model, TensorMut, each_tensor},
     plan::Plan,
+    techniques::{quantization, sparsity},
 };
 use spaces::{Config, study::config_from_toml};
 
@@ -100,7 +101,24 @@ pub(crate) const TECHNIQUES: &[&str] = &[
     "bits = 8",
     "bits = 4\nquant_group = 32",
     "bits = 2\nexperts = 2\nprune_ratio = 0.25",
+    "sparsity = 0.5",
+    "sparsity = 0.9\nsparsity_method = 'magnitude'\nexperts = 2\ntop_k = 2",
+    "sparsity = 0.7\nsparsity_method = 'sparsegpt'\nprune_ratio = 0.3\nhead_prune_ratio = 0.5",
+    "sparsity = 0.5\nsparsity_pattern = '2:4'\nfeed_forward = 'channel_mix'",
+    "sparsity = 0.5\nsparsity_pattern = '2:4'\nsparsity_method = 'sparsegpt'\nexperts = 4\nrouter = 'switch'\nmoe_every = 2",
+    "sparsity = 0.5\nsparsity_pattern = '4:8'\nattention = 'linear'\nlinear_chunk = 5\nkv_heads = 2",
+    "sparsity = 0.6\nreversible = true\nattention = 'lsh'\nlsh_chunk = 3\nlsh_buckets = 4\nff_chunks = 3",
 ];
+
+/// Makes a model what its plan serves: packed, or sparse as by inputs of one size.
+pub(crate) fn compress<B: evaluator::ops::Ops>(model: &mut Model<B>, plan: &Plan) {
+    if let Some(sparsity) = &plan.sparsity {
+        sparsity::sparsify_by(model, sparsity, &Default::default());
+    }
+    if let Some(packing) = plan.quantization {
+        quantization::quantize(model, packing);
+    }
+}
 
 /// Gives every weight a random value of some size.
 pub(crate) fn random_weights<B: evaluator::ops::Ops>(model: &mut Model<B>) {

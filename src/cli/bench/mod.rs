@@ -8,6 +8,7 @@ mod quality;
 mod scaling;
 mod search;
 mod sheet;
+mod sparse;
 mod speed;
 mod statistics;
 mod tables;
@@ -36,6 +37,7 @@ enum What {
     Decode(models::Models),
     Scaling(scaling::Scaling),
     Sheet(sheet::Sheet),
+    Sparse(sparse::Sparse),
 }
 
 impl Bench {
@@ -47,6 +49,7 @@ impl Bench {
             What::Decode(command) => command.run(Work::Decode),
             What::Scaling(command) => command.run(),
             What::Sheet(command) => command.run(),
+            What::Sparse(command) => command.run(),
         }
     }
 }

@@ -123,6 +123,22 @@ impl FeedForwardPlan {
         }
     }
 
+    /// Networks that each token passes through.
+    pub fn networks_met(&self) -> usize {
+        self.mixture().map_or(1, |plan| plan.top_k)
+    }
+
+    /// The matrices `[out, in]` of one of its networks.
+    pub fn matrices(&self, width: usize) -> [[usize; 2]; 3] {
+        let hidden = self.hidden();
+        match self {
+            FeedForwardPlan::Dense { .. } | FeedForwardPlan::Moe(_) => {
+                [[hidden, width], [hidden, width], [width, hidden]]
+            }
+            FeedForwardPlan::ChannelMix { .. } => [[width, width], [hidden, width], [width, hidden]],
+        }
+    }
+
     /// All weights.
     pub fn parameters(&self, width: u64) -> u64 {
         match self {

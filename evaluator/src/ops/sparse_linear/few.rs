@@ -1,0 +1,194 @@
+//! Few rows of inputs, as in decoding: the inputs that a row of weights meets are moved together, then both are multiplied as if
+//! they were dense, so that no zero is multiplied.
+
+use pulp::{Arch, Simd, WithSimd};
+
+use super::{
+    COLUMNS_PER_WORD,
+    cpu::{BlockColumns, Matrix, WORDS_PER_BLOCK},
+};
+
+/// `y[r][s] = row r · x[s]` for the rows of one task, of which `first` is the first; inputs are filled up to whole words.
+pub(super) fn multiply(m: &Matrix, first: usize, inputs: &[Vec<f32>], y: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = pulp::x86::V4::try_new() {
+        use super::SparseLayout;
+        match m.layout {
+            SparseLayout::Bitmap => simd.vectorize(wide::Bitmap {
+                simd,
+                m,
+                first,
+                inputs,
+                y,
+            }),
+            SparseLayout::TwoOfFour => simd.vectorize(wide::TwoOfFour {
+                simd,
+                m,
+                first,
+                inputs,
+                y,
+            }),
+        }
+        return;
+    }
+    multiply_plainly(m, first, inputs, y);
+}
+
+/// The same without instructions that move inputs within vectors.
+pub(super) fn multiply_plainly(m: &Matrix, first: usize, inputs: &[Vec<f32>], y: &mut [f32]) {
+    Arch::new().dispatch(Plain { m, first, inputs, y });
+}
+
+struct Plain<'a> {
+    m: &'a Matrix<'a>,
+    first: usize,
+    inputs: &'a [Vec<f32>],
+    y: &'a mut [f32],
+}
+
+impl WithSimd for Plain<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Plain { m, first, inputs, y } = self;
+        let mut columns: BlockColumns = [0; _];
+        let mut met = vec![0.0f32; m.words_per_row * COLUMNS_PER_WORD];
+        for (r, y) in y.chunks_exact_mut(inputs.len()).enumerate() {
+            let weights = m.row(first + r);
+            for (y, x) in y.iter_mut().zip(inputs) {
+                let mut n = 0;
+                let blocks = x.chunks(WORDS_PER_BLOCK * COLUMNS_PER_WORD);
+                for (words, x) in m.places(first + r).chunks(WORDS_PER_BLOCK).zip(blocks) {
+                    let more = m.columns_of(words, weights.len() - n, &mut columns);
+                    for (met, column) in met[n..n + more].iter_mut().zip(&columns) {
+                        *met = x[*column as usize];
+                    }
+                    n += more;
+                }
+                *y = product(simd, weights, &met[..n]);
+            }
+        }
+    }
+}
+
+/// `Σ a b` in four vectors of sums, so that no addition waits for the one before.
+#[inline(always)]
+fn product<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
+    let (a, a_rest) = S::as_simd_f32s(a);
+    let (b, b_rest) = S::as_simd_f32s(b);
+    let mut sums = [simd.splat_f32s(0.0); 4];
+    let (a_fours, a_single) = a.as_chunks::<4>();
+    let (b_fours, b_single) = b.as_chunks::<4>();
+    for (a, b) in a_fours.iter().zip(b_fours) {
+        for i in 0..4 {
+            sums[i] = simd.mul_add_e_f32s(a[i], b[i], sums[i]);
+        }
+    }
+    for (a, b) in a_single.iter().zip(b_single) {
+        sums[0] = simd.mul_add_e_f32s(*a, *b, sums[0]);
+    }
+    if !a_rest.is_empty() {
+        let (a, b) = (simd.partial_load_f32s(a_rest), simd.partial_load_f32s(b_rest));
+        sums[1] = simd.mul_add_e_f32s(a, b, sums[1]);
+    }
+    let (low, high) = (simd.add_f32s(sums[0], sums[1]), simd.add_f32s(sums[2], sums[3]));
+    simd.reduce_sum_f32s(simd.add_f32s(low, high))
+}
+
+/// With vectors of 16 numbers and instructions that move numbers within them.
+#[cfg(target_arch = "x86_64")]
+mod wide {
+    use pulp::{NullaryFnOnce, Simd, cast, x86::V4};
+
+    use super::{Matrix, product};
+    use crate::ops::sparse_linear::COLUMNS_PER_WORD;
+
+    const LANES: usize = 16;
+
+    pub(super) struct Bitmap<'a> {
+        pub(super) simd: V4,
+        pub(super) m: &'a Matrix<'a>,
+        pub(super) first: usize,
+        pub(super) inputs: &'a [Vec<f32>],
+        pub(super) y: &'a mut [f32],
+    }
+
+    impl NullaryFnOnce for Bitmap<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn call(self) {
+            let Bitmap {
+                simd,
+                m,
+                first,
+                inputs,
+                y,
+            } = self;
+            // whole vectors are written, of which the next one covers what is too much
+            let mut met = vec![0.0f32; m.words_per_row * COLUMNS_PER_WORD + LANES];
+            for (r, y) in y.chunks_exact_mut(inputs.len()).enumerate() {
+                for (y, x) in y.iter_mut().zip(inputs) {
+                    let mut n = 0;
+                    let pairs = V4::as_simd_f32s(x).0.as_chunks::<2>().0;
+                    for (word, pair) in m.places(first + r).iter().zip(pairs) {
+                        let word = *word as u32;
+                        for (half, x) in [word as u16, (word >> 16) as u16].into_iter().zip(pair) {
+                            let together = simd.avx512f._mm512_maskz_compress_ps(half, cast(*x));
+                            V4::as_mut_simd_f32s(&mut met[n..n + LANES]).0[0] = cast(together);
+                            n += half.count_ones() as usize;
+                        }
+                    }
+                    *y = product(simd, m.row(first + r), &met[..n]);
+                }
+            }
+        }
+    }
+
+    pub(super) struct TwoOfFour<'a> {
+        pub(super) simd: V4,
+        pub(super) m: &'a Matrix<'a>,
+        pub(super) first: usize,
+        pub(super) inputs: &'a [Vec<f32>],
+        pub(super) y: &'a mut [f32],
+    }
+
+    impl NullaryFnOnce for TwoOfFour<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn call(self) {
+            let TwoOfFour {
+                simd,
+                m,
+                first,
+                inputs,
+                y,
+            } = self;
+            let avx = simd.avx512f;
+            let shifts = cast::<[i32; LANES], _>(std::array::from_fn(|i| 2 * i as i32));
+            let fours = cast::<[i32; LANES], _>(std::array::from_fn(|i| 4 * (i as i32 / 2)));
+            let mask = avx._mm512_set1_epi32(3);
+            for (r, y) in y.chunks_exact_mut(inputs.len()).enumerate() {
+                let places = m.places(first + r);
+                let (weights, rest) = V4::as_simd_f32s(m.row(first + r));
+                for (y, x) in y.iter_mut().zip(inputs) {
+                    let pairs = V4::as_simd_f32s(x).0.as_chunks::<2>().0;
+                    let mut sums = [simd.splat_f32s(0.0); 2];
+                    for (i, (word, [low, high])) in places.iter().zip(pairs).enumerate() {
+                        let fields = avx._mm512_srlv_epi32(avx._mm512_set1_epi32(*word), shifts);
+                        let columns = avx._mm512_or_si512(avx._mm512_and_si512(fields, mask), fours);
+                        let met = cast(avx._mm512_permutex2var_ps(cast(*low), columns, cast(*high)));
+                        let weights = match weights.get(i) {
+                            Some(weights) => *weights,
+                            None => simd.partial_load_f32s(rest),
+                        };
+                        sums[i % 2] = simd.mul_add_e_f32s(weights, met, sums[i % 2]);
+                    }
+                    *y = simd.reduce_sum_f32s(simd.add_f32s(sums[0], sums[1]));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! What finding the weights to remove costs, by formula. The evaluation of every method is held against it.
+
+use super::{Method, SparsityPlan, factor};
+use crate::model::{BlockMatrix, ModelPlan};
+
+impl SparsityPlan {
+    /// Multiply-adds on batches of `batch` examples of `n` tokens a row: reading them, summing up what matrices are given, and SparseGPT's own.
+    pub(crate) fn macs(&self, model: &ModelPlan, batch: usize, n: usize) -> u64 {
+        if self.batches == 0 {
+            return 0;
+        }
+        let seen: u64 = model
+            .block_matrices()
+            .map(|m| (m.rows(model, batch, n) * m.input * m.input) as u64)
+            .sum();
+        let read = model.forward_macs(batch, n);
+        let removed: u64 = match self.method {
+            Method::Sparsegpt => model.block_matrices().map(|m| removal_macs(&m)).sum(),
+            Method::Wanda | Method::Magnitude => 0,
+        };
+        self.batches * (read + seen) + removed
+    }
+}
+
+/// SparseGPT's multiply-adds on a matrix and those like it: the factor, and every weight's share in what its row makes up for.
+fn removal_macs(m: &BlockMatrix) -> u64 {
+    let one = factor::macs(m.input) + m.out * m.input * (m.input - 1) / 2;
+    (m.copies * one) as u64
+}
