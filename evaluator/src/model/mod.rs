@@ -11,6 +11,7 @@ mod matrix;
 mod parts;
 mod plan;
 mod reversible;
+mod rollback;
 mod whole;
 
 pub(crate) use self::{

@@ -23,4 +23,5 @@ mod parts;
 mod resume;
 mod reversible;
 mod rwkv;
+mod speculation;
 mod support;

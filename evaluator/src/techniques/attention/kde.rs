@@ -47,6 +47,8 @@ impl Variant for Kde {
 
     const ACTIVITY: Option<&'static str> = Some(KEYS_SAMPLED);
 
+    const REMEMBERS_EACH_TOKEN: bool = true;
+
     const OWN_KEYS: bool = true;
 
     fn parameters() -> Vec<ParameterInfo> {
