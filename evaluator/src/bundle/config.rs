@@ -179,6 +179,7 @@ pub fn served_from_json(text: &str) -> Result<Served, String> {
             number("num_hidden_layers")?
         ],
         reversible: None,
+        early_exit: None,
     };
     Ok(Served {
         model,

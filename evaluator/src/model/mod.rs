@@ -3,6 +3,7 @@
 mod block;
 mod cost;
 mod cross;
+mod exits;
 mod halves;
 mod initial;
 mod inputs;
@@ -24,6 +25,7 @@ pub use self::{
     block::{Attention, Block},
     cost::{Pass, Trainable},
     cross::Cross,
+    exits::Exited,
     initial::Initial,
     inputs::Inputs,
     kinds::{Kind, KindWeight},

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Kind;
 use crate::techniques::{
     attention::{Core, Own, Place},
+    dynamic::early_exit::EarlyExit,
     feed_forward::FeedForwardPlan,
     reversible::Reversible,
 };
@@ -32,6 +33,9 @@ pub struct ModelPlan {
     /// The form of two residual streams, where layers are reversible.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reversible: Option<Reversible>,
+    /// Where a text can leave before the last layer, if it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub early_exit: Option<EarlyExit>,
 }
 
 impl ModelPlan {

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     ops::{Lengths, Ops, rms_norm, rope_tables},
-    techniques::reversible::Reversible,
+    techniques::{dynamic::early_exit::EarlyExit, reversible::Reversible},
 };
 
 /// A model: embedding, blocks, a norm, and what its kind makes of them.
@@ -37,6 +37,9 @@ pub struct Model<B: Backend> {
     /// The form of its two residual streams, where layers are reversible.
     #[module(skip)]
     pub reversible: Option<Reversible>,
+    /// Where a text can leave before the last layer, if it can.
+    #[module(skip)]
+    pub exits: Option<EarlyExit>,
 }
 
 /// What a forward pass gives.
@@ -102,6 +105,7 @@ impl<B: Ops> Model<B> {
             cos,
             sin,
             reversible: plan.reversible,
+            exits: plan.early_exit,
         }
     }
 

@@ -19,6 +19,7 @@ use crate::{
     ops::{Precision, set_precision},
     parameter::Values,
     techniques::{
+        dynamic::early_exit::{EXITS_ACTIVITY, EarlyExit},
         feed_forward::{CHANNEL_MIX_ACTIVITY, FeedForwardPlan},
         fine_tuning::FineTuning,
         pruning::PruningPlan,
@@ -47,6 +48,8 @@ pub struct Plan {
     pub quantization: Option<QuantizationPlan>,
     /// Tokens that the final loss is measured on, at most.
     pub validation_tokens: usize,
+    /// Percentage points of accuracy that early exits may lose, where there are any.
+    pub exit_tolerance: f64,
     /// What a GPU multiplies matrices in.
     pub precision: Precision,
 }
@@ -122,8 +125,10 @@ impl Plan {
         let values = Values(&config.values);
         let context = values.int("context");
         let model = match base {
+            // exits have no weights of their own, so they are the configuration's, not the base's
             Some(base) => ModelPlan {
                 context,
+                early_exit: EarlyExit::read(values, base.kind, base.layers.len(), base.reversible.is_some())?,
                 ..base.clone()
             },
             None => read_model(values, data, context)?,
@@ -167,6 +172,7 @@ impl Plan {
             pruning,
             quantization: QuantizationPlan::read(values),
             validation_tokens: values.int("validation_tokens"),
+            exit_tolerance: values.float("exit_tolerance"),
             precision: read_precision(values),
         })
     }
@@ -182,6 +188,7 @@ impl Plan {
             pruning: None,
             quantization: served.quantization,
             validation_tokens: values.int("validation_tokens"),
+            exit_tolerance: values.float("exit_tolerance"),
             precision: read_precision(values),
         }
     }
@@ -232,6 +239,7 @@ impl Plan {
         if self.quantization.is_some() {
             names.extend(["packed_weights", "packed_products"]);
         }
+        names.extend(self.served.early_exit.map(|_| EXITS_ACTIVITY));
         names
     }
 
@@ -280,16 +288,17 @@ impl Plan {
                 "active_parameters".to_owned(),
                 self.served.active_parameters() as f64,
             ),
-            (
-                "inference_flops_per_token".to_owned(),
-                self.served.inference_flops_per_token(),
-            ),
             ("model_bytes".to_owned(), bytes as f64),
             (
                 "state_bytes_per_sequence".to_owned(),
                 self.served.state_bytes() as f64,
             ),
         ]);
+        // where texts leave early depends on the texts
+        if self.served.early_exit.is_none() {
+            let flops = self.served.inference_flops_per_token();
+            known.insert("inference_flops_per_token".to_owned(), flops);
+        }
         if let Budget::Steps(steps) = self.training.budget
             && self.training_flops_are_exact()
         {

@@ -4,7 +4,9 @@ use crate::{
     data::Symbols,
     model::{AttentionPlan, Kind, LayerPlan, ModelPlan},
     parameter::Values,
-    techniques::{attention, feed_forward::FeedForwardPlan, reversible::Reversible},
+    techniques::{
+        attention, dynamic::early_exit::EarlyExit, feed_forward::FeedForwardPlan, reversible::Reversible,
+    },
 };
 
 /// Refuses another context where the base has tables that are as long as its own.
@@ -101,12 +103,14 @@ pub(super) fn read_model(values: Values, data: Symbols, context: usize) -> Resul
         });
         layers.extend(writing);
     }
+    let reversible = Reversible::read(values, &layers, context)?;
     Ok(ModelPlan {
         kind,
         vocabulary: data.vocabulary + kind.more_tokens(),
         context,
         width,
-        reversible: Reversible::read(values, &layers, context)?,
+        early_exit: EarlyExit::read(values, kind, layers.len(), reversible.is_some())?,
+        reversible,
         layers,
     })
 }

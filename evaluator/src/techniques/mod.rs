@@ -2,6 +2,7 @@
 
 pub mod attention;
 pub mod calibration;
+pub mod dynamic;
 pub mod feed_forward;
 pub mod fine_tuning;
 pub mod pruning;
@@ -36,7 +37,7 @@ impl About {
 
 /// Every technique of every family.
 pub fn techniques() -> Vec<TechniqueInfo> {
-    let families: [(&str, Vec<About>); 8] = [
+    let families: [(&str, Vec<About>); 9] = [
         ("kind", kinds::about()),
         ("attention", attention::about()),
         ("feed_forward", feed_forward::about()),
@@ -45,6 +46,7 @@ pub fn techniques() -> Vec<TechniqueInfo> {
         ("fine_tune", fine_tuning::about()),
         ("pruning", pruning::about()),
         ("quantization", quantization::about()),
+        ("early_exit", dynamic::early_exit::about()),
     ];
     families
         .iter()
@@ -61,6 +63,7 @@ pub(crate) fn parameters() -> Vec<ParameterInfo> {
         ("fine_tune", fine_tuning::parameters()),
         ("pruning", pruning::parameters()),
         ("quantization", quantization::parameters()),
+        ("early_exit", dynamic::early_exit::parameters()),
     ];
     families
         .into_iter()

@@ -6,6 +6,7 @@ mod balance;
 mod contract;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod early_exit;
 mod emulated;
 mod encoder_decoder;
 mod encoder_decoder_evaluation;
