@@ -9,6 +9,7 @@ use crate::{
     EvaluationError, Events, bundle_use,
     bundle_use::Sampling,
     data::DataAccess,
+    decoding::{Speculation, Written},
     device::{Device, DeviceChoice},
     energy,
     evaluate::{Job, run},
@@ -148,8 +149,40 @@ pub fn generate(
     device: DeviceChoice,
     write: &mut (dyn FnMut(&str) + Send),
 ) -> Result<(), EvaluationError> {
+    generate_with(dir, prompt, sampling, None, device, write).map(drop)
+}
+
+/// [`generate`] for a decoder, with a draft that guesses ahead; the text follows the same law. Says what it took.
+///
+/// # Errors
+/// As [`generate`]; also a model that fills gaps, and a draft that is no decoder, has another tokenizer, or exits after the
+/// last layer.
+pub fn speculate(
+    dir: &Path,
+    prompt: &str,
+    sampling: Sampling,
+    speculation: &Speculation,
+    device: DeviceChoice,
+    write: &mut (dyn FnMut(&str) + Send),
+) -> Result<Written, EvaluationError> {
+    generate_with(dir, prompt, sampling, Some(speculation), device, write)
+}
+
+fn generate_with(
+    dir: &Path,
+    prompt: &str,
+    sampling: Sampling,
+    speculation: Option<&Speculation>,
+    device: DeviceChoice,
+    write: &mut (dyn FnMut(&str) + Send),
+) -> Result<Written, EvaluationError> {
     let device = device.find().map_err(EvaluationError::Invalid)?;
     on_device!(&device, |B, handle| awake(|| bundle_use::generate::<B>(
-        dir, prompt, sampling, handle, write
+        dir,
+        prompt,
+        sampling,
+        speculation,
+        handle,
+        write
     )))
 }

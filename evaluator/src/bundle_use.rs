@@ -2,18 +2,19 @@
 
 use std::{collections::BTreeMap, path::Path, time::Instant};
 
-use burn::tensor::{Int, Tensor, TensorData, activation::softmax};
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use spaces::{Value, protocol::Evaluation};
 
 use crate::{
     EvaluationError, bundle, counter,
-    data::{DataAccess, Dataset},
+    data::{DataAccess, Dataset, Tokenizer},
+    decoding::{
+        Choice, Draft, DraftSource, FirstLayers, Ngram, Reader, SmallModel, Speculation, Written, write_on,
+    },
     device::Device,
     energy,
     fill::fill,
     meters::{Subject, measure},
+    model::{Model, ModelPlan},
     ops::{Ops, set_precision},
     plan::Plan,
 };
@@ -80,14 +81,16 @@ pub(crate) fn remeasure<B: Ops>(
     })
 }
 
-/// Continues a prompt or fills its gaps, handing over each piece of text as it is written, the prompt's own included.
+/// Continues a prompt or fills its gaps, handing over each piece of text as it is written, the prompt's own included; says
+/// what it took where text was continued.
 pub(crate) fn generate<B: Ops>(
     dir: &Path,
     prompt: &str,
     sampling: Sampling,
+    speculation: Option<&Speculation>,
     backend: &B::Device,
     write: &mut dyn FnMut(&str),
-) -> Result<(), EvaluationError> {
+) -> Result<Written, EvaluationError> {
     let kind = bundle::read_served(dir)?.model.kind;
     if !kind.writes() {
         return Err(EvaluationError::Invalid(format!(
@@ -99,7 +102,14 @@ pub(crate) fn generate<B: Ops>(
     let (model, served) = bundle::read_model::<B>(dir, backend)?;
     let tokenizer = bundle::read_tokenizer(dir)?;
     if kind.reading() > 0 {
-        return fill((&model, &served.model), &tokenizer, prompt, sampling, write);
+        if speculation.is_some() {
+            return Err(EvaluationError::Invalid(format!(
+                "'{}' fills gaps, and a draft guesses how a text goes on; leave the draft out, or use a decoder",
+                dir.display()
+            )));
+        }
+        fill((&model, &served.model), &tokenizer, prompt, sampling, write)?;
+        return Ok(Written::default());
     }
     let mut ids = tokenizer.encode(prompt)?;
     if ids.is_empty() {
@@ -107,28 +117,27 @@ pub(crate) fn generate<B: Ops>(
             "the prompt is empty; give at least one character".into(),
         ));
     }
-    let context = served.model.context;
-    let mut rng = ChaCha8Rng::seed_from_u64(sampling.seed);
-    let mut memory = model.memory(&served.model, 1, context);
-    // the model reads what fits its context; when it is full it goes on from the later half
-    let mut unread = ids.len().saturating_sub(context);
+    let small = match speculation.map(|s| &s.source) {
+        Some(DraftSource::Model(small)) => Some(read_draft::<B>(small, &tokenizer, backend)?),
+        _ => None,
+    };
+    let mut draft: Option<Box<dyn Draft<B> + '_>> = match speculation.map(|s| &s.source) {
+        None => None,
+        Some(DraftSource::Ngram) => Some(Box::new(Ngram)),
+        Some(DraftSource::FirstLayers(layers)) => {
+            let exit = FirstLayers::of(*layers, &served.model).map_err(EvaluationError::Invalid)?;
+            Some(Box::new(exit))
+        }
+        Some(DraftSource::Model(_)) => small
+            .as_ref()
+            .map(|(model, plan)| Box::new(SmallModel::new(model, plan, ids.len())) as Box<dyn Draft<B>>),
+    };
     let mut shown = tokenizer.decode(&ids)?;
     write(prompt);
-    for _ in 0..sampling.tokens {
-        if memory.position() + (ids.len() - unread) > context {
-            memory = model.memory(&served.model, 1, context);
-            unread = ids.len() - context.div_ceil(2);
-        }
-        let input: Vec<i32> = ids[unread..].iter().map(|t| *t as i32).collect();
-        let n = input.len();
-        let logits = model.extend(
-            Tensor::<B, 2, Int>::from_data(TensorData::new(input, [1, n]), backend),
-            &mut memory,
-        );
-        unread = ids.len();
-        ids.push(choose(logits, sampling.temperature, &mut rng));
-        // a character may span several tokens, so the text is decoded whole and only its new part is shown
-        let text = tokenizer.decode(&ids)?;
+    let mut reader = Reader::new(&model, &served.model, ids.len());
+    // a character may span several tokens, so the text is decoded whole and only its new part is shown
+    let mut grown = |ids: &[u32]| {
+        let text = tokenizer.decode(ids)?;
         if let Some(new) = text
             .strip_prefix(shown.as_str())
             .filter(|new| !new.ends_with('\u{fffd}'))
@@ -136,22 +145,42 @@ pub(crate) fn generate<B: Ops>(
             write(new);
             shown = text;
         }
-    }
-    Ok(())
+        Ok(())
+    };
+    let drafting = match (&mut draft, speculation) {
+        (Some(draft), Some(speculation)) => Some((draft.as_mut() as &mut dyn Draft<B>, speculation.guesses)),
+        _ => None,
+    };
+    write_on(
+        &mut reader,
+        &mut ids,
+        sampling.tokens,
+        drafting,
+        &mut Choice::new(sampling.temperature, sampling.seed),
+        &mut grown,
+    )
 }
 
-/// The number of a column of `logits [1, n]`, as the temperature says.
-pub(crate) fn choose<B: Ops>(logits: Tensor<B, 2>, temperature: f64, rng: &mut ChaCha8Rng) -> u32 {
-    if temperature <= 0.0 {
-        return logits.argmax(1).into_data().iter::<i64>().next().unwrap_or(0) as u32;
+/// A draft's model, where its tokens are those of `tokenizer`.
+fn read_draft<B: Ops>(
+    dir: &Path,
+    tokenizer: &Tokenizer,
+    backend: &B::Device,
+) -> Result<(Model<B>, ModelPlan), EvaluationError> {
+    let (model, served) = bundle::read_model::<B>(dir, backend)?;
+    let kind = served.model.kind;
+    if !kind.writes() || kind.reading() > 0 {
+        return Err(EvaluationError::Invalid(format!(
+            "the draft '{}' is of kind '{}', which does not go on from a text; use a decoder",
+            dir.display(),
+            kind.name()
+        )));
     }
-    let p: Vec<f32> = softmax(logits / temperature, 1).into_data().iter().collect();
-    let mut left: f32 = rng.random::<f32>() * p.iter().sum::<f32>();
-    for (id, p) in p.iter().enumerate() {
-        left -= p;
-        if left <= 0.0 {
-            return id as u32;
-        }
+    if bundle::read_tokenizer(dir)?.to_json() != tokenizer.to_json() {
+        return Err(EvaluationError::Invalid(format!(
+            "the draft '{}' has another tokenizer than the model; train it with data.tokenizer = \"file:MODEL/tokenizer.json\"",
+            dir.display()
+        )));
     }
-    p.len() as u32 - 1
+    Ok((model, served.model))
 }

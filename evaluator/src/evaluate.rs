@@ -25,7 +25,10 @@ use crate::{
     ops::Ops,
     plan::Plan,
     stages::Keys,
-    techniques::{quantization, sparsity},
+    techniques::{
+        dynamic::calibration::{HeldOut, find_threshold},
+        quantization, sparsity,
+    },
     trainer::{STATE, Trained, Trainer},
     training::{Batches, CHECKPOINT_FILES, Record},
 };
@@ -195,6 +198,7 @@ where
                 )?;
                 let mut model = Model::from_inner(model);
                 make_trainable(&mut model);
+                model.exits = plan.early_exit;
                 model
             }
             None => Model::new(plan, job.seed, backend),
@@ -239,10 +243,19 @@ where
     if let Some(packing) = plan.quantization {
         quantization::quantize(&mut model, packing);
     }
-    let served = Served {
+    let mut served = Served {
         model: plan.served.clone(),
         quantization: plan.quantization,
     };
+    if let Some(exits) = &mut served.model.early_exit {
+        let held_out = HeldOut {
+            data: &data,
+            rows: plan.training.rows,
+            tokens: plan.validation_tokens,
+        };
+        // on the weights that are served, packed ones included
+        exits.threshold = find_threshold(&model, *exits, &held_out, plan.exit_tolerance)?;
+    }
     let dir = job.work_dir.join("bundle");
     bundle::write_model(&mut model, &served, &data.tokenizer, &dir)?;
     drop(model);

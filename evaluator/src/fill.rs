@@ -1,13 +1,12 @@
 //! Filling the gaps of a text with a model that was trained to.
 
 use burn::tensor::{Int, Tensor, TensorData};
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 
 use crate::{
     EvaluationError,
-    bundle_use::{Sampling, choose},
+    bundle_use::Sampling,
     data::{Corruption, Form, Tokenizer},
+    decoding::{Choice, Laws},
     model::{Model, ModelPlan},
     ops::Ops,
 };
@@ -89,7 +88,7 @@ pub(crate) fn fill<B: Ops>(
     };
     // the beginning and a sentinel for each gap take room too
     let mut left = sampling.tokens.min(plan.capacity() - 1 - count);
-    let mut rng = ChaCha8Rng::seed_from_u64(sampling.seed);
+    let mut choice = Choice::new(sampling.temperature, sampling.seed);
     let mut memory = model.memory(plan, 1, plan.capacity());
     model.read(row(&gaps.read), &mut memory);
     model.extend(row(&[corruption.start]), &mut memory);
@@ -98,11 +97,8 @@ pub(crate) fn fill<B: Ops>(
         let mut logits = model.extend(row(&[corruption.sentinel(gap)]), &mut memory);
         let mut span = vec![];
         while span.len() + (count - 1 - gap) < left {
-            let chosen = choose(
-                allowed(logits, corruption, gap, span.len()),
-                sampling.temperature,
-                &mut rng,
-            );
+            let laws = Laws::read(allowed(logits, corruption, gap, span.len()), choice.temperature);
+            let chosen = laws.at(0).draw(&mut choice.random);
             if chosen == corruption.start {
                 break;
             }

@@ -11,6 +11,7 @@ pub mod counter;
 #[cfg(feature = "cuda")]
 mod cuda;
 pub mod data;
+pub mod decoding;
 pub mod device;
 pub mod energy;
 mod error;
@@ -33,7 +34,9 @@ mod trainer;
 pub mod training;
 
 pub use self::{
-    backend::{attention_cost, evaluate, gemm_flops_per_s, generate, remeasure, sparse_product, time},
+    backend::{
+        attention_cost, evaluate, gemm_flops_per_s, generate, remeasure, sparse_product, speculate, time,
+    },
     bundle_use::Sampling,
     catalog::catalog,
     error::EvaluationError,

@@ -166,6 +166,11 @@ pub const METRICS: &[Metric] = &[
         "FLOP/token",
         "matrix work to serve one token, mean over the context",
     )),
+    less(
+        "mean_exit_layer",
+        "layers",
+        "layers that a text goes through before it leaves, mean over held-out texts",
+    ),
     known(less(
         "model_bytes",
         "B",

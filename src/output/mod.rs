@@ -38,6 +38,13 @@ pub(crate) fn say(line: impl AsRef<str>) {
     let _ = writeln!(stdout, "{}", line.as_ref());
 }
 
+/// Prints a line to stderr, beside what a command writes.
+pub(crate) fn note(line: impl AsRef<str>) {
+    let mut stderr = std::io::stderr().lock();
+    // whoever closed stderr does not want to hear it
+    let _ = writeln!(stderr, "{}", line.as_ref());
+}
+
 /// Prints text or bytes as they are.
 ///
 /// # Errors

@@ -182,6 +182,7 @@ pub fn served_from_json(text: &str) -> Result<Served, String> {
         ],
         reversible: None,
         sparsity: None,
+        early_exit: None,
     };
     Ok(Served {
         model,

@@ -3,12 +3,13 @@
 use burn::tensor::{Int, Tensor};
 use spaces::{Evidence, Measurement};
 
-use super::Subject;
+use super::{Subject, exits};
 use crate::{EvaluationError, counter, device::Device, ops::Ops, plan::Budget};
 
-pub(super) const METRICS: &[&str] = &["inference_flops_per_token", "training_flops"];
+pub(super) const METRICS: &[&str] = &["inference_flops_per_token", "mean_exit_layer", "training_flops"];
 
-pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, EvaluationError> {
+/// Of the model at work.
+fn serving<B: Ops>(s: &Subject<B>) -> Result<Measurement, EvaluationError> {
     let serve = || {
         if !s.decodes() {
             s.model.forward(s.example());
@@ -26,7 +27,7 @@ pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, Ev
     let ((), macs) = counter::count_macs(serve);
     let formula = s.plan.served.serving_macs();
     let per_token = |macs: u64| 2.0 * macs as f64 / s.plan.served.served_tokens() as f64;
-    let serving = match s.device {
+    let row = match s.device {
         Device::Cpu if macs == formula => s.row(
             "inference_flops_per_token",
             per_token(macs),
@@ -51,7 +52,14 @@ pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, Ev
             )
         }
     };
-    let mut rows = vec![serving];
+    Ok(row)
+}
+
+pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, EvaluationError> {
+    let mut rows = match s.model.exits {
+        Some(_) => exits::measure(s)?,
+        None => vec![serving(s)?],
+    };
     if let Some(run) = s.training {
         if let (Device::Cpu, Budget::Steps(steps)) = (s.device, s.plan.training.budget) {
             let formula = s.plan.training_flops(run.stopped_at.unwrap_or(steps));

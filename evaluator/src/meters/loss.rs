@@ -7,6 +7,7 @@ use crate::{
     EvaluationError,
     data::Form,
     ops::Ops,
+    techniques::dynamic::calibration::report,
     training::{Batches, score},
 };
 
@@ -22,7 +23,17 @@ pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, Ev
         batch: BATCH,
         rows: s.rows(),
     };
-    let scores = score(s.model, &batches, s.plan.validation_tokens);
+    let (scores, beside) = match s.model.exits {
+        Some(_) => {
+            let reported = report(s.model, &s.held_out());
+            let beside = format!(", others told where to exit; {}", reported.words());
+            (reported.scores, beside)
+        }
+        None => {
+            let scores = score(s.model, &batches, s.plan.validation_tokens);
+            (scores, String::new())
+        }
+    };
     if scores.scored == 0 {
         return Err(EvaluationError::Invalid(format!(
             "no held-out answer fits a context of {}; use a larger context",
@@ -37,7 +48,11 @@ pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, Ev
             learning_rate: s.plan.training.learning_rate,
         });
     }
-    let source = format!("{} held-out {}", scores.scored, batches.rows.form.scored());
+    let source = format!(
+        "{} held-out {}{beside}",
+        scores.scored,
+        batches.rows.form.scored()
+    );
     let mut rows = vec![
         s.row("validation_loss", loss, Evidence::Measured, &source),
         s.row(

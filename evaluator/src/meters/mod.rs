@@ -3,6 +3,7 @@
 //! A meter is one file and one line in the list below. It names its metrics, so the catalogue knows what can be asked for.
 
 mod decoding;
+mod exits;
 mod flops;
 mod latency;
 mod loss;
@@ -21,11 +22,15 @@ use crate::{
     data::{Dataset, Form, Rows},
     device::Device,
     energy::Source,
-    model::{Memory, Model},
+    model::{Inputs, Memory, Model},
     ops::Ops,
     plan::Plan,
-    training::Record,
+    techniques::dynamic::calibration::HeldOut,
+    training::{Record, to_device},
 };
+
+/// Texts that are timed where texts leave early.
+const TIMED_TEXTS: usize = 64;
 
 /// What was recorded while the model was trained.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,6 +118,26 @@ impl<B: Ops> Subject<'_, B> {
         let mut tokens: Vec<i32> = tokens.into_iter().flatten().map(|t| t as i32).collect();
         tokens.resize(shape[0] * shape[1], 0);
         Tensor::from_data(TensorData::new(tokens, shape), &self.model.device())
+    }
+
+    /// Held-out texts of which half told where texts leave early.
+    fn held_out(&self) -> HeldOut<'_> {
+        HeldOut {
+            data: self.data,
+            rows: self.rows(),
+            tokens: self.plan.validation_tokens,
+        }
+    }
+
+    /// What is read where passes are timed: [`Subject::example`], or held-out texts as they are where they leave early.
+    fn examples(&self) -> Vec<Inputs<B>> {
+        if self.model.exits.is_none() {
+            return vec![self.example().into()];
+        }
+        let device = self.model.device();
+        let held_out = self.held_out();
+        let texts = held_out.one_by_one().take(TIMED_TEXTS);
+        texts.map(|text| to_device::<B>(text, &device).0).collect()
     }
 
     /// A held-out prompt: half a context, of which the other half is decoded, or a whole text with gaps.

@@ -1,23 +1,32 @@
-//! Time and energy of models that read a whole example in one pass, at full length and without padding.
+//! Time and energy of models that read a whole example in one pass, at full length and without padding; where texts leave
+//! early, of held-out texts as they are.
 
 use std::time::Instant;
 
-use burn::tensor::{Int, Tensor};
 use spaces::{Evidence, Measurement};
 
 use super::{Subject, median_and_spread};
-use crate::{EvaluationError, energy, model::Model, ops::Ops};
+use crate::{
+    EvaluationError, energy,
+    model::{Inputs, Model},
+    ops::Ops,
+};
 
 /// One pass; waits for the device.
-pub(super) fn read<B: Ops>(model: &Model<B>, example: Tensor<B, 2, Int>) {
-    drop(model.forward(example).logits.into_data());
+pub(super) fn read<B: Ops>(model: &Model<B>, example: impl Into<Inputs<B>>) {
+    let logits = match model.exits {
+        Some(_) => model.serve(example).logits,
+        None => model.forward(example).logits,
+    };
+    drop(logits.into_data());
 }
 
 /// Time of one pass for each token of an example.
 pub(super) fn latency<B: Ops>(s: &Subject<B>, warm_up: usize, repetitions: usize) -> Measurement {
-    let (example, tokens) = (s.example(), s.plan.served.served_tokens());
+    let (examples, tokens) = (s.examples(), s.plan.served.served_tokens());
+    let repetitions = repetitions.max(examples.len());
     let mut times = vec![];
-    for repetition in 0..warm_up + repetitions {
+    for (repetition, example) in examples.iter().cycle().take(warm_up + repetitions).enumerate() {
         let started = Instant::now();
         read(s.model, example.clone());
         if repetition >= warm_up {
@@ -25,8 +34,9 @@ pub(super) fn latency<B: Ops>(s: &Subject<B>, warm_up: usize, repetitions: usize
         }
     }
     let (median, spread) = median_and_spread(&mut times);
+    let what = words(&examples, tokens);
     let source = format!(
-        "clock: one example of {tokens} tokens in one pass, {warm_up} warm-up, median of {}",
+        "clock: {what} in one pass, {warm_up} warm-up, median of {}",
         times.len()
     );
     Measurement {
@@ -37,16 +47,29 @@ pub(super) fn latency<B: Ops>(s: &Subject<B>, warm_up: usize, repetitions: usize
 
 /// Passes for as long as the energy counter needs: what they took, and the tokens that they read.
 pub(super) fn work<B: Ops>(s: &mut Subject<B>) -> Result<(energy::Reading, u64), EvaluationError> {
-    let (model, example, window) = (s.model, s.example(), s.energy.shortest_window());
+    let (model, examples, window) = (s.model, s.examples(), s.energy.shortest_window());
     let each = s.plan.served.served_tokens() as u64;
     let mut tokens = 0;
     let measured = energy::measure(s.energy, || {
         let started = Instant::now();
-        while started.elapsed() < window || tokens == 0 {
+        for example in examples.iter().cycle() {
             read(model, example.clone());
             tokens += each;
+            // whole rounds, so that each text counts the same
+            let is_round = (tokens / each).is_multiple_of(examples.len() as u64);
+            if is_round && started.elapsed() >= window {
+                break;
+            }
         }
     });
     let ((), reading) = measured.map_err(EvaluationError::Device)?;
     Ok((reading, tokens))
+}
+
+/// What is read, for people.
+fn words<B: Ops>(examples: &[Inputs<B>], tokens: usize) -> String {
+    match examples.len() {
+        1 => format!("one example of {tokens} tokens"),
+        n => format!("{n} held-out texts one by one, each {tokens} tokens with its padding,"),
+    }
 }

@@ -53,7 +53,7 @@ pub struct Block<B: Backend> {
 }
 
 /// What decoding remembers of the tokens that one block has seen.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct BlockState<B: Backend> {
     /// Of the attention.
     pub(super) attention: State<B>,
@@ -131,6 +131,11 @@ impl<B: Ops> Attention<B> {
     pub(crate) fn core_alone(&self, q: Tensor<B, 4>, k: Tensor<B, 4>, v: Tensor<B, 4>) -> Tensor<B, 4> {
         let own: Vec<Tensor<B, 2>> = self.own.iter().filter_map(Matrix::as_dense).collect();
         self.core.whole(q, k, v, &own)
+    }
+
+    /// Whether what decoding remembers holds each token in a place of its own.
+    pub(super) fn remembers_each_token(&self) -> bool {
+        self.core.remembers_each_token()
     }
 
     /// `x [b, n, width]` through a projection to heads, `[b, n, heads, depth]`.

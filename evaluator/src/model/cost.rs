@@ -193,7 +193,10 @@ impl ModelPlan {
     /// One training step of dense weights on `batch` examples of `n` tokens a row, where a text is corrupted `n` before that; where experts have a capacity, with room for every token,
     /// and where rows may be padded, without padding.
     pub fn training_pass(&self, batch: usize, n: usize, trainable: Trainable) -> Pass {
-        let mut pass = self.kind.head_pass(self, batch, n, trainable);
+        let heads = self
+            .early_exit
+            .map_or(1, |exits| exits.depths(self.layers.len()).count());
+        let mut pass = self.kind.head_pass(self, batch, n, trainable) * heads as u64;
         let rows = batch * self.kind.form().texts();
         let (width, read) = (self.width as u64, self.seen(0, n));
         for (i, layer) in self.layers.iter().enumerate() {
@@ -251,7 +254,7 @@ impl ModelPlan {
     /// Multiply-adds to serve one full-length example: of a kind that writes token by token, after it has read what there
     /// is to read, of other kinds in one pass.
     pub fn serving_macs(&self) -> u64 {
-        let reading = self.reading_macs(self.kind.form().read(self.context));
+        let reading = self.reading_macs(self.kind.form().read(self.context), self.layers.len());
         if self.kind.writes() {
             return reading + (0..self.capacity()).map(|p| self.decoding_macs(p)).sum::<u64>();
         }
@@ -259,8 +262,18 @@ impl ModelPlan {
         self.kind.form().texts() as u64 * reading + head
     }
 
-    /// Multiply-adds to read a row of `n` tokens in both directions, and to compute once what writing looks at.
-    fn reading_macs(&self, n: usize) -> u64 {
+    /// Multiply-adds to serve one full-length text that leaves after `depth` layers; with all of them without exits, those of
+    /// [`ModelPlan::serving_macs`].
+    pub fn exiting_macs(&self, depth: usize) -> u64 {
+        let heads = self
+            .early_exit
+            .map_or(1, |exits| exits.heads(depth, self.layers.len()));
+        let head = self.kind.head_pass(self, 1, self.context, Trainable::All).forward;
+        self.reading_macs(self.context, depth) + heads as u64 * head
+    }
+
+    /// Multiply-adds to read a row of `n` tokens in both directions with the first `depth` layers, and to compute once what writing looks at.
+    fn reading_macs(&self, n: usize, depth: usize) -> u64 {
         let (width, at) = (self.width as u64, n + self.kind.leading());
         let layer = |(i, layer): (usize, &LayerPlan)| {
             if let Some(cross) = &layer.cross {
@@ -275,7 +288,7 @@ impl ModelPlan {
             let networks = layer.feed_forward.serving_macs(width, at);
             at * projections + networks - at * self.left_out_in(i, false) + core
         };
-        self.layers.iter().enumerate().map(layer).sum()
+        self.layers[..depth].iter().enumerate().map(layer).sum()
     }
 
     /// Multiply-adds of a kind that writes for the token at `position`, from 0, of a full-length example.

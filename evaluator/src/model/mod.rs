@@ -4,6 +4,7 @@ mod block;
 mod block_matrices;
 mod cost;
 mod cross;
+mod exits;
 mod halves;
 mod initial;
 mod inputs;
@@ -12,6 +13,7 @@ mod matrix;
 mod parts;
 mod plan;
 mod reversible;
+mod rollback;
 mod whole;
 
 pub(crate) use self::{
@@ -26,6 +28,7 @@ pub use self::{
     block::{Attention, Block},
     cost::{Pass, Trainable},
     cross::Cross,
+    exits::Exited,
     initial::Initial,
     inputs::Inputs,
     kinds::{Kind, KindWeight},

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Kind;
 use crate::techniques::{
     attention::{Core, Own, Place},
+    dynamic::early_exit::EarlyExit,
     feed_forward::FeedForwardPlan,
     reversible::Reversible,
     sparsity::SparseForm,
@@ -36,6 +37,9 @@ pub struct ModelPlan {
     /// How many weights of the blocks' matrices are stored, where they are stored sparse.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sparsity: Option<SparseForm>,
+    /// Where a text can leave before the last layer, if it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub early_exit: Option<EarlyExit>,
 }
 
 impl ModelPlan {

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     ops::{Lengths, Ops, rms_norm, rope_tables},
-    techniques::reversible::Reversible,
+    techniques::{dynamic::early_exit::EarlyExit, reversible::Reversible},
 };
 
 /// A model: embedding, blocks, a norm, and what its kind makes of them.
@@ -37,6 +37,9 @@ pub struct Model<B: Backend> {
     /// The form of its two residual streams, where layers are reversible.
     #[module(skip)]
     pub reversible: Option<Reversible>,
+    /// Where a text can leave before the last layer, if it can.
+    #[module(skip)]
+    pub exits: Option<EarlyExit>,
 }
 
 /// What a forward pass gives.
@@ -58,10 +61,10 @@ pub(crate) struct Entered<B: Backend> {
 }
 
 /// What decoding remembers of the tokens so far, for each block that writes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Memory<B: Backend> {
     pub(super) states: Vec<BlockState<B>>,
-    position: usize,
+    pub(super) position: usize,
 }
 
 impl<B: Backend> Memory<B> {
@@ -102,6 +105,7 @@ impl<B: Ops> Model<B> {
             cos,
             sin,
             reversible: plan.reversible,
+            exits: plan.early_exit,
         }
     }
 
@@ -145,13 +149,26 @@ impl<B: Ops> Model<B> {
     }
 
     /// Takes in `tokens [b, n]` of a kind that writes after what the memory holds and gives the logits of the last one,
-    /// `[b, vocabulary]`.
+    /// `[b, vocabulary]`; with a memory of the first blocks alone, through those blocks alone.
     ///
     /// # Panics
     /// If the memory's capacity or the plan's context is exceeded, or a model of two halves has not read anything
     /// ([`Model::read`]).
     pub fn extend(&self, tokens: Tensor<B, 2, Int>, memory: &mut Memory<B>) -> Tensor<B, 2> {
-        let [b, n] = tokens.dims();
+        self.extend_scored(tokens, 1, memory).squeeze_dim::<2>(1)
+    }
+
+    /// [`Model::extend`] with the logits of the last `scored` tokens, `[b, scored, vocabulary]`.
+    ///
+    /// # Panics
+    /// As [`Model::extend`].
+    pub fn extend_scored(
+        &self,
+        tokens: Tensor<B, 2, Int>,
+        scored: usize,
+        memory: &mut Memory<B>,
+    ) -> Tensor<B, 3> {
+        let n = tokens.dims()[1];
         let mut x = Stream::start(self.embed(tokens), self.reversible);
         let writing = &self.blocks[self.kind.reading()..];
         for (block, state) in writing.iter().zip(&mut memory.states) {
@@ -160,10 +177,8 @@ impl<B: Ops> Model<B> {
                 .0;
         }
         memory.position += n;
-        let x = x.end();
-        let width = x.dims()[2];
-        let last = x.slice([0..b, n - 1..n, 0..width]);
-        self.kind.logits(self, last, None).squeeze_dim::<2>(1)
+        self.kind
+            .logits(self, x.end().narrow(1, n - scored, scored), None)
     }
 
     pub(super) fn embed(&self, tokens: Tensor<B, 2, Int>) -> Tensor<B, 3> {

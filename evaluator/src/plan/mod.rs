@@ -20,6 +20,7 @@ use crate::{
     parameter::Values,
     techniques::{
         distillation::{self, DistillationPlan},
+        dynamic::early_exit::{EXITS_ACTIVITY, EarlyExit},
         feed_forward::{CHANNEL_MIX_ACTIVITY, FeedForwardPlan},
         fine_tuning::FineTuning,
         pruning::PruningPlan,
@@ -53,6 +54,8 @@ pub struct Plan {
     pub quantization: Option<QuantizationPlan>,
     /// Tokens that the final loss is measured on, at most.
     pub validation_tokens: usize,
+    /// Percentage points of accuracy that early exits may lose, where there are any.
+    pub exit_tolerance: f64,
     /// What a GPU multiplies matrices in.
     pub precision: Precision,
 }
@@ -128,8 +131,10 @@ impl Plan {
         let values = Values(&config.values);
         let context = values.int("context");
         let model = match base {
+            // exits have no weights of their own, so they are the configuration's, not the base's
             Some(base) => ModelPlan {
                 context,
+                early_exit: EarlyExit::read(values, base.kind, base.layers.len(), base.reversible.is_some())?,
                 ..base.clone()
             },
             None => read_model(values, data, context)?,
@@ -172,7 +177,19 @@ impl Plan {
                     .into(),
             );
         }
+        if distillation.is_some() && model.early_exit.is_some() {
+            return Err(
+                "distill = 'logits' teaches the last layer alone, and with early exits several are trained; use distill = 'none' or early_exit = 'none'"
+                    .into(),
+            );
+        }
         let sparsity = SparsityPlan::read(values, &served)?;
+        if sparsity.is_some() && model.early_exit.is_some() {
+            return Err(format!(
+                "sparsity = {} and early exits are not offered together yet; use sparsity = 0 or early_exit = 'none'",
+                values.float("sparsity")
+            ));
+        }
         served.sparsity = sparsity.map(|plan| plan.form);
         Ok(Plan {
             model,
@@ -184,6 +201,7 @@ impl Plan {
             sparsity,
             quantization: QuantizationPlan::read(values),
             validation_tokens: values.int("validation_tokens"),
+            exit_tolerance: values.float("exit_tolerance"),
             precision: read_precision(values),
         })
     }
@@ -201,6 +219,7 @@ impl Plan {
             sparsity: None,
             quantization: served.quantization,
             validation_tokens: values.int("validation_tokens"),
+            exit_tolerance: values.float("exit_tolerance"),
             precision: read_precision(values),
         }
     }
@@ -255,6 +274,7 @@ impl Plan {
         if self.quantization.is_some() {
             names.extend(["packed_weights", "packed_products"]);
         }
+        names.extend(self.served.early_exit.map(|_| EXITS_ACTIVITY));
         names
     }
 
@@ -310,16 +330,17 @@ impl Plan {
                 "active_parameters".to_owned(),
                 self.served.active_parameters() as f64,
             ),
-            (
-                "inference_flops_per_token".to_owned(),
-                self.served.inference_flops_per_token(),
-            ),
             ("model_bytes".to_owned(), bytes as f64),
             (
                 "state_bytes_per_sequence".to_owned(),
                 self.served.state_bytes() as f64,
             ),
         ]);
+        // where texts leave early depends on the texts
+        if self.served.early_exit.is_none() {
+            let flops = self.served.inference_flops_per_token();
+            known.insert("inference_flops_per_token".to_owned(), flops);
+        }
         if let Budget::Steps(steps) = self.training.budget
             && self.training_flops_are_exact()
         {

@@ -6,6 +6,7 @@ use crate::{
     parameter::Values,
     techniques::{
         attention,
+        dynamic::early_exit::EarlyExit,
         feed_forward::{FeedForwardPlan, routers_that_look_back},
         reversible::Reversible,
     },
@@ -123,12 +124,14 @@ pub(super) fn read_model(values: Values, data: Symbols, context: usize) -> Resul
         });
         layers.extend(writing);
     }
+    let reversible = Reversible::read(values, &layers, context)?;
     Ok(ModelPlan {
         kind,
         vocabulary: data.vocabulary + kind.more_tokens(),
         context,
         width,
-        reversible: Reversible::read(values, &layers, context)?,
+        early_exit: EarlyExit::read(values, kind, layers.len(), reversible.is_some())?,
+        reversible,
         sparsity: None,
         layers,
     })

@@ -1,4 +1,4 @@
-//! What matrices are given on text of the training data: what GPTQ, AWQ, Wanda and SparseGPT judge weights by.
+//! What matrices are given on text of the training data: what GPTQ, AWQ, Wanda and `SparseGPT` judge weights by.
 //!
 //! A matrix is tapped, the model reads some batches, and the tap is taken out again with the sums it has made.
 

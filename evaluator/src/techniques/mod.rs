@@ -3,6 +3,7 @@
 pub mod attention;
 pub mod calibration;
 pub mod distillation;
+pub mod dynamic;
 pub mod feed_forward;
 pub mod fine_tuning;
 pub mod pruning;
@@ -38,7 +39,7 @@ impl About {
 
 /// Every technique of every family.
 pub fn techniques() -> Vec<TechniqueInfo> {
-    let families: [(&str, Vec<About>); 10] = [
+    let families: [(&str, Vec<About>); 11] = [
         ("kind", kinds::about()),
         ("attention", attention::about()),
         ("feed_forward", feed_forward::about()),
@@ -49,6 +50,7 @@ pub fn techniques() -> Vec<TechniqueInfo> {
         ("distillation", distillation::about()),
         ("sparsity", sparsity::about()),
         ("quantization", quantization::about()),
+        ("early_exit", dynamic::early_exit::about()),
     ];
     families
         .iter()
@@ -67,6 +69,7 @@ pub(crate) fn parameters() -> Vec<ParameterInfo> {
         ("distillation", distillation::parameters()),
         ("sparsity", sparsity::parameters()),
         ("quantization", quantization::parameters()),
+        ("early_exit", dynamic::early_exit::parameters()),
     ];
     families
         .into_iter()

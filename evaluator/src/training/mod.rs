@@ -16,8 +16,8 @@ use burn::tensor::backend::AutodiffBackend;
 use serde::{Deserialize, Serialize};
 use spaces::{Evidence, Measurement, protocol::Progress};
 
-use self::step::{IntoF32, quick_loss};
-pub(crate) use self::step::{gradients, score, to_device};
+use self::step::quick_loss;
+pub(crate) use self::step::{IntoF32, Scores, gradients, score, to_device};
 pub use self::{
     checkpoint::{CHECKPOINT_FILES, Checkpoint},
     optimizer::Optimizer,

@@ -114,18 +114,39 @@ where
     if let Some(form) = model.reversible {
         return reversible::gradients(model, form, inputs, targets);
     }
-    let forward = model.forward(inputs);
-    let [b, n, outputs] = forward.logits.dims();
-    let logits = forward.logits.reshape([b * n, outputs]);
-    let mut loss = cross_entropy(logits.clone(), targets.clone());
-    if let Some((teacher, told)) = told {
-        loss = teacher.loss(loss, [logits, Tensor::from_inner(told)], targets);
-    }
-    if let Some(auxiliary) = forward.auxiliary {
+    let (mut loss, auxiliary) = match model.exits {
+        Some(exits) => {
+            let (depths, auxiliary) = model.forward_at_exits(inputs);
+            let losses = depths.into_iter().map(|logits| loss_of(logits, targets.clone()));
+            let weighted = losses.zip(exits.weights(model.blocks.len()));
+            let sum = weighted.map(|(loss, weight)| loss * weight).reduce(|a, b| a + b);
+            (sum.expect("there is a last layer"), auxiliary)
+        }
+        None => {
+            let forward = model.forward(inputs);
+            let loss = loss_of(forward.logits.clone(), targets.clone());
+            let loss = match told {
+                Some((teacher, told)) => {
+                    let [b, n, outputs] = forward.logits.dims();
+                    let logits = forward.logits.reshape([b * n, outputs]);
+                    teacher.loss(loss, [logits, Tensor::from_inner(told)], targets)
+                }
+                None => loss,
+            };
+            (loss, forward.auxiliary)
+        }
+    };
+    if let Some(auxiliary) = auxiliary {
         loss = loss + auxiliary;
     }
     let value = loss.clone().inner();
     (value, loss.backward())
+}
+
+/// The mean loss of logits `[b, n, outputs]`.
+fn loss_of<B: Ops>(logits: Tensor<B, 3>, targets: Tensor<B, 1, Int>) -> Tensor<B, 1> {
+    let [b, n, outputs] = logits.dims();
+    cross_entropy(logits.reshape([b * n, outputs]), targets)
 }
 
 /// Sums over what is scored of held-out data.

@@ -7,6 +7,7 @@ mod contract;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod distillation;
+mod early_exit;
 mod emulated;
 mod encoder_decoder;
 mod encoder_decoder_evaluation;
@@ -26,4 +27,5 @@ mod resume;
 mod reversible;
 mod rwkv;
 mod stages;
+mod speculation;
 mod support;

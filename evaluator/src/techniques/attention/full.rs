@@ -21,6 +21,8 @@ impl Variant for Full {
         paper: "1706.03762",
     };
 
+    const REMEMBERS_EACH_TOKEN: bool = true;
+
     const BOTH_WAYS: Option<&'static str> = Some("full");
 
     fn read(_: Values) -> Self {

@@ -63,6 +63,8 @@ impl Variant for Kde {
 
     const ACTIVITY: Option<&'static str> = Some(KEYS_SAMPLED);
 
+    const REMEMBERS_EACH_TOKEN: bool = true;
+
     const OWN_KEYS: bool = true;
 
     const BOTH_WAYS: Option<&'static str> = Some("kde");

@@ -59,6 +59,8 @@ impl Variant for Lsh {
 
     const SHARED_KEYS: bool = true;
 
+    const REMEMBERS_EACH_TOKEN: bool = true;
+
     const OWN_KEYS: bool = true;
 
     fn parameters() -> Vec<ParameterInfo> {

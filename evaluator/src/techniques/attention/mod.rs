@@ -76,6 +76,13 @@ macro_rules! variants {
                 }
             }
 
+            /// Whether a state holds each token in a place of its own.
+            pub(crate) fn remembers_each_token(&self) -> bool {
+                match self {
+                    $(Core::$variant(_) => $module::$variant::REMEMBERS_EACH_TOKEN,)+
+                }
+            }
+
             /// Whether each query head has a key/value head of its own.
             fn has_own_keys(&self) -> bool {
                 match self {

@@ -50,6 +50,8 @@ impl Variant for Tiled {
 
     const ACTIVITY: Option<&'static str> = Some("attention_tiles");
 
+    const REMEMBERS_EACH_TOKEN: bool = true;
+
     const BOTH_WAYS: Option<&'static str> = Some("tiled");
 
     fn parameters() -> Vec<ParameterInfo> {

@@ -27,6 +27,10 @@ pub(crate) trait Variant: Copy {
     /// Whether each query head has a key/value head of its own.
     const OWN_KEYS: bool = false;
 
+    /// Whether a state holds each token in a place of its own, so that the last ones are forgotten by lowering
+    /// [`State::taken`].
+    const REMEMBERS_EACH_TOKEN: bool = false;
+
     /// How a configuration asks for a form of it that sees later tokens too, as encoders do; `None` where there is none.
     const BOTH_WAYS: Option<&'static str> = None;
 

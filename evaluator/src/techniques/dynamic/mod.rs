@@ -1,0 +1,4 @@
+//! Dynamic acceleration: how much is computed depends on the input.
+
+pub(crate) mod calibration;
+pub mod early_exit;

@@ -1,0 +1,237 @@
+//! Early exit: what is left out is really left out, and nothing else changes.
+
+use burn::backend::Flex;
+use burn::tensor::{Int, Tensor};
+use evaluator::{
+    Silent,
+    counter::{count_macs, count_skipped},
+    data::{Batch, DataAccess},
+    device::DeviceChoice,
+    evaluate, inspect,
+    model::{Inputs, Model, ModelPlan, Trainable},
+    ops::Lengths,
+    plan::Plan,
+    remeasure,
+    techniques::dynamic::early_exit::Threshold,
+    training::gradients_of,
+};
+use spaces::Evidence;
+
+use crate::support::{A, config, job, random_weights, tokens};
+
+const LISTOPS: &str = "[data]\ncorpus = 'listops'\nmax_depth = 3\nmax_args = 4\nmin_length = 4\nmax_length = 20\n\
+                       train_examples = 4000\nvalid_examples = 600";
+
+const EXITS: &[&str] = &[
+    "early_exit = 'max_prob'\nlayers = 4",
+    "early_exit = 'entropy'\nlayers = 5\nexit_every = 2\npooling = 'cls'",
+    "early_exit = 'entropy'\nlayers = 3\nattention = 'linear'\nexperts = 2\ntop_k = 1",
+    "early_exit = 'max_prob'\nlayers = 3\nattention = 'sliding_window'\nwindow = 5\nkv_heads = 2",
+];
+
+fn plan(fixed: &str) -> Plan {
+    let facts = inspect(&config(LISTOPS, "").data, None, &DataAccess::anywhere(), 16).unwrap();
+    Plan::read(
+        &config(LISTOPS, &format!("kind = 'encoder'\n{fixed}")),
+        &facts.data,
+        None,
+    )
+    .unwrap()
+}
+
+fn model(fixed: &str, threshold: Threshold) -> (Model<Flex>, ModelPlan) {
+    let mut plan = plan(fixed).served;
+    plan.early_exit.as_mut().unwrap().threshold = threshold;
+    let mut model = Model::<Flex>::new(&plan, 3, &Default::default());
+    random_weights(&mut model);
+    (model, plan)
+}
+
+/// Texts of several lengths.
+fn texts(rows: usize) -> Inputs<Flex> {
+    let tokens: Tensor<Flex, 2, Int> = tokens(rows, 16, 5);
+    Inputs {
+        tokens: tokens.clamp(0, 15),
+        lengths: Some(Lengths::new((0..rows).map(|row| 3 + row * 5 % 14).collect())),
+        written: None,
+    }
+}
+
+fn values(logits: Tensor<Flex, 3>) -> Vec<f32> {
+    logits.into_data().iter().collect()
+}
+
+fn at(text: &str) -> Threshold {
+    Threshold::try_from(text.to_owned()).unwrap()
+}
+
+#[test]
+fn what_is_never_sure_enough_is_the_full_model_to_the_bit() {
+    for fixed in EXITS {
+        let (model, plan) = model(fixed, Threshold::NEVER);
+        let served = model.serve(texts(9));
+        assert_eq!(served.depths, vec![plan.layers.len(); 9]);
+        assert_eq!(
+            values(served.logits),
+            values(model.forward(texts(9)).logits),
+            "{fixed}"
+        );
+    }
+}
+
+#[test]
+fn what_is_always_sure_enough_leaves_at_the_first_exit() {
+    for fixed in EXITS {
+        let (model, plan) = model(fixed, Threshold::ALWAYS);
+        let served = model.serve(texts(9));
+        assert_eq!(served.depths, vec![plan.early_exit.unwrap().every; 9]);
+        let first = model.forward_at_exits(texts(9)).0.swap_remove(0);
+        assert_eq!(values(served.logits), values(first), "{fixed}");
+    }
+}
+
+#[test]
+fn depth_grows_with_the_threshold_and_what_is_executed_is_the_sum_over_depths() {
+    for fixed in EXITS {
+        let mut before = 0;
+        let mut mixed = 0;
+        for threshold in [
+            "0.0000", "0.2000", "0.4000", "0.6000", "0.8000", "0.9500", "1.0001",
+        ] {
+            let (model, plan) = model(fixed, at(threshold));
+            let ((served, macs), skipped) = count_skipped(|| count_macs(|| model.serve(texts(24))));
+            let formula: u64 = served.depths.iter().map(|depth| plan.exiting_macs(*depth)).sum();
+            assert_eq!(macs + skipped.forward, formula, "{fixed} at {threshold}");
+            let depth: usize = served.depths.iter().sum();
+            assert!(depth >= before, "{fixed} at {threshold}");
+            mixed += usize::from(served.depths.iter().any(|depth| *depth != served.depths[0]));
+            before = depth;
+        }
+        assert!(mixed > 0, "{fixed}: some texts leave before others");
+    }
+}
+
+#[test]
+fn a_text_is_served_as_if_it_were_alone() {
+    for fixed in EXITS {
+        let (model, _) = model(fixed, at("0.6000"));
+        let all = model.serve(texts(12));
+        let (together, outputs) = (values(all.logits.clone()), all.logits.dims()[2]);
+        for row in 0..12 {
+            let Inputs { tokens, lengths, .. } = texts(12);
+            let length = lengths.unwrap().of(row);
+            let alone = model.serve(Inputs {
+                tokens: tokens.narrow(0, row, 1),
+                lengths: Some(Lengths::new(vec![length])),
+                written: None,
+            });
+            assert_eq!(alone.depths, [all.depths[row]], "{fixed}, text {row}");
+            let pairs = values(alone.logits).into_iter().zip(&together[row * outputs..]);
+            for (a, b) in pairs {
+                assert!((a - b).abs() < 1e-4 * (1.0 + b.abs()), "{fixed}: {a} {b}");
+            }
+        }
+    }
+}
+
+#[test]
+fn counted_work_of_training_has_a_head_for_each_exit() {
+    for fixed in EXITS {
+        let plan = plan(fixed);
+        let model = Model::<A>::new(&plan.model, 3, &Default::default());
+        let batch = Batch {
+            batch: 3,
+            context: 16,
+            inputs: (0..48).map(|i| i % 15).collect(),
+            lengths: vec![16, 9, 3],
+            written: vec![],
+            targets: vec![1, 0, 7],
+        };
+        let ((_, macs), skipped) = count_skipped(|| count_macs(|| drop(gradients_of(&model, batch))));
+        let formula = plan.model.training_pass(3, 16, Trainable::All);
+        assert_eq!(macs + skipped.total(), formula.total(), "{fixed}");
+    }
+}
+
+#[test]
+fn a_model_with_exits_is_calibrated_measured_exported_and_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixed = "kind = 'encoder'\ncontext = 20\nbatch = 16\nwidth = 32\nlayers = 3\ntokens = 256000\n\
+                 learning_rate = 5e-3\nearly_exit = 'max_prob'\nexit_tolerance = 2";
+    let config = config(LISTOPS, fixed);
+    let known = inspect(&config.data, None, &DataAccess::anywhere(), 20).unwrap();
+    let known = known.known(&config).unwrap();
+    assert!(
+        !known.contains_key("inference_flops_per_token"),
+        "it depends on the texts"
+    );
+    let result = evaluate(&job(config.clone(), &dir.path().join("work")), &mut Silent).unwrap();
+    let row = |metric: &str| result.measurements.iter().find(|m| m.metric == metric).unwrap();
+    for (metric, value) in known {
+        assert_eq!(row(&metric).value, value, "{metric}");
+    }
+    let depth = row("mean_exit_layer");
+    assert!(
+        (1.0..3.0).contains(&depth.value) && depth.source.contains("after 1 layers"),
+        "{depth:?}"
+    );
+    assert!(result.activity["early_exits"] > 0);
+    let flops = row("inference_flops_per_token");
+    assert_eq!(flops.evidence, Evidence::Measured);
+    let facts = inspect(&config.data, None, &DataAccess::anywhere(), 20).unwrap();
+    let full = Plan::read(&config, &facts.data, None)
+        .unwrap()
+        .served
+        .inference_flops_per_token();
+    assert!(flops.value < full, "{} {full}", flops.value);
+    // exits lose little, on texts that the threshold was not found on
+    let accuracy = row("accuracy");
+    let of_all: f64 = {
+        let said = accuracy.source.split("all layers ").nth(1).unwrap();
+        said.split(',').next().unwrap().parse().unwrap()
+    };
+    assert!(accuracy.value > of_all - 0.06, "{accuracy:?}");
+    assert!(accuracy.source.contains("Clopper-Pearson"), "{accuracy:?}");
+    let again = remeasure(
+        &dir.path().join("work/bundle"),
+        &DataAccess::anywhere(),
+        DeviceChoice::Cpu,
+    )
+    .unwrap();
+    for metric in [
+        "accuracy",
+        "validation_loss",
+        "model_bytes",
+        "inference_flops_per_token",
+        "mean_exit_layer",
+    ] {
+        let found = again.measurements.iter().find(|m| m.metric == metric).unwrap();
+        assert_eq!(found.value, row(metric).value, "{metric}");
+    }
+}
+
+#[test]
+fn what_has_no_exit_is_refused_in_one_sentence() {
+    let facts = inspect(&config(LISTOPS, "").data, None, &DataAccess::anywhere(), 16).unwrap();
+    for (fixed, part) in [
+        (
+            "early_exit = 'max_prob'",
+            "use kind = 'encoder', or early_exit = 'none'",
+        ),
+        (
+            "kind = 'encoder'\nearly_exit = 'entropy'\nlayers = 1",
+            "use layers = 2 or more",
+        ),
+        (
+            "kind = 'encoder'\nearly_exit = 'entropy'\nlayers = 3\nexit_every = 3",
+            "use at most 2",
+        ),
+        (
+            "kind = 'encoder'\nearly_exit = 'entropy'\nreversible = true",
+            "use reversible = false",
+        ),
+    ] {
+        let message = Plan::read(&config(LISTOPS, fixed), &facts.data, None).unwrap_err();
+        assert!(message.contains(part), "{message}");
+    }
+}
