@@ -26,6 +26,6 @@ mod parts;
 mod resume;
 mod reversible;
 mod rwkv;
-mod stages;
 mod speculation;
+mod stages;
 mod support;
