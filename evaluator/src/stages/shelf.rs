@@ -40,6 +40,7 @@ impl Drop for Claim {
 }
 
 /// What is known of a result.
+#[expect(clippy::large_enum_variant, reason = "a trial has two of them")]
 pub(crate) enum Found<B: Backend> {
     /// It is there.
     Made(Model<B>, StageResult),

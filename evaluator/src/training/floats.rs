@@ -79,8 +79,11 @@ pub(crate) fn write_floats(
     })
 }
 
-/// The tensors of a file by name and what is said of them; `None` where there is none that is whole.
-pub(crate) fn read_floats(path: &Path) -> Option<(BTreeMap<String, Vec<f32>>, HashMap<String, String>)> {
+/// Values by the names of their tensors.
+pub(crate) type Named = BTreeMap<String, Vec<f32>>;
+
+/// The tensors of a file and what is said of them; `None` where there is none that is whole.
+pub(crate) fn read_floats(path: &Path) -> Option<(Named, HashMap<String, String>)> {
     let bytes = fs::read(path).ok()?;
     let (_, header) = SafeTensors::read_metadata(&bytes).ok()?;
     let about = header.metadata().clone().unwrap_or_default();

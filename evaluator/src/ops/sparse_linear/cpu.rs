@@ -209,10 +209,7 @@ mod tests {
             starts.push(values.len() as i32);
         }
         let device = Default::default();
-        let ints = |values: Vec<i32>, shape: &[usize]| {
-            let data = TensorData::new(values, shape.to_vec());
-            data
-        };
+        let ints = |values: Vec<i32>, shape: &[usize]| TensorData::new(values, shape.to_vec());
         let places = ints(places.into_iter().map(|w| w as i32).collect(), &[rows, words]);
         let starts = ints(starts, &[rows + 1]);
         let values = TensorData::new(values.clone(), [values.len()]);

@@ -83,7 +83,7 @@ pub fn with_zeros<B: Backend>(w: Parts<B>) -> Tensor<B, 2> {
         SparseLayout::Bitmap => {
             let kept = fields(places, 1).slice([0..rows, 0..w.columns]);
             let starts: Tensor<B, 1, Int> = Tensor::from_primitive(w.starts);
-            let starts = starts.slice([0..rows]).unsqueeze_dim::<2>(1);
+            let starts = starts.narrow(0, 0, rows).unsqueeze_dim::<2>(1);
             // which nonzero of its row each place is; where there is none, any will do
             let numbers = (kept.clone().cumsum(1) - 1 + starts).clamp(0, values.dims()[0] as i32 - 1);
             let spread = values.select(0, numbers.reshape([rows * w.columns]));

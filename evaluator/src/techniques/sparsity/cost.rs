@@ -4,7 +4,7 @@ use super::{Method, SparsityPlan, factor};
 use crate::model::{BlockMatrix, ModelPlan};
 
 impl SparsityPlan {
-    /// Multiply-adds on batches of `batch` examples of `n` tokens a row: reading them, summing up what matrices are given, and SparseGPT's own.
+    /// Multiply-adds on batches of `batch` examples of `n` tokens a row: reading them, summing up what matrices are given, and `SparseGPT`'s own.
     pub(crate) fn macs(&self, model: &ModelPlan, batch: usize, n: usize) -> u64 {
         if self.batches == 0 {
             return 0;
@@ -22,7 +22,7 @@ impl SparsityPlan {
     }
 }
 
-/// SparseGPT's multiply-adds on a matrix and those like it: the factor, and every weight's share in what its row makes up for.
+/// `SparseGPT`'s multiply-adds on a matrix and those like it: the factor, and every weight's share in what its row makes up for.
 fn removal_macs(m: &BlockMatrix) -> u64 {
     let one = factor::macs(m.input) + m.out * m.input * (m.input - 1) / 2;
     (m.copies * one) as u64

@@ -1,4 +1,4 @@
-//! SparseGPT (2301.00774): weights go column by column, and those to the right of one that goes make up for it.
+//! `SparseGPT` (2301.00774): weights go column by column, and those to the right of one that goes make up for it.
 //!
 //! With `H = X Xᵀ + λ I`, `λ` a hundredth of its mean diagonal, and `H⁻¹ = Uᵀ U`, the weight `w` of column `j` costs `(w / U_jj)²`, and when it
 //! goes `w / U_jj · U_j` is taken from the columns after it. The paper's factor 2 of `H` changes neither. As in the authors' program, what goes

@@ -133,7 +133,7 @@ fn sparsegpt_with_a_diagonal_removes_what_wanda_does_and_changes_nothing() {
     }
 }
 
-/// The outlier fixture's numbers (techniques reference, half of the weights): magnitude 0.274, Wanda 0.109, SparseGPT 0.084.
+/// The outlier fixture's numbers (techniques reference, half of the weights): magnitude 0.274, Wanda 0.109, `SparseGPT` 0.084.
 #[test]
 fn the_errors_on_outlier_channels_are_the_known_ones() {
     let (out, input, samples) = (128, 256, 1024);
