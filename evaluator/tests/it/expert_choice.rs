@@ -117,9 +117,14 @@ fn outputs_gradients_and_counts_are_those_of_all_tokens_through_all_experts() {
                 counted("expert_rows_dispatched"),
                 counted("tokens_chosen_by_no_expert"),
             );
-            let (expected, chosen) = brute_force(&mixture, x.clone(), &lengths, factor);
             let what = format!("{experts} experts, factor {factor}, {lengths:?}");
-            assert!(worst(&list(y.clone()), &list(expected.clone())) < 1e-4, "{what}");
+            let served = mixture.valid().forward(x.clone().inner(), Some(&padding)).0;
+            assert!(worst(&list(served), &list(y.clone())) < 1e-5, "{what}: served");
+            // one graph after the other: the pass back through one may take away the leaves of another that waits
+            let (y, found) = (list(y.clone()), gradients(&mixture, &x, y));
+            let (expected, chosen) = brute_force(&mixture, x.clone(), &lengths, factor);
+            let (expected, wanted) = (list(expected.clone()), gradients(&mixture, &x, expected));
+            assert!(worst(&y, &expected) < 1e-4, "{what}");
             let load = |length: &usize| (*length as f64 * factor / experts as f64).ceil() as usize;
             let loads: usize = lengths.iter().map(|n| load(n).min(*n)).sum();
             assert_eq!(
@@ -136,9 +141,6 @@ fn outputs_gradients_and_counts_are_those_of_all_tokens_through_all_experts() {
                 without - (33 - lengths.iter().sum::<usize>()),
                 "{what}: padding is not counted"
             );
-            let served = mixture.valid().forward(x.clone().inner(), Some(&padding)).0;
-            assert!(worst(&list(served), &list(y.clone())) < 1e-5, "{what}: served");
-            let (found, wanted) = (gradients(&mixture, &x, y), gradients(&mixture, &x, expected));
             for (i, (found, wanted)) in found.iter().zip(&wanted).enumerate() {
                 let size = wanted.iter().fold(1e-3f32, |m, g| m.max(g.abs()));
                 assert!(worst(found, wanted) < 1e-4 * size, "{what}: gradient {i}");
