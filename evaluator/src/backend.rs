@@ -131,9 +131,11 @@ pub fn sparse_product(
     device: DeviceChoice,
 ) -> Result<SparseProduct, EvaluationError> {
     let device = device.find().map_err(EvaluationError::Invalid)?;
-    on_device!(&device, |B, handle| awake(|| {
-        sparse_speed::sparse_product::<B>(form, width, inputs, seconds, handle)
-    }))
+    on_device!(&device, |B, handle| {
+        let measure = || sparse_speed::sparse_product::<B>(form, width, inputs, seconds, handle);
+        // threads stay awake as they do while a model decodes, and not while it reads
+        if inputs == 1 { awake(measure) } else { measure() }
+    })
 }
 
 /// Continues a prompt with an exported model or fills its gaps (`___`), handing over each piece of text as it is written, the

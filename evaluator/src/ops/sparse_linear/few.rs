@@ -99,7 +99,9 @@ fn product<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
 /// With vectors of 16 numbers and instructions that move numbers within them.
 #[cfg(target_arch = "x86_64")]
 mod wide {
-    use pulp::{NullaryFnOnce, Simd, cast, x86::V4};
+    use std::arch::x86_64::__m512i;
+
+    use pulp::{NullaryFnOnce, Simd, cast, f32x16, x86::V4};
 
     use super::{Matrix, product};
     use crate::ops::sparse_linear::COLUMNS_PER_WORD;
@@ -166,29 +168,67 @@ mod wide {
                 inputs,
                 y,
             } = self;
-            let avx = simd.avx512f;
-            let shifts = cast::<[i32; LANES], _>(std::array::from_fn(|i| 2 * i as i32));
-            let fours = cast::<[i32; LANES], _>(std::array::from_fn(|i| 4 * (i as i32 / 2)));
-            let mask = avx._mm512_set1_epi32(3);
+            let among = Among::new(simd);
             for (r, y) in y.chunks_exact_mut(inputs.len()).enumerate() {
                 let places = m.places(first + r);
                 let (weights, rest) = V4::as_simd_f32s(m.row(first + r));
                 for (y, x) in y.iter_mut().zip(inputs) {
                     let pairs = V4::as_simd_f32s(x).0.as_chunks::<2>().0;
-                    let mut sums = [simd.splat_f32s(0.0); 2];
-                    for (i, (word, [low, high])) in places.iter().zip(pairs).enumerate() {
-                        let fields = avx._mm512_srlv_epi32(avx._mm512_set1_epi32(*word), shifts);
-                        let columns = avx._mm512_or_si512(avx._mm512_and_si512(fields, mask), fours);
-                        let met = cast(avx._mm512_permutex2var_ps(cast(*low), columns, cast(*high)));
+                    // four sums, so that no addition waits for the one before; numbered ones stay in registers
+                    let mut sums = [simd.splat_f32s(0.0); 4];
+                    let fours = weights.as_chunks::<4>().0;
+                    let of_places = places.as_chunks::<4>().0.iter();
+                    for ((weights, words), pairs) in fours.iter().zip(of_places).zip(pairs.as_chunks::<4>().0)
+                    {
+                        for i in 0..4 {
+                            let met = among.met(simd, words[i], &pairs[i]);
+                            sums[i] = simd.mul_add_e_f32s(weights[i], met, sums[i]);
+                        }
+                    }
+                    for i in 4 * fours.len()..places.len() {
                         let weights = match weights.get(i) {
                             Some(weights) => *weights,
                             None => simd.partial_load_f32s(rest),
                         };
-                        sums[i % 2] = simd.mul_add_e_f32s(weights, met, sums[i % 2]);
+                        let met = among.met(simd, places[i], &pairs[i]);
+                        sums[0] = simd.mul_add_e_f32s(weights, met, sums[0]);
                     }
-                    *y = simd.reduce_sum_f32s(simd.add_f32s(sums[0], sums[1]));
+                    let (low, high) = (simd.add_f32s(sums[0], sums[1]), simd.add_f32s(sums[2], sums[3]));
+                    *y = simd.reduce_sum_f32s(simd.add_f32s(low, high));
                 }
             }
+        }
+    }
+
+    /// What it takes to find the inputs of a word's sixteen nonzeros among its 32 columns.
+    #[derive(Clone, Copy)]
+    struct Among {
+        shifts: __m512i,
+        fours: __m512i,
+        mask: __m512i,
+    }
+
+    impl Among {
+        #[inline(always)]
+        fn new(simd: V4) -> Self {
+            let (mut shifts, mut fours) = ([0i32; LANES], [0i32; LANES]);
+            for i in 0..LANES {
+                shifts[i] = 2 * i as i32;
+                fours[i] = 4 * (i as i32 / 2);
+            }
+            Among {
+                shifts: cast(shifts),
+                fours: cast(fours),
+                mask: simd.avx512f._mm512_set1_epi32(3),
+            }
+        }
+
+        #[inline(always)]
+        fn met(self, simd: V4, word: i32, [low, high]: &[f32x16; 2]) -> f32x16 {
+            let avx = simd.avx512f;
+            let fields = avx._mm512_srlv_epi32(avx._mm512_set1_epi32(word), self.shifts);
+            let columns = avx._mm512_or_si512(avx._mm512_and_si512(fields, self.mask), self.fours);
+            cast(avx._mm512_permutex2var_ps(cast(*low), columns, cast(*high)))
         }
     }
 }
