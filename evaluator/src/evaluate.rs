@@ -25,9 +25,9 @@ use crate::{
     model::{Model, ModelPlan, make_trainable},
     ops::Ops,
     plan::Plan,
-    techniques::quantization,
+    techniques::quantization::{QuantizationPlan, observe, quantize},
     trainer::{STATE, Trained, Trainer},
-    training::CHECKPOINT_FILES,
+    training::{Batches, CHECKPOINT_FILES, Record},
 };
 
 /// What shall be evaluated, and where.
@@ -186,7 +186,7 @@ where
     };
     let Trained {
         model,
-        record,
+        mut record,
         main,
         from,
     } = trainer.run::<A>(start, backend, source.as_mut(), events)?;
@@ -195,15 +195,16 @@ where
         phase: "export".into(),
         ..Progress::default()
     });
+    let mut model = model.valid();
+    if let Some(packing) = plan.quantization {
+        let batches = Batches::new(&data, job.seed, &plan.training);
+        pack(&mut model, &plan.served, packing, &batches, &mut record);
+    }
     let training = TrainingRun {
         record,
         peak_bytes: process_peak_bytes(),
         stopped_at: (job.target < 1.0).then_some(main),
     };
-    let mut model = model.valid();
-    if let Some(packing) = plan.quantization {
-        quantization::quantize(&mut model, packing);
-    }
     let served = Served {
         model: plan.served.clone(),
         quantization: plan.quantization,
@@ -223,7 +224,7 @@ where
         data: &data,
         bundle: &dir,
         device,
-        training: (record.steps > 0).then_some(&training),
+        training: (record.macs > 0).then_some(&training),
         energy: source.as_mut(),
         // recovery after a part of the training is that of a copy: the training's own steps tell where it is
         step: if job.target < 1.0 { main } else { record.steps },
@@ -273,6 +274,25 @@ where
         wall_s: started.elapsed().as_secs_f64(),
         artifacts: files,
     })
+}
+
+/// Packs the weights and charges what that takes to the training.
+fn pack<B: Ops>(
+    model: &mut Model<B>,
+    served: &ModelPlan,
+    packing: QuantizationPlan,
+    batches: &Batches,
+    record: &mut Record,
+) {
+    let pack = || {
+        let inputs = observe(model, packing, batches);
+        quantize(model, served, packing, &inputs);
+    };
+    // nothing goes back through a calibration
+    let work = || counter::without_backward(|| counter::count_macs(pack).1);
+    let (macs, skipped) = counter::count_skipped(work);
+    record.macs += macs;
+    record.skipped_macs += skipped.total();
 }
 
 /// Empties the folder where it belongs to another job, so that no foreign checkpoint is resumed.

@@ -76,7 +76,9 @@ pub(super) fn entries(served: &Served) -> Vec<Entry> {
             Some(shape) => {
                 add("codes", Dtype::I32, shape.words_per_row());
                 add("scales", Dtype::F16, shape.groups());
-                add("zeros", Dtype::I32, shape.zero_words_per_row());
+                if shape.zero_words_per_row() > 0 {
+                    add("zeros", Dtype::I32, shape.zero_words_per_row());
+                }
             }
         }
     };

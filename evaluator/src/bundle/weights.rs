@@ -80,12 +80,14 @@ pub fn save<B: Ops>(model: &mut Model<B>, path: &Path) -> Result<(), BundleError
                     [rows, host.shape.groups()],
                     bytes_of(&host.scales, |s| s.to_le_bytes()),
                 );
-                add(
-                    "zeros",
-                    Dtype::I32,
-                    [rows, host.shape.zero_words_per_row()],
-                    bytes_of(&host.zeros, |z| z.to_le_bytes()),
-                );
+                if !host.zeros.is_empty() {
+                    add(
+                        "zeros",
+                        Dtype::I32,
+                        [rows, host.shape.zero_words_per_row()],
+                        bytes_of(&host.zeros, |z| z.to_le_bytes()),
+                    );
+                }
             }
             Part::Matrix(matrix) | Part::Small(matrix) => {
                 let weight = matrix
@@ -309,13 +311,13 @@ impl Incoming {
                 &[shape.rows, shape.groups()],
             )?
             .1;
-        let zeros = self
-            .bytes(
-                &format!("{name}.zeros"),
-                &[Dtype::I32],
-                &[shape.rows, shape.zero_words_per_row()],
-            )?
-            .1;
+        let zeros = match shape.zero_words_per_row() {
+            0 => vec![],
+            words => {
+                let zeros = format!("{name}.zeros");
+                self.bytes(&zeros, &[Dtype::I32], &[shape.rows, words])?.1
+            }
+        };
         Ok(PackedWeights {
             shape,
             words: words(codes),

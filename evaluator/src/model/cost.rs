@@ -225,6 +225,38 @@ impl ModelPlan {
         pass
     }
 
+    /// Multiply-adds to read one batch without gradients and to sum the second moments of what each matrix of a block is given.
+    pub fn calibration_macs(&self, batch: usize, n: usize) -> u64 {
+        let rows = batch * self.kind.form().texts();
+        let (width, read) = (self.width as u64, self.seen(0, n));
+        let matrix = |tokens: usize, p: Projection| (rows * tokens * p.input * (p.out + p.input)) as u64;
+        let mut macs = self.kind.head_pass(self, batch, n, Trainable::All).forward;
+        for (i, layer) in self.layers.iter().enumerate() {
+            let n = self.seen(i, n);
+            let projections = layer.attention.projections(self.width).into_iter();
+            macs += projections.map(|p| matrix(n, p)).sum::<u64>();
+            macs += self.core_pass(i, n).forward * rows as u64;
+            if let Some(cross) = &layer.cross {
+                let projections = cross.projections(self.width).into_iter();
+                let tokens = |p: &Projection| if p.is_of_keys() { read } else { n };
+                macs += projections.map(|p| matrix(tokens(&p), p)).sum::<u64>();
+                macs += cross.core.pass_over_another(cross, n, read).forward * rows as u64;
+            }
+            macs += layer.feed_forward.calibration_macs(width) * (rows * n) as u64;
+        }
+        macs
+    }
+
+    /// Rows and columns of every matrix of the blocks but the routers and the attentions' own.
+    pub(crate) fn block_matrices(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.layers.iter().flat_map(|layer| {
+            let attentions = std::iter::once(&layer.attention).chain(&layer.cross);
+            let projections = attentions.flat_map(|attention| attention.projections(self.width));
+            let of_attention = projections.map(|p| (p.out as u64, p.input as u64));
+            of_attention.chain(layer.feed_forward.matrices(self.width as u64))
+        })
+    }
+
     /// The attention core of a layer for one row of `n` positions.
     fn core_pass(&self, layer: usize, n: usize) -> Pass {
         let attention = &self.layers[layer].attention;

@@ -165,7 +165,7 @@ impl Plan {
             fine_tuning: base.map(|_| fine_tuning),
             training: TrainingPlan::read(values, form),
             pruning,
-            quantization: QuantizationPlan::read(values),
+            quantization: QuantizationPlan::read(values)?,
             validation_tokens: values.int("validation_tokens"),
             precision: read_precision(values),
         })
@@ -229,8 +229,8 @@ impl Plan {
             names.extend((pruning.neurons > 0.0).then_some("pruned_neurons"));
             names.extend((pruning.heads > 0.0).then_some("pruned_heads"));
         }
-        if self.quantization.is_some() {
-            names.extend(["packed_weights", "packed_products"]);
+        if let Some(quantization) = self.quantization {
+            names.extend([quantization.activity(), "packed_products"]);
         }
         names
     }
@@ -257,7 +257,7 @@ impl Plan {
         !self.model.kind.form().pads() && !self.model.layers.iter().any(|l| l.feed_forward.may_drop())
     }
 
-    /// FLOPs of the whole training for a main training of `steps`: training, judging importance, recovery.
+    /// FLOPs of the whole training for a main training of `steps`: training, judging importance, recovery, calibration.
     pub fn training_flops(&self, steps: u64) -> u64 {
         let TrainingPlan { batch, rows, .. } = self.training;
         let pass = |model: &ModelPlan, trainable| model.training_pass(batch, rows.context, trainable).total();
@@ -268,7 +268,9 @@ impl Plan {
             Some(p) if p.judges_by_gradient() => IMPORTANCE_BATCHES * pass(&self.model, Trainable::All),
             _ => 0,
         };
-        2 * (main + judged + self.recovery_steps(steps) * pass(&self.served, Trainable::All))
+        let recovery = self.recovery_steps(steps) * pass(&self.served, Trainable::All);
+        let calibrated = |plan: QuantizationPlan| plan.macs(&self.served, batch, rows.context);
+        2 * (main + judged + recovery + self.quantization.map_or(0, calibrated))
     }
 
     /// The metrics that follow from the plan alone, exactly.

@@ -22,6 +22,9 @@ use crate::{
 /// Steps whose batches calibrate; far beyond those of any training, and others than those that importance is judged on.
 const FIRST_STEP: u64 = u64::MAX / 4;
 
+/// What matrices were given, by path.
+pub type Statistics = BTreeMap<String, InputStatistics>;
+
 /// Sums over the rows `x [rows, in]` that a matrix was given, on the host.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InputStatistics {
@@ -79,7 +82,7 @@ pub fn calibrate<B: Ops>(
     batches: &Batches,
     steps: u64,
     chosen: impl Fn(&str) -> bool,
-) -> BTreeMap<String, InputStatistics> {
+) -> Statistics {
     model.each_part("", &mut |path, part| {
         if let Part::Matrix(matrix) = part
             && let Matrix::Dense(dense) = matrix
@@ -97,7 +100,7 @@ pub fn calibrate<B: Ops>(
             .train_batch(batches.seed, step, batches.batch, batches.rows);
         drop(model.forward(to_device::<B>(batch, &model.device()).0));
     }
-    let mut statistics = BTreeMap::new();
+    let mut statistics = Statistics::new();
     model.each_part("", &mut |path, part| {
         if let Part::Matrix(matrix) = part
             && let Matrix::Tapped(tapped) = matrix

@@ -13,18 +13,15 @@ use evaluator::{
     model::{Model, Part, Parts, Pass, Trainable},
     ops::cross_entropy,
     plan::Plan,
-    techniques::quantization,
     training::gradients_of,
 };
 
-use crate::support::{A, TECHNIQUES, VOCABULARY, plan, tokens};
+use crate::support::{A, TECHNIQUES, VOCABULARY, pack, plan, tokens};
 
 /// The served model of a plan: pruned in shape, packed where the plan says so, untrained.
 fn served(plan: &Plan) -> Model<Flex> {
     let mut model = Model::<Flex>::new(&plan.served, 3, &Default::default());
-    if let Some(packing) = plan.quantization {
-        quantization::quantize(&mut model, packing);
-    }
+    pack(&mut model, plan);
     model
 }
 

@@ -18,7 +18,6 @@ use evaluator::{
         rope, rope_tables, set_precision, swiglu, tiled_attention, total_norm,
     },
     plan::Plan,
-    techniques::quantization,
 };
 
 use rand::{RngExt, SeedableRng};
@@ -26,7 +25,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{
     encoder_decoder,
-    support::{A, TECHNIQUES, plan, tokens},
+    support::{A, TECHNIQUES, pack, plan, tokens},
 };
 
 /// Products of 32-bit matrices may go through 19-bit inputs (TF32) there.
@@ -90,9 +89,7 @@ where
 
 fn decoded<B: Ops>(plan: &Plan) -> (Vec<f32>, Vec<f32>) {
     let mut model = Model::<B>::new(&plan.served, 3, &Default::default());
-    if let Some(packing) = plan.quantization {
-        quantization::quantize(&mut model, packing);
-    }
+    pack(&mut model, plan);
     let all: Tensor<B, 2, Int> = tokens(2, 16, 4);
     let expected = model.forward(all.clone()).logits.slice([0..2, 15..16]);
     let mut memory = model.memory(&plan.served, 2, 16);

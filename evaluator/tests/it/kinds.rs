@@ -14,11 +14,10 @@ use evaluator::{
     model::{Inputs, Model, Part, Parts, TensorMut, Trainable, each_tensor},
     ops::{Lengths, cross_entropy},
     plan::Plan,
-    techniques::quantization,
     training::gradients_of,
 };
 
-use crate::support::{A, VOCABULARY, config, random_weights, recall, tokens};
+use crate::support::{A, VOCABULARY, config, pack, random_weights, recall, tokens};
 
 pub(crate) const CLASSES: usize = 5;
 
@@ -71,9 +70,7 @@ pub(crate) fn each(mut check: impl FnMut(&str, Plan)) {
 pub(crate) fn served(plan: &Plan) -> Model<Flex> {
     let mut model = Model::<Flex>::new(&plan.served, 3, &Default::default());
     random_weights(&mut model);
-    if let Some(packing) = plan.quantization {
-        quantization::quantize(&mut model, packing);
-    }
+    pack(&mut model, plan);
     model
 }
 

@@ -158,6 +158,8 @@ fn every_attention_that_sees_both_ways_is_trained_compressed_and_measured() {
         "attention = 'tiled'\nattention_block_q = 8\nexperts = 2\nrouter = 'switch'",
         "attention = 'sliding_window'\nwindow = 5\nbits = 4",
         "attention = 'linear'\nprune_ratio = 0.25",
+        "bits = 4\nquant_method = 'gptq'",
+        "bits = 3\nquant_method = 'awq'",
         "attention = 'aft'\naft_variant = 'simple'\nfeed_forward = 'channel_mix'",
     ]
     .into_iter()

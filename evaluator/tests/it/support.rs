@@ -9,12 +9,18 @@ use burn::{
 };
 use evaluator::{
     Job,
-    data::DataAccess,
+    data::{DataAccess, Dataset},
     device::DeviceChoice,
     model::{Initial, Model, TensorMut, each_tensor},
+    ops::Ops,
     plan::Plan,
+    techniques::{
+        calibration::Statistics,
+        quantization::{observe, quantize},
+    },
+    training::Batches,
 };
-use spaces::{Config, study::config_from_toml};
+use spaces::{Config, DataSpec, study::config_from_toml};
 
 pub(crate) type A = Autodiff<Flex>;
 
@@ -100,7 +106,32 @@ pub(crate) const TECHNIQUES: &[&str] = &[
     "bits = 8",
     "bits = 4\nquant_group = 32",
     "bits = 2\nexperts = 2\nprune_ratio = 0.25",
+    "bits = 3\nquant_group = 128",
+    "bits = 5\nattention = 'linear'\nkv_heads = 2",
+    "bits = 6\nquant_group = 32\nhead_prune_ratio = 0.5",
+    "bits = 4\nquant_method = 'nf4'\nattention = 'sliding_window'\nwindow = 5",
+    "bits = 3\nquant_method = 'gptq'\nquant_group = 32\nkv_heads = 2",
+    "bits = 4\nquant_method = 'gptq'\nexperts = 4\nrouter = 'switch'\nprune_ratio = 0.5",
+    "bits = 4\nquant_method = 'awq'\ncalibration_batches = 2",
+    "bits = 3\nquant_method = 'awq'\nexperts = 4\nrouter = 'noisy_top_k'\ntop_k = 2\nkv_heads = 2",
+    "bits = 8\nquant_method = 'awq'\nattention = 'rwkv'\nfeed_forward = 'channel_mix'",
 ];
+
+/// Packs a model as its plan says; what weights are given is seen on a short text.
+pub(crate) fn pack<B: Ops>(model: &mut Model<B>, plan: &Plan) {
+    let Some(packing) = plan.quantization else { return };
+    let inputs = if packing.calibration_batches > 0 {
+        let spec = DataSpec {
+            corpus: "markov".into(),
+            options: [("length".to_owned(), 2000i64.into())].into(),
+        };
+        let data = Dataset::load(&spec, &DataAccess::anywhere()).unwrap();
+        observe(model, packing, &Batches::new(&data, 1, &plan.training))
+    } else {
+        Statistics::new()
+    };
+    quantize(model, &plan.served, packing, &inputs);
+}
 
 /// Gives every weight a random value of some size.
 pub(crate) fn random_weights<B: evaluator::ops::Ops>(model: &mut Model<B>) {

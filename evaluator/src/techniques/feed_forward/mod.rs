@@ -157,6 +157,27 @@ impl FeedForwardPlan {
         }
     }
 
+    /// Multiply-adds of one token where the second moments of what each matrix is given are summed.
+    pub(crate) fn calibration_macs(&self, width: u64) -> u64 {
+        let met = self.mixture().map_or(1, |plan| plan.top_k as u64);
+        let seen = self.matrices_of_one(width).map(|(_, input)| input * input);
+        self.serving_macs(width) + met * seen.iter().sum::<u64>()
+    }
+
+    /// Rows and columns of its matrices, those of every expert, without routers.
+    pub(crate) fn matrices(&self, width: u64) -> impl Iterator<Item = (u64, u64)> {
+        std::iter::repeat_n(self.matrices_of_one(width), self.networks()).flatten()
+    }
+
+    fn matrices_of_one(&self, width: u64) -> [(u64, u64); 3] {
+        let hidden = self.hidden() as u64;
+        let first = match self {
+            FeedForwardPlan::ChannelMix { .. } => width,
+            _ => hidden,
+        };
+        [(first, width), (hidden, width), (width, hidden)]
+    }
+
     /// Multiply-adds over `tokens`, forward and backward; the input always wants a gradient. No row is left out.
     pub fn training_pass(&self, width: u64, tokens: u64, trainable: Trainable) -> Pass {
         match self {
