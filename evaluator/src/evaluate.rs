@@ -16,6 +16,7 @@ use spaces::{
 use crate::{
     EvaluationError, Events, Shelf,
     bundle::{self, Provenance, Served},
+    compress::compress,
     counter,
     data::{DataAccess, DataFacts, Dataset},
     device::{Device, DeviceChoice, processor},
@@ -25,12 +26,9 @@ use crate::{
     ops::Ops,
     plan::Plan,
     stages::Keys,
-    techniques::{
-        dynamic::calibration::{HeldOut, find_threshold},
-        quantization, sparsity,
-    },
+    techniques::dynamic::calibration::{HeldOut, find_threshold},
     trainer::{STATE, Trained, Trainer},
-    training::{Batches, CHECKPOINT_FILES, Record},
+    training::{Batches, CHECKPOINT_FILES},
 };
 
 /// What shall be evaluated, and where.
@@ -206,8 +204,8 @@ where
     };
     let Trained {
         model,
-        mut record,
-        mut spent,
+        record,
+        spent,
         peak_bytes,
         found,
         main,
@@ -215,21 +213,9 @@ where
     } = trainer.run::<A>(start, backend, source.as_mut(), events)?;
 
     let mut model = model.valid();
-    if let Some(sparsity) = &plan.sparsity {
-        events.progress(Progress {
-            phase: "sparsify".into(),
-            ..Progress::default()
-        });
-        let batches = Batches::new(&data, job.seed, &plan.training);
-        let work = || sparsity::sparsify(&mut model, sparsity, &batches);
-        let (((), macs), skipped) = counter::count_skipped(|| counter::count_macs(work));
-        let more = Record {
-            macs,
-            skipped_macs: skipped.forward,
-            ..Record::default()
-        };
-        (record, spent) = (record.and(more), spent.and(more));
-    }
+    let batches = Batches::new(&data, job.seed, &plan.training);
+    let compressed = compress(&mut model, &plan, &batches, source.as_mut(), events)?;
+    let (record, spent) = (record.and(compressed), spent.and(compressed));
     events.progress(Progress {
         phase: "export".into(),
         ..Progress::default()
@@ -240,9 +226,6 @@ where
         peak_bytes,
         stopped_at: (job.target < 1.0).then_some(main),
     };
-    if let Some(packing) = plan.quantization {
-        quantization::quantize(&mut model, packing);
-    }
     let mut served = Served {
         model: plan.served.clone(),
         quantization: plan.quantization,
@@ -271,7 +254,7 @@ where
         data: &data,
         bundle: &dir,
         device,
-        training: (record.steps > 0).then_some(&training),
+        training: (record.macs > 0).then_some(&training),
         energy: source.as_mut(),
         // recovery after a part of the training is that of a copy: the training's own steps tell where it is
         step: if job.target < 1.0 { main } else { record.steps },

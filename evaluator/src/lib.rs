@@ -7,6 +7,7 @@ mod backend;
 pub mod bundle;
 mod bundle_use;
 mod catalog;
+mod compress;
 pub mod counter;
 #[cfg(feature = "cuda")]
 mod cuda;

@@ -21,6 +21,7 @@ use crate::{
     ops::{Ops, matmul},
     plan::{Plan, TrainingPlan},
     pool::awake,
+    techniques::{calibration::Statistics, quantization::quantize},
     training::{Optimizer, gradients_of, to_device},
 };
 
@@ -110,7 +111,7 @@ where
             })?
         }
         Work::Forward => {
-            let model = model.valid();
+            let model = served(&model, &plan);
             timed(&mut || {
                 let (inputs, _) = to_device::<A::InnerBackend>(batch.clone(), handle);
                 drop(model.forward(inputs));
@@ -118,7 +119,7 @@ where
             })?
         }
         Work::Decode => {
-            let (model, capacity) = (model.valid(), plan.model.capacity());
+            let (model, capacity) = (served(&model, &plan), plan.model.capacity());
             let prompt = random_prompt::<A::InnerBackend>(vocabulary, rows, &mut random, handle);
             let fresh = || {
                 let mut memory = model.memory(&plan.model, 1, capacity);
@@ -151,6 +152,20 @@ where
         parameters,
         peak_bytes: timing.peak_bytes,
     })
+}
+
+/// The model as it reads and writes: packed where the plan says so, by rounding alone, for nothing is known of what random
+/// weights are given.
+fn served<A>(model: &Model<A>, plan: &Plan) -> Model<A::InnerBackend>
+where
+    A: AutodiffBackend + Ops,
+    A::InnerBackend: Ops,
+{
+    let mut model = model.valid();
+    if let Some(packing) = plan.quantization {
+        quantize(&mut model, &plan.model, packing, &Statistics::new());
+    }
+    model
 }
 
 /// FLOPs a second of a large product of 32-bit matrices, the best of some.

@@ -218,12 +218,8 @@ impl Trainer<'_> {
             phase: "prune".into(),
             ..Progress::default()
         });
-        let mut judged = Record::default();
-        let ((importance, macs), skipped) = counter::count_skipped(|| {
-            counter::count_macs(|| self.importance(&mut sofar.model, &batches, pruning))
-        });
-        judged.macs = macs;
-        judged.skipped_macs = skipped.total();
+        let (importance, judged) =
+            Record::of(energy, || self.importance(&mut sofar.model, &batches, pruning))?;
         let teacher = plan.distillation.map(|plan| Teacher {
             model: sofar.model.valid(),
             plan,

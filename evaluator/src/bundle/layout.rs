@@ -7,8 +7,8 @@ use safetensors::{
 
 use super::config::{Served, to_json};
 use crate::{
-    model::{KindWeight, ModelPlan, Projection},
-    techniques::{feed_forward::FeedForwardPlan, quantization::QuantizationPlan, sparsity},
+    model::{KindWeight, ModelPlan, Projection, is_block_matrix},
+    techniques::{feed_forward::FeedForwardPlan, quantization::QuantizationPlan},
 };
 
 /// A tensor of the weight file.
@@ -67,9 +67,7 @@ pub(super) fn entries(served: &Served) -> Vec<Entry> {
                 shape,
             });
         };
-        let sparse = model
-            .sparsity
-            .filter(|_| is_compressed && sparsity::is_chosen(path));
+        let sparse = model.sparsity.filter(|_| is_compressed && is_block_matrix(path));
         if let Some(shape) = sparse.map(|form| form.shape(rows, columns)) {
             add("places", Dtype::I32, vec![rows, shape.words_per_row()]);
             add("values", Dtype::F32, vec![shape.nonzeros()]);
@@ -81,7 +79,9 @@ pub(super) fn entries(served: &Served) -> Vec<Entry> {
                 let shape = packing.shape(rows, columns);
                 add("codes", Dtype::I32, vec![rows, shape.words_per_row()]);
                 add("scales", Dtype::F16, vec![rows, shape.groups()]);
-                add("zeros", Dtype::I32, vec![rows, shape.zero_words_per_row()]);
+                if shape.zero_words_per_row() > 0 {
+                    add("zeros", Dtype::I32, vec![rows, shape.zero_words_per_row()]);
+                }
             }
         }
     };

@@ -17,14 +17,11 @@ use safetensors::{Dtype, View, tensor::TensorInfo};
 
 use super::{BundleError, Served};
 use crate::{
-    model::{Matrix, Model, Part, Parts},
+    model::{Matrix, Model, Part, Parts, is_block_matrix},
     ops::Ops,
     techniques::{
         quantization::packed::{PackedShape, PackedWeights},
-        sparsity::{
-            self,
-            sparse::{SparseShape, SparseWeights},
-        },
+        sparsity::sparse::{SparseShape, SparseWeights},
     },
 };
 
@@ -86,12 +83,14 @@ pub fn save<B: Ops>(model: &mut Model<B>, path: &Path) -> Result<(), BundleError
                     &[rows, host.shape.groups()],
                     bytes_of(&host.scales, |s| s.to_le_bytes()),
                 );
-                add(
-                    "zeros",
-                    Dtype::I32,
-                    &[rows, host.shape.zero_words_per_row()],
-                    bytes_of(&host.zeros, |z| z.to_le_bytes()),
-                );
+                if !host.zeros.is_empty() {
+                    add(
+                        "zeros",
+                        Dtype::I32,
+                        &[rows, host.shape.zero_words_per_row()],
+                        bytes_of(&host.zeros, |z| z.to_le_bytes()),
+                    );
+                }
             }
             Part::Matrix(Matrix::Sparse(sparse)) | Part::Small(Matrix::Sparse(sparse)) => {
                 let (host, rows) = (sparse.to_host(), sparse.dims()[0]);
@@ -163,7 +162,7 @@ pub fn load<B: Ops>(served: &Served, path: &Path, device: &B::Device) -> Result<
         let result = match part {
             Part::Matrix(matrix) => {
                 let [rows, columns] = matrix.dims();
-                let sparse = served.model.sparsity.filter(|_| sparsity::is_chosen(name));
+                let sparse = served.model.sparsity.filter(|_| is_block_matrix(name));
                 if let Some(form) = sparse {
                     let weights = file.sparse(name, form.shape(rows, columns));
                     failure = weights
@@ -323,13 +322,13 @@ impl Incoming {
                 &[shape.rows, shape.groups()],
             )?
             .1;
-        let zeros = self
-            .bytes(
-                &format!("{name}.zeros"),
-                &[Dtype::I32],
-                &[shape.rows, shape.zero_words_per_row()],
-            )?
-            .1;
+        let zeros = match shape.zero_words_per_row() {
+            0 => vec![],
+            words => {
+                let zeros = format!("{name}.zeros");
+                self.bytes(&zeros, &[Dtype::I32], &[shape.rows, words])?.1
+            }
+        };
         Ok(PackedWeights {
             shape,
             words: words(codes),

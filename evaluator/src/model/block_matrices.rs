@@ -24,10 +24,23 @@ impl BlockMatrix {
     }
 }
 
+/// Whether the matrix of this path is one of a block, and no embedding, head or what a kind has of its own.
+pub(crate) fn is_block_matrix(path: &str) -> bool {
+    path.contains(".layers.")
+}
+
 impl ModelPlan {
     /// The matrices of all blocks.
     pub(crate) fn block_matrices(&self) -> impl Iterator<Item = BlockMatrix> + '_ {
         (0..self.layers.len()).flat_map(|layer| self.matrices_of(layer))
+    }
+
+    /// Multiply-adds to read one batch and to sum up what each of these matrices is given.
+    pub(crate) fn calibration_macs(&self, batch: usize, n: usize) -> u64 {
+        let seen = self
+            .block_matrices()
+            .map(|m| m.rows(self, batch, n) * m.input * m.input);
+        self.forward_macs(batch, n) + seen.sum::<usize>() as u64
     }
 
     fn matrices_of(&self, layer: usize) -> Vec<BlockMatrix> {

@@ -18,7 +18,7 @@ mod whole;
 
 pub(crate) use self::{
     block::Angles,
-    block_matrices::BlockMatrix,
+    block_matrices::{BlockMatrix, is_block_matrix},
     cost::{Form, matrix_pass},
     halves::both,
     reversible::{Stream, rounded},

@@ -62,7 +62,9 @@ pub use self::{
     },
     lsh::{Hashing, LshOp, lsh_attention, lsh_attention_step, lsh_places, unit_length},
     norm::{NormOp, total_norm},
-    packed_linear::{PackedLinearOp, PackedMatrixParts, packed_linear, unpack_rows},
+    packed_linear::{
+        Levels, PackedLinearOp, PackedMatrixParts, packed_linear, streams, unpack_rows, words_per_row,
+    },
     precision::{Precision, set_precision},
     rms_norm::{RmsNormOp, rms_norm},
     rope::{RopeOp, rope, rope_tables},

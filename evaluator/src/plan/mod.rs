@@ -191,6 +191,7 @@ impl Plan {
             ));
         }
         served.sparsity = sparsity.map(|plan| plan.form);
+        let quantization = QuantizationPlan::read(values, &served)?;
         Ok(Plan {
             model,
             served,
@@ -199,7 +200,7 @@ impl Plan {
             pruning,
             distillation,
             sparsity,
-            quantization: QuantizationPlan::read(values),
+            quantization,
             validation_tokens: values.int("validation_tokens"),
             exit_tolerance: values.float("exit_tolerance"),
             precision: read_precision(values),
@@ -271,8 +272,8 @@ impl Plan {
         if self.sparsity.is_some() {
             names.extend(sparsity::ACTIVITY);
         }
-        if self.quantization.is_some() {
-            names.extend(["packed_weights", "packed_products"]);
+        if let Some(quantization) = self.quantization {
+            names.extend([quantization.activity(), "packed_products"]);
         }
         names.extend(self.served.early_exit.map(|_| EXITS_ACTIVITY));
         names
@@ -300,7 +301,7 @@ impl Plan {
         !self.model.kind.form().pads() && !self.model.layers.iter().any(|l| l.feed_forward.may_drop())
     }
 
-    /// FLOPs of the whole training for a main training of `steps`: training, judging importance, recovery, finding single weights to remove.
+    /// FLOPs of the whole training for a main training of `steps`: training, judging importance, recovery, finding single weights to remove, calibration.
     pub fn training_flops(&self, steps: u64) -> u64 {
         let TrainingPlan { batch, rows, .. } = self.training;
         let pass = |model: &ModelPlan, trainable| model.training_pass(batch, rows.context, trainable).total();
@@ -318,7 +319,10 @@ impl Plan {
         let sparsity = self
             .sparsity
             .map_or(0, |plan| plan.macs(&self.served, batch, rows.context));
-        2 * (main + judged + self.recovery_steps(steps) * recovery + sparsity)
+        let packing = self
+            .quantization
+            .map_or(0, |plan| plan.macs(&self.served, batch, rows.context));
+        2 * (main + judged + self.recovery_steps(steps) * recovery + sparsity + packing)
     }
 
     /// The metrics that follow from the plan alone, exactly.

@@ -14,13 +14,16 @@ use burn::{
 
 use crate::{
     counter,
-    model::{Dense, Matrix, Model, Part, Parts},
+    model::{Dense, Matrix, Model, ModelPlan, Part, Parts},
     ops::{Ops, linear},
     training::{Batches, to_device},
 };
 
 /// Steps whose batches calibrate; far beyond those of any training, and others than those that importance is judged on.
 const FIRST_STEP: u64 = u64::MAX / 4;
+
+/// What matrices were given, by path.
+pub type Statistics = BTreeMap<String, InputStatistics>;
 
 /// Sums over the rows `x [rows, in]` that a matrix was given, on the host.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -72,6 +75,24 @@ impl<B: Ops> Tapped<B> {
     }
 }
 
+/// Whether a formula tells how many rows each matrix of a block is given.
+///
+/// # Errors
+/// A sentence that names `asked`, which needs it, and `instead`, where a router tells no such number.
+pub(crate) fn check_rows_are_known(model: &ModelPlan, asked: &str, instead: &str) -> Result<(), String> {
+    let mut mixtures = model
+        .layers
+        .iter()
+        .filter_map(|layer| layer.feed_forward.mixture());
+    match mixtures.find(|mixture| mixture.router.looks_ahead()) {
+        None => Ok(()),
+        Some(mixture) => Err(format!(
+            "{asked} counts the networks that each token meets, and router '{}' tells no such number; use {instead} or another router",
+            mixture.router.name()
+        )),
+    }
+}
+
 /// Has the model read `steps` batches and gives, by path, what the chosen dense matrices were given. A matrix that was given
 /// nothing, such as an expert that no token reached, is left out.
 pub fn calibrate<B: Ops>(
@@ -79,7 +100,7 @@ pub fn calibrate<B: Ops>(
     batches: &Batches,
     steps: u64,
     chosen: impl Fn(&str) -> bool,
-) -> BTreeMap<String, InputStatistics> {
+) -> Statistics {
     model.each_part("", &mut |path, part| {
         if let Part::Matrix(matrix) = part
             && let Matrix::Dense(dense) = matrix
@@ -97,7 +118,7 @@ pub fn calibrate<B: Ops>(
             .train_batch(batches.seed, step, batches.batch, batches.rows);
         drop(model.forward(to_device::<B>(batch, &model.device()).0));
     }
-    let mut statistics = BTreeMap::new();
+    let mut statistics = Statistics::new();
     model.each_part("", &mut |path, part| {
         if let Part::Matrix(matrix) = part
             && let Matrix::Tapped(tapped) = matrix

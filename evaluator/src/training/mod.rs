@@ -3,6 +3,7 @@
 mod checkpoint;
 pub(crate) mod floats;
 mod optimizer;
+mod record;
 mod reversible;
 mod schedule;
 mod step;
@@ -13,7 +14,6 @@ use std::{
 };
 
 use burn::tensor::backend::AutodiffBackend;
-use serde::{Deserialize, Serialize};
 use spaces::{Evidence, Measurement, protocol::Progress};
 
 use self::step::quick_loss;
@@ -21,6 +21,7 @@ pub(crate) use self::step::{IntoF32, Scores, gradients, score, to_device};
 pub use self::{
     checkpoint::{CHECKPOINT_FILES, Checkpoint},
     optimizer::Optimizer,
+    record::Record,
     schedule::learning_rate,
     step::{Batches, gradients_of},
 };
@@ -39,38 +40,6 @@ const STEPS_BETWEEN_READINGS: u64 = 10;
 const CURVE_POINTS: u64 = 20;
 /// Steps that are timed before a time budget is turned into steps.
 const TIMED_STEPS: u64 = 8;
-
-/// What a training did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Record {
-    /// Optimizer steps.
-    pub steps: u64,
-    /// Tokens seen.
-    pub tokens: u64,
-    /// Executed multiply-adds, forward and backward.
-    pub macs: u64,
-    /// Multiply-adds that the formula has and that were left out, as for rows that an expert had no room for.
-    #[serde(default)]
-    pub skipped_macs: u64,
-    /// Wall time of the steps in seconds, evaluation and checkpoints left out.
-    pub seconds: f64,
-    /// Energy, that of evaluation and checkpoints included.
-    pub joules: f64,
-}
-
-impl Record {
-    /// Both trainings together.
-    pub fn and(self, other: Record) -> Record {
-        Record {
-            steps: self.steps + other.steps,
-            tokens: self.tokens + other.tokens,
-            macs: self.macs + other.macs,
-            skipped_macs: self.skipped_macs + other.skipped_macs,
-            seconds: self.seconds + other.seconds,
-            joules: self.joules + other.joules,
-        }
-    }
-}
 
 /// One stretch of training.
 pub struct Stretch<'a> {

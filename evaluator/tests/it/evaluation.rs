@@ -52,6 +52,12 @@ fn what_is_known_before_training_is_what_is_measured_after() {
         "sparsity = 0.5\nsparsity_pattern = '2:4'\nsparsity_method = 'sparsegpt'\nexperts = 4\ntop_k = 2\nmoe_every = 2",
         "sparsity = 0.8\nsparsity_method = 'magnitude'\nattention = 'linear'\nlinear_chunk = 5",
         "sparsity = 0.9\nsparsity_batches = 2\nreversible = true\nfeed_forward = 'channel_mix'",
+        "bits = 4\nquant_method = 'gptq'\nkv_heads = 2\nprune_ratio = 0.5",
+        "bits = 3\nquant_method = 'gptq'\nexperts = 4\nrouter = 'gshard'\ncalibration_batches = 1",
+        "bits = 3\nquant_method = 'awq'\nexperts = 3\nrouter = 'noisy_top_k'\ntop_k = 2",
+        "bits = 2\nquant_method = 'awq'\nattention = 'rwkv'\nfeed_forward = 'channel_mix'\nreversible = true",
+        "bits = 4\nquant_method = 'nf4'",
+        "bits = 6",
     ]
     .into_iter()
     .enumerate()
@@ -179,6 +185,56 @@ fn sparse_weights_make_files_memory_and_work_smaller_and_come_back() {
     assert!(
         charged[0] == 0.0 && charged[0] < charged[1] && charged[1] < charged[2],
         "{charged:?}"
+    );
+}
+
+#[test]
+fn fewer_bits_lose_more_and_methods_that_look_at_inputs_less() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = text_data(dir.path(), 20_000);
+    let loss = |fixed: &str| {
+        let config = config(&data, &format!("width = 64\ntokens = 12800\n{fixed}"));
+        let work = dir.path().join(fixed.replace(['\n', ' ', '\''], ""));
+        values(&evaluate(&job(config, &work), &mut Silent).unwrap())["validation_loss"]
+    };
+    let exact = loss("bits = 32");
+    let plain = ["bits = 8", "bits = 4", "bits = 2"].map(&loss);
+    // of so easy a text 4 bits lose less than a thousandth, for better or worse
+    let off = plain.map(|loss| (loss - exact).abs());
+    assert!(off[0] < 1e-3 && off[1] < 1e-2, "{exact} {plain:?}");
+    assert!(plain[2] > exact + 0.02, "{exact} {plain:?}");
+    for method in ["gptq", "awq"] {
+        let judged = loss(&format!("bits = 2\nquant_method = '{method}'"));
+        assert!(judged < plain[2], "{method}: {judged} {plain:?}");
+    }
+}
+
+#[test]
+fn a_base_is_calibrated_without_training() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = text_data(dir.path(), 8000);
+    let base = dir.path().join("base");
+    evaluate(&job(config(&data, "tokens = 640"), &base), &mut Silent).unwrap();
+    let text = format!(
+        "{data}\n[base]\npath = \"{}\"\n[fixed]\ncontext = 16\nbatch = 4\nfine_tune = 'none'\nbits = 4\nquant_method = 'gptq'\n",
+        base.join("bundle").display()
+    );
+    let config = spaces::study::config_from_toml(&text, &evaluator::catalog()).unwrap();
+    let result = evaluate(&job(config, &dir.path().join("packed")), &mut Silent).unwrap();
+    assert!(values(&result)["training_flops"] > 0.0, "calibration is charged");
+    assert!(result.activity["gptq_weights"] > 0);
+}
+
+#[test]
+fn codes_that_a_method_does_not_have_are_refused_in_one_sentence() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&text_data(dir.path(), 8000), "bits = 8\nquant_method = 'nf4'");
+    let error = evaluate(&job(config, &dir.path().join("w")), &mut Silent)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("quant_method = 'nf4'") && error.contains("use bits = 4"),
+        "{error}"
     );
 }
 

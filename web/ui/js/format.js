@@ -34,6 +34,7 @@ const TITLES = {
   lora_alpha: "LoRA alpha",
   lora_targets: "LoRA targets",
   quant_group: "quantization group",
+  quant_method: "quantization method",
 };
 
 /** A metric's or parameter's name in words. @param {string} name */

@@ -1,8 +1,10 @@
 //! `y = x wᵀ` with `w` packed to few bits, computed from the packed form.
 //!
-//! Codes lie little-endian in 32-bit words, row by row. Each group of a row has a 16-bit scale and an 8-bit zero:
-//! `w = scale · (code - zero)`. The kernel reads each word once and never
-//! holds more unpacked weights than a core's cache does.
+//! Codes of 2, 4 or 8 bits lie little-endian in 32-bit words, row by row. Codes of 3, 5 or 6 bits are cut in two: a row has
+//! one such stream of their low 2 or 4 bits and, after it, one of the rest, so that no code straddles words and each stream
+//! is unpacked with shifts of whole vectors. Each group of a row has a 16-bit scale. Levels are evenly spaced,
+//! `w = scale · (code - zero)` with an 8-bit zero for each group, or those of a code book, `w = scale · level[code]`. The
+//! kernel reads each word once and never holds more unpacked weights than a core's cache does.
 
 mod cpu;
 
@@ -21,16 +23,43 @@ use crate::counter;
 /// Zeros that share one word.
 const ZEROS_PER_WORD: usize = 4;
 
+/// Bits of a code in the two streams of a row; 0 where there is no second one.
+pub const fn streams(bits: usize) -> [usize; 2] {
+    match bits {
+        3 => [2, 1],
+        5 => [4, 1],
+        6 => [4, 2],
+        _ => [bits, 0],
+    }
+}
+
+/// 32-bit words of codes in a row.
+pub fn words_per_row(columns: usize, bits: usize) -> usize {
+    streams(bits)
+        .map(|stream| (columns * stream).div_ceil(32))
+        .iter()
+        .sum()
+}
+
+/// What codes stand for.
+#[derive(Clone, Debug)]
+pub enum Levels<I> {
+    /// `scale · (code - zero)`, with `[rows, ceil(groups / 4)]` words of zeros.
+    Even(I),
+    /// `scale · level[code]`, of 4-bit codes.
+    Book([f32; 16]),
+}
+
 /// The tensors of a packed matrix and how to read them.
 #[derive(Clone, Debug)]
 pub struct PackedMatrixParts<I, F> {
-    /// `[rows, ceil(columns / codes per word)]` words of codes.
+    /// `[rows, words_per_row]` words of codes.
     pub words: I,
     /// `[rows, groups]` half-precision scales.
     pub scales: F,
-    /// `[rows, ceil(groups / 4)]` words of zeros.
-    pub zeros: I,
-    /// Bits of one code: 2, 4 or 8.
+    /// What codes stand for.
+    pub levels: Levels<I>,
+    /// Bits of one code: 2, 3, 4, 5, 6 or 8.
     pub bits: usize,
     /// Columns of one group; the last group of a row may be shorter.
     pub group: usize,
@@ -76,20 +105,41 @@ impl PackedLinearOp for burn::backend::Cuda {}
 
 /// Unpacks with plain tensor operations; what a GPU executes for each use.
 fn reference<B: Backend>(w: Parts<B>) -> Tensor<B, 2> {
-    let codes = unpack_words::<B>(Tensor::from_primitive(w.words), w.bits);
-    let [rows, _] = codes.dims();
     let scales: Tensor<B, 2> = wrap::<B, 2>(w.scales).cast(FloatDType::F32);
-    let groups = scales.dims()[1];
-    let zeros = unpack_words::<B>(Tensor::from_primitive(w.zeros), 8).slice([0..rows, 0..groups]);
+    let [rows, groups] = scales.dims();
     let spread = |t: Tensor<B, 2>| {
         let wide = t.unsqueeze_dim::<3>(2).expand([rows, groups, w.group]);
         wide.reshape([rows, groups * w.group])
             .slice([0..rows, 0..w.columns])
     };
-    (codes.slice([0..rows, 0..w.columns]) - spread(zeros)) * spread(scales)
+    let codes = unpack_codes::<B>(Tensor::from_primitive(w.words), w.columns, w.bits);
+    let values = match w.levels {
+        Levels::Even(zeros) => {
+            let zeros = unpack_words::<B>(Tensor::from_primitive(zeros), 8).slice([0..rows, 0..groups]);
+            codes.float() - spread(zeros.float())
+        }
+        Levels::Book(levels) => {
+            let levels = Tensor::<B, 1>::from_floats(levels, &codes.device());
+            let picked = levels.select(0, codes.reshape([rows * w.columns]));
+            picked.reshape([rows, w.columns])
+        }
+    };
+    values * spread(scales)
 }
 
-fn unpack_words<B: Backend>(words: Tensor<B, 2, Int>, bits: usize) -> Tensor<B, 2> {
+/// Codes `[rows, columns]` of both streams.
+fn unpack_codes<B: Backend>(words: Tensor<B, 2, Int>, columns: usize, bits: usize) -> Tensor<B, 2, Int> {
+    let ([rows, all], [low, high]) = (words.dims(), streams(bits));
+    let split = words_per_row(columns, low);
+    let part = |words: Tensor<B, 2, Int>, bits| unpack_words(words, bits).slice([0..rows, 0..columns]);
+    let codes = part(words.clone().slice([0..rows, 0..split]), low);
+    if high == 0 {
+        return codes;
+    }
+    codes + part(words.slice([0..rows, split..all]), high) * (1i32 << low)
+}
+
+fn unpack_words<B: Backend>(words: Tensor<B, 2, Int>, bits: usize) -> Tensor<B, 2, Int> {
     let [rows, n] = words.dims();
     let per_word = 32 / bits;
     let mask = (1i64 << bits) - 1;
@@ -103,7 +153,7 @@ fn unpack_words<B: Backend>(words: Tensor<B, 2, Int>, bits: usize) -> Tensor<B, 
                 .unsqueeze_dim::<3>(2)
         })
         .collect();
-    Tensor::cat(parts, 2).reshape([rows, n * per_word]).float()
+    Tensor::cat(parts, 2).reshape([rows, n * per_word])
 }
 
 /// Packed weights are for serving: there is no gradient through them, and none is needed.
@@ -128,7 +178,7 @@ fn inner<B: Backend, C: CheckpointStrategy>(w: Parts<Autodiff<B, C>>) -> Parts<B
     PackedMatrixParts {
         words: w.words,
         scales: w.scales.primitive,
-        zeros: w.zeros,
+        levels: w.levels,
         bits: w.bits,
         group: w.group,
         columns: w.columns,

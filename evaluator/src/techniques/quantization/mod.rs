@@ -1,40 +1,96 @@
 //! Weight quantisation after training.
 //!
-//! A method is one file, a line in the list below, and the arms that the compiler then asks for. The
-//! packed form it writes is shared.
+//! A method is one file, a line in `about()`, and the arms that the compiler then asks for. The packed form it writes is
+//! shared. Methods that judge weights by their inputs calibrate the matrices of blocks; the embedding, which is looked up as
+//! well as multiplied with, and what a kind adds of its own are rounded to nearest by them.
 
+mod awq;
+#[cfg(test)]
+mod fixture;
+mod gptq;
+mod levels;
+mod nf4;
 pub mod packed;
-mod round_to_nearest;
+mod rtn;
 
-use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
 use spaces::{Domain, ParameterInfo, Value};
 
-use self::packed::PackedShape;
-use super::About;
+use self::packed::{PackedShape, PackedWeights, Spacing};
+use super::{
+    About,
+    calibration::{Statistics, calibrate, check_rows_are_known},
+};
 use crate::{
     counter,
-    model::{Matrix, Part, Parts},
-    parameter::{Declared, Values, choice},
+    model::{Matrix, Model, ModelPlan, Part, Parts, Pass, is_block_matrix},
+    ops::Ops,
+    parameter::{Declared, Values, choice, int},
+    training::Batches,
 };
+
+/// How the codes of weights are chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// Round to nearest; what bundles have that do not say it.
+    #[default]
+    Rtn,
+    /// Later columns make up for what earlier ones lose.
+    Gptq,
+    /// Channels that are large are scaled up first.
+    Awq,
+    /// Levels that suit normally distributed weights.
+    Nf4,
+}
 
 /// How weights are packed for serving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuantizationPlan {
-    /// Bits of one weight: 2, 4 or 8.
+    /// Bits of one weight: 2, 3, 4, 5, 6 or 8.
     pub bits: usize,
     /// Weights of a row that share a scale and a zero.
     pub group: usize,
+    /// How codes are chosen.
+    #[serde(default)]
+    pub method: Method,
+    /// Batches of training data that inputs are judged on; 0 where the method asks for none.
+    #[serde(default)]
+    pub calibration_batches: u64,
 }
 
 impl QuantizationPlan {
     /// Reads the parameters of the family; `None` for 32-bit weights.
-    pub(crate) fn read(values: Values) -> Option<Self> {
+    ///
+    /// # Errors
+    /// A sentence where the method has no codes of so many bits, or what matrices of this model are given is not known.
+    pub(crate) fn read(values: Values, model: &ModelPlan) -> Result<Option<Self>, String> {
         let bits = values.int("bits");
-        (bits < 32).then(|| QuantizationPlan {
+        if bits >= 32 {
+            return Ok(None);
+        }
+        let method = match values.text("quant_method") {
+            name if name == gptq::ABOUT.name => Method::Gptq,
+            name if name == awq::ABOUT.name => Method::Awq,
+            name if name == nf4::ABOUT.name => Method::Nf4,
+            _ => Method::Rtn,
+        };
+        if method == Method::Nf4 && bits != nf4::BITS {
+            return Err(format!(
+                "quant_method = 'nf4' has 16 levels, which are codes of {} bits, not of {bits}; use bits = {0} or another quant_method",
+                nf4::BITS
+            ));
+        }
+        if matches!(method, Method::Gptq | Method::Awq) {
+            let name = values.text("quant_method");
+            check_rows_are_known(model, &format!("quant_method = '{name}'"), "quant_method = 'rtn'")?;
+        }
+        Ok(Some(QuantizationPlan {
             bits,
             group: values.int("quant_group"),
-        })
+            method,
+            calibration_batches: values.int("calibration_batches") as u64,
+        }))
     }
 
     /// The packed form of a matrix `[rows, columns]`.
@@ -44,39 +100,109 @@ impl QuantizationPlan {
             columns,
             bits: self.bits,
             group: self.group,
+            spacing: match self.method {
+                Method::Nf4 => Spacing::NormalFloat,
+                _ => Spacing::Even,
+            },
         }
+    }
+
+    /// The counter that is above zero once the method has done its work.
+    pub(crate) fn activity(&self) -> &'static str {
+        match self.method {
+            Method::Rtn => PACKED,
+            Method::Gptq => gptq::ACTIVITY,
+            Method::Awq => awq::ACTIVITY,
+            Method::Nf4 => nf4::ACTIVITY,
+        }
+    }
+
+    /// Multiply-adds to calibrate a model on batches of `batch` examples of `n` tokens a row, and to choose codes.
+    pub(crate) fn macs(&self, model: &ModelPlan, batch: usize, n: usize) -> u64 {
+        let choice = match self.method {
+            Method::Rtn | Method::Nf4 => return 0,
+            Method::Gptq => model
+                .block_matrices()
+                .map(|m| m.copies as u64 * gptq::macs(m.out as u64, m.input as u64))
+                .sum(),
+            Method::Awq => awq::macs(model),
+        };
+        self.calibration_batches * model.calibration_macs(batch, n) + choice
     }
 }
 
-/// Packs every matrix of the model but the routers.
-pub fn quantize<B: Backend>(model: &mut impl Parts<B>, plan: QuantizationPlan) {
-    model.each_part("", &mut |_, part| {
+const PACKED: &str = "packed_weights";
+
+/// What the matrices of blocks are given on batches of training data; empty where the method does not ask.
+pub fn observe<B: Ops>(model: &mut Model<B>, plan: QuantizationPlan, batches: &Batches) -> Statistics {
+    match plan.method {
+        Method::Rtn | Method::Nf4 => Statistics::new(),
+        Method::Gptq | Method::Awq => calibrate(model, batches, plan.calibration_batches, is_block_matrix),
+    }
+}
+
+/// Packs every matrix of the model but the routers, by what [`observe`] has seen. A matrix that nothing is known of is rounded
+/// to nearest.
+pub fn quantize<B: Ops>(
+    model: &mut Model<B>,
+    served: &ModelPlan,
+    plan: QuantizationPlan,
+    inputs: &Statistics,
+) {
+    if plan.method == Method::Awq {
+        awq::scale(model, served, plan, inputs);
+    }
+    model.each_part("", &mut |path, part| {
         if let Part::Matrix(matrix) = part
             && let Some(weight) = matrix.as_dense()
         {
             let [rows, columns] = weight.dims();
             let device = weight.device();
             let values: Vec<f32> = weight.into_data().iter::<f32>().collect();
-            let packed = round_to_nearest::pack(&values, plan.shape(rows, columns));
-            counter::add_activity("packed_weights", values.len());
+            let shape = plan.shape(rows, columns);
+            let packed = match plan.method {
+                Method::Rtn | Method::Awq => rtn::pack(&values, shape),
+                Method::Nf4 => nf4::pack(&values, shape),
+                Method::Gptq => judged(path, &values, shape, inputs),
+            };
+            counter::add_activity(PACKED, values.len());
             *matrix = Matrix::Packed(packed.into_module(&device));
         }
     });
 }
 
+/// Packs by GPTQ what something is known of.
+fn judged(path: &str, weights: &[f32], shape: PackedShape, inputs: &Statistics) -> PackedWeights {
+    let packed = inputs
+        .get(path)
+        .and_then(|inputs| gptq::pack(weights, shape, inputs));
+    packed.unwrap_or_else(|| {
+        if is_block_matrix(path) {
+            // an expert that no token reached
+            counter::add_skipped(Pass {
+                forward: gptq::macs(shape.rows as u64, shape.columns as u64),
+                backward: 0,
+            });
+        }
+        rtn::pack(weights, shape)
+    })
+}
+
 /// What the methods say of themselves.
 pub(super) fn about() -> Vec<About> {
-    vec![round_to_nearest::ABOUT]
+    vec![rtn::ABOUT, gptq::ABOUT, awq::ABOUT, nf4::ABOUT]
 }
 
 /// The parameters of the family.
 pub(super) fn parameters() -> Vec<ParameterInfo> {
+    let names: Vec<&str> = about().iter().map(|a| a.name).collect();
     let bits = [32, 8, 4].map(Value::Int);
+    let few = Domain::int(2, 32, true, 1).expect("not empty");
     vec![
         choice(
             "bits",
             "bits of a weight in memory and on disk",
-            &[32, 8, 4, 2].map(i64::from),
+            &[32, 8, 6, 5, 4, 3, 2].map(i64::from),
         )
         .unit("bits")
         .search(Domain::categorical(bits.to_vec()).expect("not empty")),
@@ -87,5 +213,16 @@ pub(super) fn parameters() -> Vec<ParameterInfo> {
         )
         .unit("weights")
         .when("bits < 32"),
+        choice("quant_method", "how the codes of weights are chosen", &names).when("bits < 32"),
+        int(
+            "calibration_batches",
+            "batches of training data that weights' inputs are judged on",
+            1,
+            1024,
+            8,
+        )
+        .unit("batches")
+        .when("bits < 32 and quant_method in ['gptq', 'awq']")
+        .search(few),
     ]
 }

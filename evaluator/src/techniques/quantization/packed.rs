@@ -1,6 +1,6 @@
 //! Weights packed to few bits: the form in memory, on disk and under multiplication.
 //!
-//! The packed layout itself is described where it is multiplied, in `ops/packed_linear.rs`.
+//! The packed layout itself is described where it is multiplied, in `ops/packed_linear/`.
 
 use burn::{
     module::Module,
@@ -11,8 +11,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     counter,
-    ops::{Ops, PackedMatrixParts, packed_linear, unpack_rows},
+    ops::{Levels, Ops, PackedMatrixParts, packed_linear, streams, unpack_rows, words_per_row},
 };
+
+use super::nf4;
+
+/// What codes stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Spacing {
+    /// Evenly spaced levels around a zero of each group.
+    Even,
+    /// The levels of NF4, the same for every group.
+    NormalFloat,
+}
 
 /// Size of a packed matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +36,8 @@ pub struct PackedShape {
     pub bits: usize,
     /// Columns of one group; the last of a row may be shorter.
     pub group: usize,
+    /// What codes stand for.
+    pub spacing: Spacing,
 }
 
 impl PackedShape {
@@ -35,12 +48,15 @@ impl PackedShape {
 
     /// 32-bit words of codes in a row.
     pub fn words_per_row(&self) -> usize {
-        (self.columns * self.bits).div_ceil(32)
+        words_per_row(self.columns, self.bits)
     }
 
-    /// 32-bit words of zeros in a row, four 8-bit zeros each.
+    /// 32-bit words of zeros in a row, four 8-bit zeros each; none where a code book has its own zero.
     pub fn zero_words_per_row(&self) -> usize {
-        self.groups().div_ceil(4)
+        match self.spacing {
+            Spacing::Even => self.groups().div_ceil(4),
+            Spacing::NormalFloat => 0,
+        }
     }
 
     /// Bytes of codes, scales and zeros.
@@ -54,11 +70,11 @@ impl PackedShape {
 pub struct PackedWeights {
     /// Their size.
     pub shape: PackedShape,
-    /// Codes, little-endian within each word.
+    /// Codes, in the streams of `ops/packed_linear`.
     pub words: Vec<i32>,
     /// Half-precision scales.
     pub scales: Vec<f16>,
-    /// Zeros, four to a word.
+    /// Zeros, four to a word; empty where there are none.
     pub zeros: Vec<i32>,
 }
 
@@ -75,14 +91,25 @@ impl PackedWeights {
 
     /// Sets a code once.
     pub(super) fn set_code(&mut self, row: usize, column: usize, code: u32) {
-        let bit = column * self.shape.bits;
-        let word = &mut self.words[row * self.shape.words_per_row() + bit / 32];
-        *word = (*word as u32 | code << (bit % 32)) as i32;
+        let [low, high] = streams(self.shape.bits);
+        let first = row * self.shape.words_per_row();
+        let mut set = |first: usize, bits: usize, code: u32| {
+            let word = &mut self.words[first + column * bits / 32];
+            *word = (*word as u32 | code << (column * bits % 32)) as i32;
+        };
+        set(first, low, code & ((1 << low) - 1));
+        if high > 0 {
+            set(first + words_per_row(self.shape.columns, low), high, code >> low);
+        }
     }
 
-    /// Sets the scale and the zero of a group once.
-    pub(super) fn set_group(&mut self, row: usize, group: usize, scale: f16, zero: u8) {
+    /// Sets the scale of a group once.
+    pub(super) fn set_scale(&mut self, row: usize, group: usize, scale: f16) {
         self.scales[row * self.shape.groups() + group] = scale;
+    }
+
+    /// Sets the zero of a group once.
+    pub(super) fn set_zero(&mut self, row: usize, group: usize, zero: u8) {
         let word = &mut self.zeros[row * self.shape.zero_words_per_row() + group / 4];
         *word = (*word as u32 | u32::from(zero) << (8 * (group % 4))) as i32;
     }
@@ -94,6 +121,7 @@ impl PackedWeights {
             columns,
             bits,
             group,
+            spacing,
         } = self.shape;
         let words = |values: Vec<i32>, per_row: usize| {
             Tensor::<B, 2, Int>::from_data(TensorData::new(values, [rows, per_row]), (device, DType::I32))
@@ -102,7 +130,7 @@ impl PackedWeights {
         Packed {
             words: words(self.words, self.shape.words_per_row()),
             scales: Tensor::from_data(scales, (device, DType::F16)),
-            zeros: words(self.zeros, self.shape.zero_words_per_row()),
+            zeros: (spacing == Spacing::Even).then(|| words(self.zeros, self.shape.zero_words_per_row())),
             bits,
             group,
             columns,
@@ -115,7 +143,8 @@ impl PackedWeights {
 pub struct Packed<B: Backend> {
     words: Tensor<B, 2, Int>,
     scales: Tensor<B, 2>,
-    zeros: Tensor<B, 2, Int>,
+    /// `None` where levels are those of a code book.
+    zeros: Option<Tensor<B, 2, Int>>,
     bits: usize,
     group: usize,
     columns: usize,
@@ -134,12 +163,20 @@ impl<B: Backend> Packed<B> {
             columns: self.columns,
             bits: self.bits,
             group: self.group,
+            spacing: match self.zeros {
+                Some(_) => Spacing::Even,
+                None => Spacing::NormalFloat,
+            },
         };
+        let zeros = self
+            .zeros
+            .iter()
+            .flat_map(|zeros| zeros.to_data().iter::<i32>().collect::<Vec<_>>());
         PackedWeights {
             shape,
             words: self.words.to_data().iter::<i32>().collect(),
             scales: self.scales.to_data().iter::<f16>().collect(),
-            zeros: self.zeros.to_data().iter::<i32>().collect(),
+            zeros: zeros.collect(),
         }
     }
 }
@@ -153,12 +190,15 @@ impl<B: Ops> Packed<B> {
         &self,
         words: Tensor<B, 2, Int>,
         scales: Tensor<B, 2>,
-        zeros: Tensor<B, 2, Int>,
+        zeros: Option<Tensor<B, 2, Int>>,
     ) -> PackedMatrixParts<burn::tensor::ops::IntTensor<B>, burn::tensor::ops::FloatTensor<B>> {
         PackedMatrixParts {
             words: words.into_primitive(),
             scales: scales.into_primitive().tensor(),
-            zeros: zeros.into_primitive(),
+            levels: match zeros {
+                Some(zeros) => Levels::Even(zeros.into_primitive()),
+                None => Levels::Book(*nf4::LEVELS),
+            },
             bits: self.bits,
             group: self.group,
             columns: self.columns,
@@ -175,7 +215,7 @@ impl<B: Ops> Packed<B> {
         unpack_rows(self.parts_of(
             pick(&self.words),
             self.scales.clone().select(0, ids.clone()),
-            pick(&self.zeros),
+            self.zeros.as_ref().map(pick),
         ))
     }
 
@@ -204,12 +244,10 @@ mod tests {
         };
         for r in 0..shape.rows {
             for g in 0..shape.groups() {
-                packed.set_group(
-                    r,
-                    g,
-                    f16::from_f32(0.01 + next(100) as f32 * 1e-4),
-                    next(1 << shape.bits) as u8,
-                );
+                packed.set_scale(r, g, f16::from_f32(0.01 + next(100) as f32 * 1e-4));
+                if shape.spacing == Spacing::Even {
+                    packed.set_zero(r, g, next(1 << shape.bits) as u8);
+                }
             }
             for c in 0..shape.columns {
                 packed.set_code(r, c, next(1 << shape.bits));
@@ -221,13 +259,15 @@ mod tests {
     #[test]
     fn products_and_rows_equal_those_of_the_unpacked_weights() {
         let device = Default::default();
-        for bits in [2, 4, 8] {
+        let even = [2, 3, 4, 5, 6, 8].map(|bits| (bits, Spacing::Even));
+        for (bits, spacing) in even.into_iter().chain([(4, Spacing::NormalFloat)]) {
             for (columns, group) in [(64, 32), (40, 32), (9, 64), (200, 128)] {
                 let shape = PackedShape {
                     rows: 37,
                     columns,
                     bits,
                     group,
+                    spacing,
                 };
                 let host = random(shape);
                 let module = host.clone().into_module::<Flex>(&device);
@@ -251,17 +291,57 @@ mod tests {
     }
 
     #[test]
+    fn codes_come_back_from_every_number_of_bits() {
+        for bits in [2, 3, 4, 5, 6, 8] {
+            let shape = PackedShape {
+                rows: 3,
+                columns: 77,
+                bits,
+                group: 32,
+                spacing: Spacing::Even,
+            };
+            let code = |r: usize, c: usize| ((r * 77 + c) * 2_654_435 >> 3) as u32 % (1 << bits);
+            let mut packed = PackedWeights::new(shape);
+            for r in 0..3 {
+                for g in 0..shape.groups() {
+                    packed.set_scale(r, g, f16::ONE);
+                }
+                for c in 0..77 {
+                    packed.set_code(r, c, code(r, c));
+                }
+            }
+            let back = packed.into_module::<Flex>(&Default::default()).all_rows();
+            let back: Vec<f32> = back.into_data().iter().collect();
+            let codes = (0..3).flat_map(|r| (0..77).map(move |c| code(r, c) as f32));
+            assert_eq!(back, codes.collect::<Vec<_>>(), "{bits} bits");
+        }
+    }
+
+    #[test]
     fn bytes_are_those_of_the_bits() {
-        let shape = PackedShape {
-            rows: 100,
-            columns: 128,
-            bits: 4,
-            group: 64,
-        };
-        let packed = PackedWeights::new(shape);
-        let held = 4 * packed.words.len() + 2 * packed.scales.len() + 4 * packed.zeros.len();
-        assert_eq!(held, shape.bytes());
-        // 4 bits, and 16 + 16 bits for the scale and (here two of four used) zeros of each 64
-        assert_eq!(shape.bytes() * 8, 100 * (128 * 4 + 2 * 16 + 32));
+        for bits in [2, 3, 4, 5, 6, 8] {
+            for spacing in [Spacing::Even, Spacing::NormalFloat] {
+                let shape = PackedShape {
+                    rows: 100,
+                    columns: 256,
+                    bits,
+                    group: 64,
+                    spacing,
+                };
+                // b bits, and for each 64 of them a scale of 16 and a zero of 8, where there is one
+                let zero = if spacing == Spacing::Even { 8 } else { 0 };
+                assert_eq!(shape.bytes() * 8, 100 * (256 * bits + 4 * (16 + zero)));
+                let packed = PackedWeights::new(shape);
+                let held = 4 * packed.words.len() + 2 * packed.scales.len() + 4 * packed.zeros.len();
+                assert_eq!(held, shape.bytes(), "on the host");
+                let module = packed.into_module::<Flex>(&Default::default());
+                let zeros = module
+                    .zeros
+                    .as_ref()
+                    .map_or(0, |zeros| zeros.to_data().bytes.len());
+                let held = module.words.to_data().bytes.len() + module.scales.to_data().bytes.len() + zeros;
+                assert_eq!(held, shape.bytes(), "in the tensors that serve");
+            }
+        }
     }
 }

@@ -9,16 +9,11 @@ impl SparsityPlan {
         if self.batches == 0 {
             return 0;
         }
-        let seen: u64 = model
-            .block_matrices()
-            .map(|m| (m.rows(model, batch, n) * m.input * m.input) as u64)
-            .sum();
-        let read = model.forward_macs(batch, n);
         let removed: u64 = match self.method {
             Method::Sparsegpt => model.block_matrices().map(|m| removal_macs(&m)).sum(),
             Method::Wanda | Method::Magnitude => 0,
         };
-        self.batches * (read + seen) + removed
+        self.batches * model.calibration_macs(batch, n) + removed
     }
 }
 

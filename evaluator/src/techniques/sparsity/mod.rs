@@ -24,11 +24,11 @@ pub use self::form::{Pattern, SparseForm};
 use self::sparse::{Sparse, SparseShape, SparseWeights};
 use super::{
     About,
-    calibration::{InputStatistics, calibrate},
+    calibration::{InputStatistics, calibrate, check_rows_are_known},
 };
 use crate::{
     counter,
-    model::{Matrix, Model, ModelPlan, Part, Parts},
+    model::{Matrix, Model, ModelPlan, Part, Parts, is_block_matrix},
     ops::Ops,
     parameter::{Declared, Values, choice, float, int},
     training::Batches,
@@ -80,16 +80,7 @@ impl SparsityPlan {
             share,
             pattern: Pattern::read(values),
         };
-        let mut mixtures = model
-            .layers
-            .iter()
-            .filter_map(|layer| layer.feed_forward.mixture());
-        if let Some(mixture) = mixtures.find(|mixture| mixture.router.looks_ahead()) {
-            return Err(format!(
-                "sparsity = {share} counts the networks that each token meets, and router '{}' tells no such number; use sparsity = 0 or another router",
-                mixture.router.name()
-            ));
-        }
+        check_rows_are_known(model, &format!("sparsity = {share}"), "sparsity = 0")?;
         for matrix in model.block_matrices() {
             form.check(matrix.input)?;
         }
@@ -105,15 +96,11 @@ impl SparsityPlan {
     }
 }
 
-/// Whether the matrix of this path is one of a block: embedding, head and what a kind has of its own stay dense.
-pub(crate) fn is_chosen(path: &str) -> bool {
-    path.contains(".layers.")
-}
-
-/// Removes weights of every matrix of the blocks but the routers, and stores what is left sparse.
+/// Removes weights of every matrix of the blocks but the routers, and stores what is left sparse; embedding, head and what a
+/// kind has of its own stay dense.
 pub fn sparsify<B: Ops>(model: &mut Model<B>, plan: &SparsityPlan, batches: &Batches) {
     let statistics = if plan.batches > 0 {
-        calibrate(model, batches, plan.batches, is_chosen)
+        calibrate(model, batches, plan.batches, is_block_matrix)
     } else {
         BTreeMap::new()
     };
@@ -128,7 +115,7 @@ pub fn sparsify_by<B: Ops>(
 ) {
     model.each_part("", &mut |path, part| {
         if let Part::Matrix(matrix) = part
-            && is_chosen(path)
+            && is_block_matrix(path)
             && let Some(weight) = matrix.as_dense()
         {
             let sparse = pruned(weight, plan.form, plan.method, statistics.get(path));

@@ -1,0 +1,151 @@
+//! A packed matrix in memory, and its weights row by row.
+
+use burn::{backend::flex::FlexTensor, tensor::TensorMetadata};
+use half::{f16, slice::HalfFloatSliceExt};
+use multiversion::multiversion;
+
+use super::super::{Levels, PackedMatrixParts, ZEROS_PER_WORD, streams, words_per_row};
+
+/// Numbers that go side by side.
+pub(super) const LANES: usize = 16;
+
+/// A packed matrix in memory.
+#[derive(Clone, Copy)]
+pub(super) struct Matrix<'a> {
+    words: &'a [i32],
+    scales: &'a [f16],
+    pub(super) levels: View<'a>,
+    words_per_row: usize,
+    /// Words of a row's first stream.
+    split: usize,
+    pub(super) rows: usize,
+    pub(super) groups: usize,
+    pub(super) bits: usize,
+    pub(super) group: usize,
+    pub(super) columns: usize,
+}
+
+/// What codes stand for.
+#[derive(Clone, Copy)]
+pub(super) enum View<'a> {
+    /// Words of zeros.
+    Even(&'a [i32]),
+    /// A level for each code.
+    Book(&'a [f32; 16]),
+}
+
+impl<'a> Matrix<'a> {
+    pub(super) fn of(w: &'a PackedMatrixParts<FlexTensor, FlexTensor>) -> Matrix<'a> {
+        Matrix {
+            words: w.words.as_slice().expect("codes are contiguous 32-bit words"),
+            scales: w.scales.as_slice().expect("scales are contiguous half floats"),
+            levels: match &w.levels {
+                Levels::Even(zeros) => {
+                    View::Even(zeros.as_slice().expect("zeros are contiguous 32-bit words"))
+                }
+                Levels::Book(levels) => View::Book(levels),
+            },
+            words_per_row: w.words.shape()[1],
+            split: words_per_row(w.columns, streams(w.bits)[0]),
+            rows: w.scales.shape()[0],
+            groups: w.scales.shape()[1],
+            bits: w.bits,
+            group: w.group,
+            columns: w.columns,
+        }
+    }
+
+    /// The words of a row's two streams.
+    #[inline(always)]
+    pub(super) fn words(&self, row: usize) -> [&'a [i32]; 2] {
+        let (low, high) = self.words[row * self.words_per_row..][..self.words_per_row].split_at(self.split);
+        [low, high]
+    }
+
+    /// Writes the scales `[rows, groups]` of as many rows as there is room for.
+    #[inline(always)]
+    pub(super) fn scales(&self, first: usize, scales: &mut [f32]) {
+        self.scales[first * self.groups..][..scales.len()].convert_to_f32_slice(scales);
+    }
+
+    /// Zeros of a row, those that fill up its last word included.
+    pub(super) fn zeros_per_row(&self) -> usize {
+        self.groups.next_multiple_of(ZEROS_PER_WORD)
+    }
+
+    /// Writes the zeros `[rows, zeros_per_row]` of as many rows as there is room for.
+    #[inline(always)]
+    pub(super) fn zeros(&self, words: &[i32], first: usize, zeros: &mut [f32]) {
+        let words = &words[first * self.zeros_per_row() / ZEROS_PER_WORD..];
+        set::<8, ZEROS_PER_WORD>(words, zeros);
+    }
+
+    /// Groups of a row, filled up to whole vectors.
+    pub(super) fn padded_groups(&self) -> usize {
+        self.groups.next_multiple_of(LANES)
+    }
+}
+
+/// Writes the weights of some rows, `[rows, columns]`.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+fma", "x86_64+avx2+fma"))]
+pub(super) fn unpack_rows(m: Matrix, first: usize, out: &mut [f32]) {
+    let mut codes = vec![0.0f32; m.columns.next_multiple_of(32)];
+    let mut scales = vec![0.0f32; m.groups];
+    let mut zeros = vec![0.0f32; m.zeros_per_row()];
+    for (r, out) in out.chunks_exact_mut(m.columns).enumerate() {
+        let row = first + r;
+        let [low, high] = m.words(row);
+        match m.bits {
+            8 => set::<8, 4>(low, &mut codes),
+            4..=6 => set::<4, 8>(low, &mut codes),
+            _ => set::<2, 16>(low, &mut codes),
+        }
+        match m.bits {
+            6 => add_high::<2, 16>(high, 16.0, &mut codes),
+            5 => add_high::<1, 32>(high, 16.0, &mut codes),
+            3 => add_high::<1, 32>(high, 4.0, &mut codes),
+            _ => {}
+        }
+        m.scales(row, &mut scales);
+        let groups = out.chunks_mut(m.group).zip(codes.chunks(m.group)).enumerate();
+        match m.levels {
+            View::Even(words) => {
+                m.zeros(words, row, &mut zeros);
+                for (g, (out, codes)) in groups {
+                    for (w, code) in out.iter_mut().zip(codes) {
+                        *w = scales[g] * (code - zeros[g]);
+                    }
+                }
+            }
+            View::Book(levels) => {
+                for (g, (out, codes)) in groups {
+                    for (w, code) in out.iter_mut().zip(codes) {
+                        *w = scales[g] * levels[*code as usize % levels.len()];
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Writes the codes of a stream, of whole words.
+#[inline(always)]
+fn set<const BITS: u32, const PER_WORD: usize>(words: &[i32], codes: &mut [f32]) {
+    let mask = (1i32 << BITS) - 1;
+    for (word, codes) in words.iter().zip(codes.as_chunks_mut::<PER_WORD>().0) {
+        for (i, code) in codes.iter_mut().enumerate() {
+            *code = ((word >> (BITS * i as u32)) & mask) as f32;
+        }
+    }
+}
+
+/// Adds the codes of a second stream, each worth `worth`.
+#[inline(always)]
+fn add_high<const BITS: u32, const PER_WORD: usize>(words: &[i32], worth: f32, codes: &mut [f32]) {
+    let mask = (1i32 << BITS) - 1;
+    for (word, codes) in words.iter().zip(codes.as_chunks_mut::<PER_WORD>().0) {
+        for (i, code) in codes.iter_mut().enumerate() {
+            *code += worth * ((word >> (BITS * i as u32)) & mask) as f32;
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Evenly spaced levels of a group: `s = (max - min) / (2^b - 1)` over a range that holds 0, `z = round(-min / s)`.
+
+use half::f16;
+
+/// The levels of one group, as they are stored.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EvenLevels {
+    pub(super) scale: f16,
+    pub(super) zero: u8,
+    step: f32,
+    /// The highest code.
+    highest: f32,
+}
+
+impl EvenLevels {
+    /// Levels for the weights of a group.
+    pub(super) fn of(group: &[f32], bits: usize) -> Self {
+        let highest = ((1u32 << bits) - 1) as f32;
+        let min = group.iter().copied().fold(0.0, f32::min);
+        let max = group.iter().copied().fold(0.0, f32::max);
+        // the scale as it is stored, so that codes are chosen for the levels that are read back
+        let scale = ((max - min) / highest).clamp(f16::MIN_POSITIVE.to_f32(), f16::MAX.to_f32());
+        let scale = f16::from_f32(scale);
+        let step = scale.to_f32();
+        EvenLevels {
+            scale,
+            zero: (-min / step).round().clamp(0.0, highest) as u8,
+            step,
+            highest,
+        }
+    }
+
+    /// The code of the level nearest to a weight.
+    pub(super) fn code(&self, weight: f32) -> u32 {
+        ((weight / self.step).round() + f32::from(self.zero)).clamp(0.0, self.highest) as u32
+    }
+
+    /// The weight that a code stands for.
+    pub(super) fn value(&self, code: u32) -> f32 {
+        self.step * (code as f32 - f32::from(self.zero))
+    }
+}
