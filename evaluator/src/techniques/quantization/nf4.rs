@@ -1,4 +1,4 @@
-//! 4-bit NormalFloat (2305.14314): sixteen levels that hold equal shares of normally distributed weights, scaled by the
+//! 4-bit `NormalFloat` (2305.14314): sixteen levels that hold equal shares of normally distributed weights, scaled by the
 //! largest absolute weight of each group. There is no zero to store: it is one of the levels.
 
 use std::sync::LazyLock;
@@ -96,7 +96,7 @@ mod tests {
             -1.0,
             -0.6961928,
             -0.52507305,
-            -0.39491749,
+            -0.3949175,
             -0.28444138,
             -0.18477343,
             -0.09105004,

@@ -300,7 +300,7 @@ mod tests {
                 group: 32,
                 spacing: Spacing::Even,
             };
-            let code = |r: usize, c: usize| ((r * 77 + c) * 2_654_435 >> 3) as u32 % (1 << bits);
+            let code = |r: usize, c: usize| (((r * 77 + c) * 2_654_435) >> 3) as u32 % (1 << bits);
             let mut packed = PackedWeights::new(shape);
             for r in 0..3 {
                 for g in 0..shape.groups() {
