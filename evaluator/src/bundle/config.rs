@@ -163,6 +163,7 @@ pub fn served_from_json(text: &str) -> Result<Served, String> {
         kv_heads: number("num_key_value_heads").unwrap_or(heads),
         depth: number("head_dim").unwrap_or(width / heads.max(1)),
         core,
+        cache: None,
     };
     let feed_forward = FeedForwardPlan::Dense {
         hidden: number("intermediate_size")?,

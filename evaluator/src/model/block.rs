@@ -14,8 +14,9 @@ use super::{
 use crate::{
     ops::{Lengths, Ops, rms_norm, rope},
     techniques::{
-        attention::{Core, Place, Start, State},
+        attention::{Core, Place, Start, State, as_remembered},
         feed_forward::{FeedForward, Last},
+        quantization::cache::CacheForm,
     },
 };
 
@@ -37,6 +38,8 @@ pub struct Attention<B: Backend> {
     #[module(skip)]
     core: Core,
     depth: usize,
+    #[module(skip)]
+    cache: Option<CacheForm>,
 }
 
 /// One block.
@@ -119,6 +122,7 @@ impl<B: Ops> Attention<B> {
                 .collect(),
             core: plan.core,
             depth: plan.depth,
+            cache: plan.cache,
         }
     }
 
@@ -182,7 +186,13 @@ impl<B: Ops> Attention<B> {
         let v = self.heads(&self.value, for_value);
         let o = match (state, &angles.sight) {
             (Some(state), _) => core.extend(q, k, v, &own, state),
-            (None, Sight::Back) => core.whole(q, k, v, &own),
+            (None, Sight::Back) => {
+                let [k, v] = match self.cache {
+                    Some(form) => [k, v].map(|x| as_remembered(x, form.bits)),
+                    None => [k, v],
+                };
+                core.whole(q, k, v, &own)
+            }
             (None, Sight::BothWays(lengths)) => core.whole_both_ways(q, k, v, lengths.as_ref()),
         };
         self.output.apply(o.reshape([b as i32, n as i32, -1]))

@@ -323,23 +323,26 @@ impl ModelPlan {
         2.0 * self.serving_macs() as f64 / self.served_tokens() as f64
     }
 
-    /// Bytes that a kind which writes remembers of one full-length sequence, in 32-bit floats: of what it has written, and of
-    /// what it has read; other kinds remember nothing.
+    /// Bytes that a kind which writes remembers of one full-length sequence: of what it has written, and of what it has read;
+    /// other kinds remember nothing.
     pub fn state_bytes(&self) -> u64 {
         if !self.kind.writes() {
             return 0;
         }
         let read = self.kind.form().read(self.context);
-        let values = self.layers[self.kind.reading()..].iter().map(|layer| {
-            let attention = layer
-                .attention
-                .core
-                .state_values(&layer.attention, self.capacity());
+        let bytes = self.layers[self.kind.reading()..].iter().map(|layer| {
+            let attention = &layer.attention;
+            let values = attention.core.state_values(attention, self.capacity());
+            let remembered = match attention.cache {
+                // a row for each head and token
+                Some(form) => values / attention.depth as u64 * form.row_bytes(attention.depth),
+                None => 4 * values,
+            };
             let cross = layer
                 .cross
                 .map_or(0, |cross| 2 * (cross.kv_heads * cross.depth * read) as u64);
-            attention + cross + layer.feed_forward.state_values(self.width as u64)
+            remembered + 4 * (cross + layer.feed_forward.state_values(self.width as u64))
         });
-        4 * values.sum::<u64>()
+        bytes.sum()
     }
 }

@@ -62,7 +62,7 @@ mod tests {
     use burn::backend::Flex;
 
     use super::*;
-    use crate::{model::ModelPlan, plan::Plan};
+    use crate::{model::ModelPlan, ops::PackedRows, plan::Plan};
 
     const BLOCKS: &[&str] = &[
         "attention = 'full'\nkv_heads = 2",
@@ -71,6 +71,8 @@ mod tests {
         "attention = 'linear'",
         "attention = 'aft'\naft_variant = 'simple'\nfeed_forward = 'channel_mix'",
         "attention = 'kde'\nkde_samples = 4\nkde_block = 3",
+        "cache_bits = 8\nkv_heads = 2",
+        "cache_bits = 4\nattention = 'sliding_window'\nwindow = 3",
     ];
 
     fn model(block: &str) -> (Model<Flex>, ModelPlan) {
@@ -106,17 +108,19 @@ mod tests {
             let mut memory = model.memory(&plan, 1, plan.capacity());
             model.read(row(plan.kind.form().read(plan.context)), &mut memory);
             model.extend(row(plan.capacity()), &mut memory);
-            let mut numbers = 0;
+            let (mut numbers, mut packed) = (0, 0);
             for state in &memory.states {
                 let crossed = state.crossed.as_ref().unwrap().keys_and_values.iter();
                 let parts = state.attention.parts.iter().chain(crossed);
                 numbers += parts.map(|part| part.shape().num_elements()).sum::<usize>();
+                let rows = state.attention.packed.iter().flatten();
+                packed += rows.map(PackedRows::bytes).sum::<usize>();
                 numbers += state
                     .feed_forward
                     .as_ref()
                     .map_or(0, |last| last.shape().num_elements());
             }
-            assert_eq!(4 * numbers as u64, plan.state_bytes(), "{block}");
+            assert_eq!((4 * numbers + packed) as u64, plan.state_bytes(), "{block}");
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::techniques::{
     attention::{Core, Own, Place},
     dynamic::early_exit::EarlyExit,
     feed_forward::FeedForwardPlan,
+    quantization::cache::CacheForm,
     reversible::Reversible,
     sparsity::SparseForm,
 };
@@ -130,6 +131,9 @@ pub struct AttentionPlan {
     pub depth: usize,
     /// How queries, keys and values become the output.
     pub core: Core,
+    /// How keys and values are remembered, where it is in few bits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheForm>,
 }
 
 impl AttentionPlan {

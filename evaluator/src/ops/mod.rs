@@ -31,6 +31,7 @@ mod linear;
 mod linear_attention;
 mod lsh;
 mod norm;
+mod packed_cache;
 mod packed_linear;
 mod precision;
 mod rms_norm;
@@ -62,6 +63,7 @@ pub use self::{
     },
     lsh::{Hashing, LshOp, lsh_attention, lsh_attention_step, lsh_places, unit_length},
     norm::{NormOp, total_norm},
+    packed_cache::{PackedCacheOp, PackedRows, packed_attention, row_bytes},
     packed_linear::{
         Levels, PackedLinearOp, PackedMatrixParts, packed_linear, streams, unpack_rows, words_per_row,
     },
@@ -91,6 +93,7 @@ pub trait Ops:
     + LinearOp
     + LshOp
     + NormOp
+    + PackedCacheOp
     + PackedLinearOp
     + RmsNormOp
     + RopeOp
@@ -116,6 +119,7 @@ impl<B> Ops for B where
         + LinearOp
         + LshOp
         + NormOp
+        + PackedCacheOp
         + PackedLinearOp
         + RmsNormOp
         + RopeOp

@@ -24,7 +24,10 @@ use crate::{
         feed_forward::{CHANNEL_MIX_ACTIVITY, FeedForwardPlan},
         fine_tuning::FineTuning,
         pruning::PruningPlan,
-        quantization::QuantizationPlan,
+        quantization::{
+            QuantizationPlan,
+            cache::{ACTIVITY as CACHE_ACTIVITY, CacheForm},
+        },
         reversible::{CHUNKS_ACTIVITY, REVERSED_ACTIVITY},
         sparsity::{self, SparsityPlan},
     },
@@ -130,6 +133,9 @@ impl Plan {
         let vocabulary = data.vocabulary;
         let values = Values(&config.values);
         let context = values.int("context");
+        // how a base remembered is of its serving
+        let base = base.map(ModelPlan::with_whole_cache);
+        let base = base.as_ref();
         let model = match base {
             // exits have no weights of their own, so they are the configuration's, not the base's
             Some(base) => ModelPlan {
@@ -192,6 +198,7 @@ impl Plan {
         }
         served.sparsity = sparsity.map(|plan| plan.form);
         let quantization = QuantizationPlan::read(values, &served)?;
+        CacheForm::give(values, &mut served)?;
         Ok(Plan {
             model,
             served,
@@ -275,6 +282,8 @@ impl Plan {
         if let Some(quantization) = self.quantization {
             names.extend([quantization.activity(), "packed_products"]);
         }
+        let packs_cache = self.served.layers.iter().any(|l| l.attention.cache.is_some());
+        names.extend(packs_cache.then_some(CACHE_ACTIVITY));
         names.extend(self.served.early_exit.map(|_| EXITS_ACTIVITY));
         names
     }

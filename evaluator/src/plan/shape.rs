@@ -93,6 +93,7 @@ pub(super) fn read_model(values: Values, data: Symbols, context: usize) -> Resul
         kv_heads,
         depth,
         core,
+        cache: None,
     };
     let layer = |(i, core)| -> Result<LayerPlan, String> {
         Ok(LayerPlan {

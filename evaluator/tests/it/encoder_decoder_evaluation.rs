@@ -194,7 +194,7 @@ fn every_attention_is_trained_compressed_and_measured() {
         "attention = 'sliding_window'\nwindow = 5\nbits = 4",
         "attention = 'linear'\nprune_ratio = 0.25",
         "sparsity = 0.5\nsparsity_method = 'sparsegpt'\nsparsity_pattern = '4:8'",
-        "bits = 4\nquant_method = 'gptq'",
+        "bits = 4\nquant_method = 'gptq'\ncache_bits = 8",
         "bits = 3\nquant_method = 'awq'",
         "attention = 'aft'\naft_variant = 'simple'\nfeed_forward = 'channel_mix'",
         "attention = 'kde'\nkde_samples = 6\nkde_block = 4\nprune_ratio = 0.25",

@@ -1,6 +1,6 @@
 //! Whole evaluations: from data to an exported, measured model, and what goes wrong on the way.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs};
 
 use evaluator::{
     EvaluationError, Events, Silent, bundle, data::DataAccess, device::DeviceChoice, evaluate, inspect,
@@ -11,13 +11,7 @@ use spaces::{
     protocol::{Evaluation, FailureKind, Progress},
 };
 
-use crate::support::{config, job, prose};
-
-fn text_data(dir: &Path, n: usize) -> String {
-    let file = dir.join("text.txt");
-    fs::write(&file, prose(n)).unwrap();
-    format!("[data]\ncorpus = \"text\"\npath = \"{}\"", file.display())
-}
+use crate::support::{config, job, prose, text_data};
 
 fn values(result: &Evaluation) -> BTreeMap<&str, f64> {
     result
@@ -58,6 +52,8 @@ fn what_is_known_before_training_is_what_is_measured_after() {
         "bits = 2\nquant_method = 'awq'\nattention = 'rwkv'\nfeed_forward = 'channel_mix'\nreversible = true",
         "bits = 4\nquant_method = 'nf4'",
         "bits = 6",
+        "cache_bits = 4",
+        "cache_bits = 8\nattention = 'sliding_window'\nwindow = 5\nbits = 4\nkv_heads = 2\nprune_ratio = 0.5\nrecovery = 0.2",
     ]
     .into_iter()
     .enumerate()

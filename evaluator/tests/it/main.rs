@@ -3,6 +3,7 @@
 
 mod aft;
 mod balance;
+mod cache;
 mod contract;
 #[cfg(feature = "cuda")]
 mod cuda;

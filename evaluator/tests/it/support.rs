@@ -123,6 +123,11 @@ pub(crate) const TECHNIQUES: &[&str] = &[
     "bits = 4\nquant_method = 'awq'\ncalibration_batches = 2",
     "bits = 3\nquant_method = 'awq'\nexperts = 4\nrouter = 'noisy_top_k'\ntop_k = 2\nkv_heads = 2",
     "bits = 8\nquant_method = 'awq'\nattention = 'rwkv'\nfeed_forward = 'channel_mix'",
+    "cache_bits = 8",
+    "cache_bits = 4\nkv_heads = 2\nhead_prune_ratio = 0.5",
+    "cache_bits = 4\nattention = 'sliding_window'\nwindow = 5\nbits = 4",
+    "cache_bits = 8\nattention = 'tiled'\nattention_block_q = 4\nattention_block_k = 3\nreversible = true",
+    "cache_bits = 8\nattention = 'rwkv'\nattention_layer_2 = 'full'",
 ];
 
 /// Makes a model what its plan serves: sparse as by inputs of one size, or packed by what matrices are given on a short text.
@@ -204,4 +209,11 @@ pub(crate) fn prose(n: usize) -> String {
         i += 1;
     }
     text
+}
+
+/// A data section of a file with [`prose`] in this folder.
+pub(crate) fn text_data(dir: &Path, n: usize) -> String {
+    let file = dir.join("text.txt");
+    std::fs::write(&file, prose(n)).unwrap();
+    format!("[data]\ncorpus = \"text\"\npath = \"{}\"", file.display())
 }

@@ -3,7 +3,10 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{About, State, Variant, variant::extend_cache};
+use super::{
+    About, State, Variant,
+    variant::{attend_to_cache, cache, extend_cache},
+};
 use crate::{
     model::{AttentionPlan, Pass},
     ops::{Band, Lengths, Ops, attention},
@@ -22,6 +25,8 @@ impl Variant for Full {
     };
 
     const REMEMBERS_EACH_TOKEN: bool = true;
+
+    const KEEPS_KEYS_AND_VALUES: bool = true;
 
     const BOTH_WAYS: Option<&'static str> = Some("full");
 
@@ -83,8 +88,7 @@ impl Variant for Full {
         capacity: usize,
         device: &B::Device,
     ) -> State<B> {
-        let empty = || Tensor::zeros([batch, capacity, plan.kv_heads, plan.depth], device);
-        State::new(vec![empty(), empty()])
+        cache(plan, batch, capacity, device)
     }
 
     fn extend<B: Ops>(
@@ -95,7 +99,7 @@ impl Variant for Full {
         _: &[Tensor<B, 2>],
         state: &mut State<B>,
     ) -> Tensor<B, 4> {
-        let (keys, values, band) = extend_cache(k, v, state);
-        attention(q, keys, values, band)
+        let band = extend_cache(k, v, state);
+        attend_to_cache(q, state, band, |[q, k, v], band| attention(q, k, v, band))
     }
 }

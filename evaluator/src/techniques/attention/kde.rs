@@ -223,7 +223,8 @@ impl Variant for Kde {
         state: &mut State<B>,
     ) -> Tensor<B, 4> {
         let before = state.taken;
-        let (keys, values, _) = extend_cache(k, v, state);
+        extend_cache(k, v, state);
+        let (keys, values) = (state.parts[0].clone(), state.parts[1].clone());
         let first = self.blocks().drawn(before);
         if self.blocks().drawn(state.taken) > first {
             let draws = self.draw(values.clone(), before, state.taken);

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use spaces::{ParameterInfo, Value};
 
 use self::variant::Variant;
+pub(crate) use self::variant::as_remembered;
 pub use self::variant::{Heads, Own, Place, Start, State};
 use super::About;
 use crate::{
@@ -80,6 +81,13 @@ macro_rules! variants {
             pub(crate) fn remembers_each_token(&self) -> bool {
                 match self {
                     $(Core::$variant(_) => $module::$variant::REMEMBERS_EACH_TOKEN,)+
+                }
+            }
+
+            /// Whether a state is a cache of keys and values, which can be kept in few bits.
+            pub(crate) fn keeps_keys_and_values(&self) -> bool {
+                match self {
+                    $(Core::$variant(_) => $module::$variant::KEEPS_KEYS_AND_VALUES,)+
                 }
             }
 

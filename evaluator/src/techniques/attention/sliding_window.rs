@@ -5,11 +5,14 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use spaces::{Domain, ParameterInfo};
 
-use super::{About, State, Variant, variant::one_by_one};
+use super::{
+    About, State, Variant,
+    variant::{as_remembered, attend_to_cache, cache, one_by_one, remember},
+};
 use crate::{
     counter,
     model::{AttentionPlan, Pass},
-    ops::{Band, Lengths, Ops, attention, write_rows},
+    ops::{Band, Lengths, Ops, attention},
     parameter::{Declared, Values, int},
 };
 
@@ -51,6 +54,8 @@ impl Variant for SlidingWindow {
     };
 
     const ACTIVITY: Option<&'static str> = Some("sliding_window_pairs_skipped");
+
+    const KEEPS_KEYS_AND_VALUES: bool = true;
 
     const BOTH_WAYS: Option<&'static str> = Some("sliding_window");
 
@@ -160,10 +165,8 @@ impl Variant for SlidingWindow {
         capacity: usize,
         device: &B::Device,
     ) -> State<B> {
-        let rows = self.window.min(capacity);
-        let empty = || Tensor::zeros([batch, rows, plan.kv_heads, plan.depth], device);
         // keys, already turned to their positions, and values, written in a ring
-        State::new(vec![empty(), empty()])
+        cache(plan, batch, self.window.min(capacity), device)
     }
 
     fn extend<B: Ops>(
@@ -175,22 +178,26 @@ impl Variant for SlidingWindow {
         state: &mut State<B>,
     ) -> Tensor<B, 4> {
         let [b, n, g, d] = k.dims();
-        let rows = state.parts[0].dims()[1];
+        let rows = state.cached_rows();
         let now = state.taken;
         if n > 1 {
             // a prompt: at the start it is a whole sequence of its own; later it goes token by token
             if now > 0 {
                 return one_by_one([q, k, v], |[q, k, v]| self.extend(q, k, v, own, state));
             }
-            let output = self.whole(q, k.clone(), v.clone(), own);
+            let [seen_k, seen_v] = match &state.packed {
+                Some([rows, _]) => [&k, &v].map(|x| as_remembered(x.clone(), rows.bits())),
+                None => [k.clone(), v.clone()],
+            };
+            let output = self.whole(q, seen_k, seen_v, own);
             for i in n.saturating_sub(rows)..n {
                 let at = |x: &Tensor<B, 4>| x.clone().slice([0..b, i..i + 1, 0..g, 0..d]);
-                remember(state, at(&k), at(&v), i % rows);
+                remember(at(&k), at(&v), state, i % rows);
             }
             state.taken = n;
             return output;
         }
-        remember(state, k, v, now % rows);
+        remember(k, v, state, now % rows);
         state.taken += 1;
         // positions are in the keys already, so the order within the ring does not matter
         let filled = rows.min(now + 1);
@@ -198,11 +205,6 @@ impl Variant for SlidingWindow {
             offset: filled - 1,
             ..Band::causal(filled)
         };
-        attention(q, state.parts[0].clone(), state.parts[1].clone(), band)
+        attend_to_cache(q, state, band, |[q, k, v], band| attention(q, k, v, band))
     }
-}
-
-fn remember<B: Ops>(state: &mut State<B>, k: Tensor<B, 4>, v: Tensor<B, 4>, row: usize) {
-    state.replace(0, |cache| write_rows(cache, k, row));
-    state.replace(1, |cache| write_rows(cache, v, row));
 }

@@ -4,7 +4,11 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use spaces::{Domain, ParameterInfo, Value};
 
-use super::{About, State, Variant, full::Full, variant::extend_cache};
+use super::{
+    About, State, Variant,
+    full::Full,
+    variant::{attend_to_cache, extend_cache},
+};
 use crate::{
     counter,
     model::{AttentionPlan, Pass},
@@ -51,6 +55,8 @@ impl Variant for Tiled {
     const ACTIVITY: Option<&'static str> = Some("attention_tiles");
 
     const REMEMBERS_EACH_TOKEN: bool = true;
+
+    const KEEPS_KEYS_AND_VALUES: bool = true;
 
     const BOTH_WAYS: Option<&'static str> = Some("tiled");
 
@@ -133,7 +139,9 @@ impl Variant for Tiled {
         _: &[Tensor<B, 2>],
         state: &mut State<B>,
     ) -> Tensor<B, 4> {
-        let (keys, values, band) = extend_cache(k, v, state);
-        tiled_attention(q, keys, values, band, self.tiles())
+        let band = extend_cache(k, v, state);
+        attend_to_cache(q, state, band, |[q, k, v], band| {
+            tiled_attention(q, k, v, band, self.tiles())
+        })
     }
 }

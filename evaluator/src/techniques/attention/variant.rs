@@ -5,9 +5,11 @@ use spaces::ParameterInfo;
 
 use super::About;
 use crate::{
+    counter,
     model::{AttentionPlan, Pass},
-    ops::{Band, Lengths, Ops, write_rows},
+    ops::{Band, Lengths, Ops, PackedRows, packed_attention, write_rows},
     parameter::Values,
+    techniques::quantization::cache::ACTIVITY as CACHE_ACTIVITY,
 };
 
 /// A way to attend, by its settings.
@@ -30,6 +32,9 @@ pub(crate) trait Variant: Copy {
     /// Whether a state holds each token in a place of its own, so that the last ones are forgotten by lowering
     /// [`State::taken`].
     const REMEMBERS_EACH_TOKEN: bool = false;
+
+    /// Whether a state is a cache of keys and values, as [`cache`] makes it.
+    const KEEPS_KEYS_AND_VALUES: bool = false;
 
     /// How a configuration asks for a form of it that sees later tokens too, as encoders do; `None` where there is none.
     const BOTH_WAYS: Option<&'static str> = None;
@@ -183,6 +188,8 @@ pub enum Start {
 pub struct State<B: Backend> {
     /// Tensors of the variant's own making.
     pub parts: Vec<Tensor<B, 4>>,
+    /// Keys and values in few bits, in place of the first two parts.
+    pub packed: Option<[PackedRows<B>; 2]>,
     /// Number of tokens taken in.
     pub taken: usize,
 }
@@ -190,7 +197,22 @@ pub struct State<B: Backend> {
 impl<B: Backend> State<B> {
     /// A state that has taken in nothing.
     pub(super) fn new(parts: Vec<Tensor<B, 4>>) -> Self {
-        State { parts, taken: 0 }
+        State {
+            parts,
+            packed: None,
+            taken: 0,
+        }
+    }
+
+    /// Tokens that a cache has room for.
+    pub(super) fn cached_rows(&self) -> usize
+    where
+        B: Ops,
+    {
+        match &self.packed {
+            Some([rows, _]) => rows.rows(),
+            None => self.parts[0].dims()[1],
+        }
     }
 
     /// Takes a part out of its place, so that an in-place operation finds itself its only owner.
@@ -207,21 +229,64 @@ impl<B: Backend> State<B> {
     }
 }
 
-/// Appends keys and values to a cache of the whole past, parts 0 and 1 of the state `[b, capacity, g, d]`.
-pub(super) fn extend_cache<B: Ops>(
-    k: Tensor<B, 4>,
-    v: Tensor<B, 4>,
-    state: &mut State<B>,
-) -> (Tensor<B, 4>, Tensor<B, 4>, Band) {
+/// An empty cache of `rows` tokens' keys and values, parts 0 and 1 of the state `[b, rows, g, d]`, or packed.
+pub(super) fn cache<B: Ops>(plan: &AttentionPlan, batch: usize, rows: usize, device: &B::Device) -> State<B> {
+    let shape = [batch, rows, plan.kv_heads, plan.depth];
+    let Some(form) = plan.cache else {
+        return State::new(vec![Tensor::zeros(shape, device), Tensor::zeros(shape, device)]);
+    };
+    State {
+        packed: Some([(); 2].map(|()| PackedRows::empty(shape, form.bits, device))),
+        ..State::new(vec![])
+    }
+}
+
+/// Writes keys and values over rows of a cache from `at` on.
+pub(super) fn remember<B: Ops>(k: Tensor<B, 4>, v: Tensor<B, 4>, state: &mut State<B>, at: usize) {
+    if let Some([keys, values]) = state.packed.take() {
+        counter::add_activity(CACHE_ACTIVITY, 2 * k.dims()[1]);
+        let bits = keys.bits();
+        let write = |rows: PackedRows<B>, x| rows.write(PackedRows::of(x, bits), at);
+        state.packed = Some([write(keys, k), write(values, v)]);
+    } else {
+        state.replace(0, |cache| write_rows(cache, k, at));
+        state.replace(1, |cache| write_rows(cache, v, at));
+    }
+}
+
+/// Attention to a cache; `attend` is that of floats.
+pub(super) fn attend_to_cache<B: Ops>(
+    q: Tensor<B, 4>,
+    state: &State<B>,
+    band: Band,
+    attend: impl FnOnce([Tensor<B, 4>; 3], Band) -> Tensor<B, 4>,
+) -> Tensor<B, 4> {
+    match state.packed.clone() {
+        None => attend([q, state.parts[0].clone(), state.parts[1].clone()], band),
+        Some(packed) if q.dims()[1] == 1 => packed_attention(q, packed, band),
+        // for many queries rows are worth unpacking once
+        Some(packed) => {
+            let [k, v] = packed.map(|rows| rows.unpack(band.keys));
+            attend([q, k, v], band)
+        }
+    }
+}
+
+/// Keys or values as a cache gives them back.
+pub(crate) fn as_remembered<B: Ops>(x: Tensor<B, 4>, bits: usize) -> Tensor<B, 4> {
+    let n = x.dims()[1];
+    PackedRows::of(x, bits).unpack(n)
+}
+
+/// Appends keys and values to a cache of the whole past; what the new tokens see of it.
+pub(super) fn extend_cache<B: Ops>(k: Tensor<B, 4>, v: Tensor<B, 4>, state: &mut State<B>) -> Band {
     let (taken, n) = (state.taken, k.dims()[1]);
-    state.replace(0, |cache| write_rows(cache, k, taken));
-    state.replace(1, |cache| write_rows(cache, v, taken));
+    remember(k, v, state, taken);
     state.taken += n;
-    let band = Band {
+    Band {
         offset: taken,
         ..Band::causal(taken + n)
-    };
-    (state.parts[0].clone(), state.parts[1].clone(), band)
+    }
 }
 
 /// Takes in several tokens one after the other, each as `step` does it.

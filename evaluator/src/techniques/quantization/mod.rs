@@ -5,6 +5,7 @@
 //! well as multiplied with, and what a kind adds of its own are rounded to nearest by them.
 
 mod awq;
+pub mod cache;
 #[cfg(test)]
 mod fixture;
 mod gptq;
@@ -190,12 +191,18 @@ fn judged(path: &str, weights: &[f32], shape: PackedShape, inputs: &Statistics) 
 
 /// What the methods say of themselves.
 pub(super) fn about() -> Vec<About> {
+    let mut all = methods();
+    all.push(cache::ABOUT);
+    all
+}
+
+fn methods() -> Vec<About> {
     vec![rtn::ABOUT, gptq::ABOUT, awq::ABOUT, nf4::ABOUT]
 }
 
 /// The parameters of the family.
 pub(super) fn parameters() -> Vec<ParameterInfo> {
-    let names: Vec<&str> = about().iter().map(|a| a.name).collect();
+    let names: Vec<&str> = methods().iter().map(|a| a.name).collect();
     let bits = [32, 8, 4].map(Value::Int);
     let few = Domain::int(2, 32, true, 1).expect("not empty");
     vec![
@@ -224,5 +231,6 @@ pub(super) fn parameters() -> Vec<ParameterInfo> {
         .unit("batches")
         .when("bits < 32 and quant_method in ['gptq', 'awq']")
         .search(few),
+        cache::parameter(),
     ]
 }
