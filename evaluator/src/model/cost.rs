@@ -230,7 +230,7 @@ impl ModelPlan {
         pass
     }
 
-    /// A forward pass alone on `batch` examples of `n` tokens a row, without what only training does.
+    /// A forward pass alone on `batch` examples of `n` tokens a row, to the last layer's head, without what only training does.
     pub fn forward_macs(&self, batch: usize, n: usize) -> u64 {
         let rows = batch * self.kind.form().texts();
         let noise = self.layers.iter().enumerate().filter_map(|(i, layer)| {
@@ -238,7 +238,11 @@ impl ModelPlan {
             let more = (mixture.router_matrices() - 1) * mixture.experts * self.width;
             Some((more * rows * self.seen(i, n)) as u64)
         });
-        self.training_pass(batch, n, Trainable::All).forward - noise.sum::<u64>()
+        let heads = self
+            .early_exit
+            .map_or(1, |exits| exits.depths(self.layers.len()).count());
+        let earlier = self.kind.head_pass(self, batch, n, Trainable::All).forward * (heads as u64 - 1);
+        self.training_pass(batch, n, Trainable::All).forward - earlier - noise.sum::<u64>()
     }
 
     /// The attention core of a layer for one row of `n` positions.

@@ -183,12 +183,6 @@ impl Plan {
                     .into(),
             );
         }
-        if distillation.is_some() && model.early_exit.is_some() {
-            return Err(
-                "distill = 'logits' teaches the last layer alone, and with early exits several are trained; use distill = 'none' or early_exit = 'none'"
-                    .into(),
-            );
-        }
         let sparsity = SparsityPlan::read(values, &served)?;
         if sparsity.is_some() && model.early_exit.is_some() {
             return Err(format!(

@@ -114,26 +114,29 @@ where
     if let Some(form) = model.reversible {
         return reversible::gradients(model, form, inputs, targets);
     }
+    let loss_of = |logits: Tensor<A, 3>| {
+        let [b, n, outputs] = logits.dims();
+        let logits = logits.reshape([b * n, outputs]);
+        let loss = cross_entropy(logits.clone(), targets.clone());
+        match &told {
+            Some((teacher, told)) => {
+                let told = Tensor::from_inner(told.clone());
+                teacher.loss(loss, [logits, told], targets.clone())
+            }
+            None => loss,
+        }
+    };
     let (mut loss, auxiliary) = match model.exits {
         Some(exits) => {
             let (depths, auxiliary) = model.forward_at_exits(inputs);
-            let losses = depths.into_iter().map(|logits| loss_of(logits, targets.clone()));
+            let losses = depths.into_iter().map(loss_of);
             let weighted = losses.zip(exits.weights(model.blocks.len()));
             let sum = weighted.map(|(loss, weight)| loss * weight).reduce(|a, b| a + b);
             (sum.expect("there is a last layer"), auxiliary)
         }
         None => {
             let forward = model.forward(inputs);
-            let loss = loss_of(forward.logits.clone(), targets.clone());
-            let loss = match told {
-                Some((teacher, told)) => {
-                    let [b, n, outputs] = forward.logits.dims();
-                    let logits = forward.logits.reshape([b * n, outputs]);
-                    teacher.loss(loss, [logits, Tensor::from_inner(told)], targets)
-                }
-                None => loss,
-            };
-            (loss, forward.auxiliary)
+            (loss_of(forward.logits), forward.auxiliary)
         }
     };
     if let Some(auxiliary) = auxiliary {
@@ -141,12 +144,6 @@ where
     }
     let value = loss.clone().inner();
     (value, loss.backward())
-}
-
-/// The mean loss of logits `[b, n, outputs]`.
-fn loss_of<B: Ops>(logits: Tensor<B, 3>, targets: Tensor<B, 1, Int>) -> Tensor<B, 1> {
-    let [b, n, outputs] = logits.dims();
-    cross_entropy(logits.reshape([b * n, outputs]), targets)
 }
 
 /// Sums over what is scored of held-out data.

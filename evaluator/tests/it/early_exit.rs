@@ -210,6 +210,34 @@ fn a_model_with_exits_is_calibrated_measured_exported_and_comes_back() {
     }
 }
 
+/// Counted work is held against the formula, that of teacher, calibration and every exit included, wherever an evaluation succeeds.
+#[test]
+fn exits_are_adapted_pruned_taught_and_packed() {
+    let dir = tempfile::tempdir().unwrap();
+    let common = "kind = 'encoder'\ncontext = 20\nlayers = 3\ntokens = 10000\nvalidation_tokens = 4000\n";
+    let base = config(LISTOPS, common);
+    evaluate(&job(base, &dir.path().join("base")), &mut Silent).unwrap();
+    let path = dir.path().join("base/bundle");
+    let data = format!("{LISTOPS}\n[base]\npath = '{}'", path.display());
+    for (i, more) in [
+        "fine_tune = 'lora'\nprune_ratio = 0.5\nrecovery = 0.3\ndistill = 'logits'\nbits = 4\nquant_method = 'gptq'",
+        "fine_tune = 'full'\nprune_ratio = 0.25\nhead_prune_ratio = 0.5\nrecovery = 0.3\nbits = 8",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let fixed = format!(
+            "context = 20\nbatch = 4\ntokens = 10000\nvalidation_tokens = 4000\nearly_exit = 'entropy'\n{more}\n"
+        );
+        let text = format!("{data}\n[fixed]\n{fixed}");
+        let config = spaces::study::config_from_toml(&text, &evaluator::catalog()).unwrap();
+        let work = dir.path().join(i.to_string());
+        let result = evaluate(&job(config, &work), &mut Silent).unwrap();
+        let depth = result.measurements.iter().find(|m| m.metric == "mean_exit_layer");
+        assert!(depth.unwrap().value <= 3.0, "{more}");
+    }
+}
+
 #[test]
 fn what_has_no_exit_is_refused_in_one_sentence() {
     let facts = inspect(&config(LISTOPS, "").data, None, &DataAccess::anywhere(), 16).unwrap();

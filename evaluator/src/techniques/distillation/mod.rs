@@ -58,7 +58,7 @@ impl<B: Ops> Teacher<B> {
 }
 
 impl<B: Backend> Teacher<B> {
-    /// The loss of the student's logits `[rows, outputs]` of which `data` is that of the data, both `[1]`.
+    /// The loss of the student's logits after any of its layers, `[rows, outputs]` of which `data` is that of the data, both `[1]`.
     pub(crate) fn loss<A: Backend>(
         &self,
         data: Tensor<A, 1>,
