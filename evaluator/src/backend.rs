@@ -15,6 +15,7 @@ use crate::{
     evaluate::{Job, run},
     pool::{awake, on_pool},
     scaling::{self, AttentionCost},
+    sensitivity::{self, Sensitivity},
     sparse_speed::{self, SparseProduct},
     speed::{self, Rounds, Speed, Work},
     techniques::sparsity::SparseForm,
@@ -67,6 +68,22 @@ pub fn remeasure(
     let device = device.find().map_err(EvaluationError::Invalid)?;
     on_device!(&device, |B, handle| bundle_use::remeasure::<B>(
         dir, access, &device, handle
+    ))
+}
+
+/// Measures what each part of a configuration's base loses by fewer bits.
+///
+/// # Errors
+/// [`EvaluationError`]: no base, nothing to pack, a device that is not there.
+pub fn measure_sensitivity(
+    config: &Config,
+    access: &DataAccess,
+    device: DeviceChoice,
+    events: &mut dyn Events,
+) -> Result<Sensitivity, EvaluationError> {
+    let device = device.find().map_err(EvaluationError::Invalid)?;
+    on_device!(&device, |B, handle| sensitivity::measure::<B>(
+        config, access, handle, events
     ))
 }
 

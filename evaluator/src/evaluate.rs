@@ -197,6 +197,7 @@ where
                 let mut model = Model::from_inner(model);
                 make_trainable(&mut model);
                 model.exits = plan.early_exit;
+                model.tokens = plan.tokens;
                 model
             }
             None => Model::new(plan, job.seed, backend),
@@ -374,7 +375,10 @@ fn summary(model: &ModelPlan, served: &Served) -> String {
     } else {
         ""
     };
-    let bits = served.quantization.map_or(32, |q| q.bits);
+    let bits = match served.quantization {
+        None => "32-bit".to_owned(),
+        Some(plan) => plan.words(),
+    };
     let sparsity = model.sparsity.map_or_else(String::new, |form| {
         format!(", {:.0} % sparse", 100.0 * form.share)
     });
@@ -385,7 +389,7 @@ fn summary(model: &ModelPlan, served: &Served) -> String {
         (reading, all) => format!("{reading} + {}", all - reading),
     };
     format!(
-        "{article} {kind} of {layers} layers and width {} with {attention} attention{mixture}{reversible}, {bits}-bit weights{sparsity}.",
+        "{article} {kind} of {layers} layers and width {} with {attention} attention{mixture}{reversible}, {bits} weights{sparsity}.",
         model.width
     )
 }

@@ -27,6 +27,7 @@ mod parameter;
 pub mod plan;
 mod pool;
 mod scaling;
+pub mod sensitivity;
 mod sparse_speed;
 mod speed;
 mod stages;
@@ -36,7 +37,8 @@ pub mod training;
 
 pub use self::{
     backend::{
-        attention_cost, evaluate, gemm_flops_per_s, generate, remeasure, sparse_product, speculate, time,
+        attention_cost, evaluate, gemm_flops_per_s, generate, measure_sensitivity, remeasure, sparse_product,
+        speculate, time,
     },
     bundle_use::Sampling,
     catalog::catalog,

@@ -40,6 +40,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod allocation;
 mod ask;
 pub mod ask_tell;
 pub mod benchmark;

@@ -9,8 +9,10 @@ mod generate;
 mod measure;
 mod optimize;
 mod replay;
+mod resolve;
 mod run_trial;
 mod search;
+mod sensitivity;
 mod serve;
 mod space;
 mod studies;
@@ -50,6 +52,9 @@ commands! {
     export::Export,
     evaluate::Evaluate,
     generate::Generate,
+    #[command(name = "sensitivity")]
+    sensitivity::SensitivityCommand,
+    resolve::Resolve,
     optimize::Optimize,
     space::Space,
     doctor::Doctor,

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
@@ -52,6 +53,22 @@ impl StagedFolder {
         let _ = self.part.keep();
         Ok(())
     }
+}
+
+/// Writes a file that appears whole or not at all.
+///
+/// # Errors
+/// Where it cannot be written.
+pub(crate) fn write_file(place: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let place = std::path::absolute(place)?;
+    let unwritable = || unwritable(&place);
+    let parent = place.parent().unwrap_or(Path::new("/"));
+    let mut part = tempfile::NamedTempFile::new_in(parent).with_context(unwritable)?;
+    part.write_all(bytes).with_context(unwritable)?;
+    // temporary files are closed to others; what is asked for is not
+    fs::set_permissions(part.path(), fs::Permissions::from_mode(0o644)).with_context(unwritable)?;
+    part.persist(&place).with_context(unwritable)?;
+    Ok(())
 }
 
 /// What is said where a file or folder cannot be written.

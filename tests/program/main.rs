@@ -7,6 +7,7 @@ mod compression;
 mod journey;
 mod optimize;
 mod partial;
+mod resolve;
 mod search;
 mod stages;
 

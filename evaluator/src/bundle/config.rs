@@ -184,6 +184,7 @@ pub fn served_from_json(text: &str) -> Result<Served, String> {
         reversible: None,
         sparsity: None,
         early_exit: None,
+        tokens: None,
     };
     Ok(Served {
         model,

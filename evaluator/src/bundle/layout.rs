@@ -73,7 +73,11 @@ pub(super) fn entries(served: &Served) -> Vec<Entry> {
             add("values", Dtype::F32, vec![shape.nonzeros()]);
             return;
         }
-        match served.quantization.filter(|_| is_compressed) {
+        match served
+            .quantization
+            .and_then(|plan| plan.at(path))
+            .filter(|_| is_compressed)
+        {
             None => add("weight", Dtype::F32, vec![rows, columns]),
             Some(packing) => {
                 let shape = packing.shape(rows, columns);

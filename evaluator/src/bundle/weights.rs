@@ -170,7 +170,7 @@ pub fn load<B: Ops>(served: &Served, path: &Path, device: &B::Device) -> Result<
                         .err();
                     return;
                 }
-                match served.quantization {
+                match served.quantization.and_then(|plan| plan.at(name)) {
                     Some(plan) => file.packed(name, plan.shape(rows, columns)).map(|w| {
                         *matrix = Matrix::Packed(w.into_module(device));
                     }),

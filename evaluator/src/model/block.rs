@@ -69,7 +69,7 @@ pub(crate) struct BlockState<B: Backend> {
 /// Where the tokens at hand stand, and which of them see each other.
 #[derive(Clone)]
 pub(crate) struct Angles<B: Backend> {
-    /// Cosines and sines of their positions, `[n, depth / 2]`.
+    /// Cosines and sines of their positions, `[n, depth / 2]`, or `[b * n, depth / 2]` where rows have positions of their own.
     pub(super) turns: (Tensor<B, 2>, Tensor<B, 2>),
     /// Which other tokens each one sees.
     pub(super) sight: Sight,
@@ -172,11 +172,15 @@ impl<B: Ops> Attention<B> {
         let (mut state, core) = (state, &self.core);
         let [for_query, for_key, for_value] = core.inputs(x, &own, state.as_deref_mut());
         let turn = |x: Tensor<B, 4>| {
-            if core.is_rotary() {
-                rope(x, angles.turns.clone())
-            } else {
-                x
+            if !core.is_rotary() {
+                return x;
             }
+            let [b, n, heads, depth] = x.dims();
+            if angles.turns.0.dims()[0] == n {
+                return rope(x, angles.turns.clone());
+            }
+            let rows = x.reshape([1, b * n, heads, depth]);
+            rope(rows, angles.turns.clone()).reshape([b, n, heads, depth])
         };
         let q = turn(self.heads(&self.query, for_query));
         let k = match &self.key {

@@ -17,6 +17,11 @@ pub(crate) struct BlockMatrix {
 }
 
 impl BlockMatrix {
+    /// Its layer's number in its half, from 0.
+    pub(crate) fn place(&self, plan: &ModelPlan) -> usize {
+        plan.place(self.layer).layer
+    }
+
     /// Rows that it and those like it are given of `batch` examples of `n` tokens a row.
     pub(crate) fn rows(&self, plan: &ModelPlan, batch: usize, n: usize) -> usize {
         let seen = plan.seen(if self.is_of_read { 0 } else { self.layer }, n);

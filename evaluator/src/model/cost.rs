@@ -287,6 +287,7 @@ impl ModelPlan {
             if !self.kind.sees_both_ways() {
                 return 0;
             }
+            let at = self.tokens.map_or(at, |keep| keep.read_by(i, at));
             let core = self.core_pass(i, at).forward;
             let (projections, at) = (layer.attention.projection_macs(self.width), at as u64);
             let networks = layer.feed_forward.serving_macs(width, at);

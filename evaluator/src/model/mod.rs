@@ -14,6 +14,7 @@ mod parts;
 mod plan;
 mod reversible;
 mod rollback;
+mod tokens;
 mod whole;
 
 pub(crate) use self::{

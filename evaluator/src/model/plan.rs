@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Kind;
 use crate::techniques::{
     attention::{Core, Own, Place},
-    dynamic::early_exit::EarlyExit,
+    dynamic::{early_exit::EarlyExit, token_keep::TokenKeep},
     feed_forward::FeedForwardPlan,
     quantization::cache::CacheForm,
     reversible::Reversible,
@@ -41,6 +41,9 @@ pub struct ModelPlan {
     /// Where a text can leave before the last layer, if it can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub early_exit: Option<EarlyExit>,
+    /// How many tokens each layer passes on, where not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<TokenKeep>,
 }
 
 impl ModelPlan {
@@ -61,7 +64,8 @@ impl ModelPlan {
         if self.looks_across(layer) {
             self.kind.form().written(n)
         } else {
-            self.kind.form().read(n) + self.kind.leading()
+            let whole = self.kind.form().read(n) + self.kind.leading();
+            self.tokens.map_or(whole, |keep| keep.read_by(layer, whole))
         }
     }
 

@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     ops::{Lengths, Ops, rms_norm, rope_tables},
-    techniques::{dynamic::early_exit::EarlyExit, reversible::Reversible},
+    techniques::{
+        dynamic::{early_exit::EarlyExit, token_keep::TokenKeep},
+        reversible::Reversible,
+    },
 };
 
 /// A model: embedding, blocks, a norm, and what its kind makes of them.
@@ -40,6 +43,9 @@ pub struct Model<B: Backend> {
     /// Where a text can leave before the last layer, if it can.
     #[module(skip)]
     pub exits: Option<EarlyExit>,
+    /// How many tokens each layer passes on, where not all.
+    #[module(skip)]
+    pub tokens: Option<TokenKeep>,
 }
 
 /// What a forward pass gives.
@@ -106,6 +112,7 @@ impl<B: Ops> Model<B> {
             sin,
             reversible: plan.reversible,
             exits: plan.early_exit,
+            tokens: plan.tokens,
         }
     }
 
@@ -123,7 +130,15 @@ impl<B: Ops> Model<B> {
         if let Some(written) = inputs.written.take() {
             return self.forward_in_halves(inputs, written);
         }
-        let Entered { x, angles, lengths } = self.enter(inputs);
+        let entered = self.enter(inputs);
+        if let Some(keep) = self.tokens {
+            let kept = self.through_fewer(keep, entered);
+            return Forward {
+                logits: self.logits(kept.x, kept.lengths.as_ref()),
+                auxiliary: kept.auxiliary,
+            };
+        }
+        let Entered { x, angles, lengths } = entered;
         let (x, auxiliary) = Stream::start(x, self.reversible).through_all(&self.blocks, &angles);
         Forward {
             logits: self.logits(x.end(), lengths.as_ref()),

@@ -20,13 +20,17 @@ use crate::{
     parameter::Values,
     techniques::{
         distillation::{self, DistillationPlan},
-        dynamic::early_exit::{EXITS_ACTIVITY, EarlyExit},
+        dynamic::{
+            early_exit::{EXITS_ACTIVITY, EarlyExit},
+            token_keep::{ACTIVITY as TOKENS_ACTIVITY, TokenKeep},
+        },
         feed_forward::{CHANNEL_MIX_ACTIVITY, FeedForwardPlan},
         fine_tuning::FineTuning,
         pruning::PruningPlan,
         quantization::{
             QuantizationPlan,
             cache::{ACTIVITY as CACHE_ACTIVITY, CacheForm},
+            packed::INTEGER_ACTIVITY,
         },
         reversible::{CHUNKS_ACTIVITY, REVERSED_ACTIVITY},
         sparsity::{self, SparsityPlan},
@@ -141,6 +145,7 @@ impl Plan {
             Some(base) => ModelPlan {
                 context,
                 early_exit: EarlyExit::read(values, base.kind, base.layers.len(), base.reversible.is_some())?,
+                tokens: TokenKeep::read(values, base.kind, &base.layers, base.reversible.is_some())?,
                 ..base.clone()
             },
             None => read_model(values, data, context)?,
@@ -275,10 +280,12 @@ impl Plan {
         }
         if let Some(quantization) = self.quantization {
             names.extend([quantization.activity(), "packed_products"]);
+            names.extend((quantization.activation_bits < 32).then_some(INTEGER_ACTIVITY));
         }
         let packs_cache = self.served.layers.iter().any(|l| l.attention.cache.is_some());
         names.extend(packs_cache.then_some(CACHE_ACTIVITY));
         names.extend(self.served.early_exit.map(|_| EXITS_ACTIVITY));
+        names.extend(self.served.tokens.map(|_| TOKENS_ACTIVITY));
         names
     }
 

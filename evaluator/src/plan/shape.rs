@@ -6,7 +6,7 @@ use crate::{
     parameter::Values,
     techniques::{
         attention,
-        dynamic::early_exit::EarlyExit,
+        dynamic::{early_exit::EarlyExit, token_keep::TokenKeep},
         feed_forward::{FeedForwardPlan, routers_that_look_back},
         reversible::Reversible,
     },
@@ -132,6 +132,7 @@ pub(super) fn read_model(values: Values, data: Symbols, context: usize) -> Resul
         context,
         width,
         early_exit: EarlyExit::read(values, kind, layers.len(), reversible.is_some())?,
+        tokens: TokenKeep::read(values, kind, &layers, reversible.is_some())?,
         reversible,
         sparsity: None,
         layers,

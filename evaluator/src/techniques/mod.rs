@@ -39,7 +39,7 @@ impl About {
 
 /// Every technique of every family.
 pub fn techniques() -> Vec<TechniqueInfo> {
-    let families: [(&str, Vec<About>); 11] = [
+    let families: [(&str, Vec<About>); 12] = [
         ("kind", kinds::about()),
         ("attention", attention::about()),
         ("feed_forward", feed_forward::about()),
@@ -51,6 +51,7 @@ pub fn techniques() -> Vec<TechniqueInfo> {
         ("sparsity", sparsity::about()),
         ("quantization", quantization::about()),
         ("early_exit", dynamic::early_exit::about()),
+        ("input_pruning", dynamic::token_keep::about()),
     ];
     families
         .iter()
@@ -70,6 +71,7 @@ pub(crate) fn parameters() -> Vec<ParameterInfo> {
         ("sparsity", sparsity::parameters()),
         ("quantization", quantization::parameters()),
         ("early_exit", dynamic::early_exit::parameters()),
+        ("input_pruning", dynamic::token_keep::parameters()),
     ];
     families
         .into_iter()

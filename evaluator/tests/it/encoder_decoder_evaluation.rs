@@ -195,7 +195,7 @@ fn every_attention_is_trained_compressed_and_measured() {
         "attention = 'linear'\nprune_ratio = 0.25",
         "sparsity = 0.5\nsparsity_method = 'sparsegpt'\nsparsity_pattern = '4:8'",
         "bits = 4\nquant_method = 'gptq'\ncache_bits = 8",
-        "bits = 3\nquant_method = 'awq'",
+        "bits = 3\nquant_method = 'awq'\nbits_layer_1 = 32",
         "attention = 'aft'\naft_variant = 'simple'\nfeed_forward = 'channel_mix'",
         "attention = 'kde'\nkde_samples = 6\nkde_block = 4\nprune_ratio = 0.25",
         "attention_layer_2 = 'linear'\nmean_span = 1\ncorruption_rate = 0.8",

@@ -160,7 +160,7 @@ fn every_attention_that_sees_both_ways_is_trained_compressed_and_measured() {
         "experts = 4\nrouter = 'expert_choice'\nprune_ratio = 0.25\nrecovery = 0.3",
         "attention = 'linear'\nprune_ratio = 0.25",
         "sparsity = 0.5\nsparsity_method = 'sparsegpt'\nexperts = 2\nrouter = 'switch'",
-        "bits = 4\nquant_method = 'gptq'",
+        "bits = 4\nquant_method = 'gptq'\nactivation_bits = 8",
         "bits = 3\nquant_method = 'awq'",
         "attention = 'aft'\naft_variant = 'simple'\nfeed_forward = 'channel_mix'",
         "attention = 'kde'\nkde_samples = 6\nkde_block = 4\nprune_ratio = 0.25",

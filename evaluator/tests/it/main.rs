@@ -30,3 +30,4 @@ mod rwkv;
 mod speculation;
 mod stages;
 mod support;
+mod token_keep;

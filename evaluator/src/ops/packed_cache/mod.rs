@@ -288,11 +288,9 @@ mod tests {
                 let range = x.clone().max_dim(3) - x.clone().min_dim(3);
                 let step = range / ((1u32 << bits) - 1) as f32;
                 // half precision of step and least value adds to half a step of rounding
-                let worst = ((x.clone() - back).abs() / step).max().into_scalar();
-                assert!(
-                    worst < 0.5 + 0.002 * (1u32 << bits) as f32,
-                    "{bits} bits: {worst}"
-                );
+                let allowed = step * (0.5 + 0.002 * (1u32 << bits) as f32) + x.clone().abs() * 1e-3;
+                let beyond = ((x.clone() - back).abs() - allowed).max().into_scalar();
+                assert!(beyond < 5e-3, "{bits} bits, rows of {depth}: {beyond}");
             }
         }
     }

@@ -65,6 +65,8 @@ pub struct PackedMatrixParts<I, F> {
     pub group: usize,
     /// Columns of the matrix.
     pub columns: usize,
+    /// Whether inputs are rounded to 8-bit numbers and multiplied as whole numbers; of codes of 4 or 8 bits on even levels.
+    pub integer: bool,
 }
 
 type Parts<B> = PackedMatrixParts<IntTensor<B>, FloatTensor<B>>;
@@ -73,7 +75,10 @@ type Parts<B> = PackedMatrixParts<IntTensor<B>, FloatTensor<B>>;
 pub trait PackedLinearOp: Backend {
     /// `x [n, columns]` times the transposed matrix, `[n, rows]`.
     fn packed_linear_forward(x: FloatTensor<Self>, w: Parts<Self>) -> FloatTensor<Self> {
-        let x = wrap::<Self, 2>(x);
+        let mut x = wrap::<Self, 2>(x);
+        if w.integer {
+            x = rounded(x, w.group);
+        }
         let w = reference::<Self>(w);
         counter::add_macs(x.dims()[0] * w.dims()[0] * w.dims()[1]);
         unwrap(x.matmul(w.transpose()))
@@ -102,6 +107,19 @@ pub fn unpack_rows<B: PackedLinearOp>(w: Parts<B>) -> Tensor<B, 2> {
 
 #[cfg(feature = "cuda")]
 impl PackedLinearOp for burn::backend::Cuda {}
+
+/// Inputs `[n, columns]` rounded to 255 levels of each group, as floats; what a GPU multiplies in place of whole numbers.
+fn rounded<B: Backend>(x: Tensor<B, 2>, group: usize) -> Tensor<B, 2> {
+    let [n, columns] = x.dims();
+    let groups = columns.div_ceil(group);
+    let rest = Tensor::zeros([n, groups * group - columns], &x.device());
+    let x = Tensor::cat(vec![x, rest], 1).reshape([n, groups, group]);
+    let scale = x.clone().abs().max_dim(2) / 127.0;
+    let whole = (x / scale.clone().clamp_min(f32::MIN_POSITIVE)).round();
+    (whole * scale)
+        .reshape([n, groups * group])
+        .slice([0..n, 0..columns])
+}
 
 /// Unpacks with plain tensor operations; what a GPU executes for each use.
 fn reference<B: Backend>(w: Parts<B>) -> Tensor<B, 2> {
@@ -182,5 +200,6 @@ fn inner<B: Backend, C: CheckpointStrategy>(w: Parts<Autodiff<B, C>>) -> Parts<B
         bits: w.bits,
         group: w.group,
         columns: w.columns,
+        integer: w.integer,
     }
 }

@@ -2,3 +2,4 @@
 
 pub(crate) mod calibration;
 pub mod early_exit;
+pub mod token_keep;

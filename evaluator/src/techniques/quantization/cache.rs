@@ -42,7 +42,8 @@ impl CacheForm {
     /// A sentence where there is none.
     pub(crate) fn give(values: Values, model: &mut ModelPlan) -> Result<(), String> {
         let bits = values.int("cache_bits");
-        if bits >= 32 {
+        // configurations from before there was a choice do not say it
+        if bits == 0 || bits >= 32 {
             return Ok(());
         }
         let writes = model.kind.writes();

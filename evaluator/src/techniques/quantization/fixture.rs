@@ -26,6 +26,7 @@ pub(super) fn shape(rows: usize, columns: usize, bits: usize, group: usize) -> P
         bits,
         group,
         spacing: Spacing::Even,
+        integer: false,
     }
 }
 

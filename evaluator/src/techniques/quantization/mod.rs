@@ -9,6 +9,7 @@ pub mod cache;
 #[cfg(test)]
 mod fixture;
 mod gptq;
+pub(crate) mod layers;
 mod levels;
 mod nf4;
 pub mod packed;
@@ -17,6 +18,7 @@ mod rtn;
 use serde::{Deserialize, Serialize};
 use spaces::{Domain, ParameterInfo, Value};
 
+use self::layers::LayerBits;
 use self::packed::{PackedShape, PackedWeights, Spacing};
 use super::{
     About,
@@ -45,6 +47,9 @@ pub enum Method {
     Nf4,
 }
 
+/// Numbers of bits that a weight can have.
+pub(crate) const BITS: [i64; 7] = [32, 8, 6, 5, 4, 3, 2];
+
 /// How weights are packed for serving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuantizationPlan {
@@ -58,6 +63,20 @@ pub struct QuantizationPlan {
     /// Batches of training data that inputs are judged on; 0 where the method asks for none.
     #[serde(default)]
     pub calibration_batches: u64,
+    /// Bits of what packed matrices are given: 8 for products in whole numbers, or 32.
+    #[serde(default = "whole", skip_serializing_if = "is_whole")]
+    pub activation_bits: usize,
+    /// Bits of single layers.
+    #[serde(default, skip_serializing_if = "LayerBits::is_same")]
+    pub layers: LayerBits,
+}
+
+fn whole() -> usize {
+    32
+}
+
+fn is_whole(bits: &usize) -> bool {
+    *bits == whole()
 }
 
 impl QuantizationPlan {
@@ -76,11 +95,36 @@ impl QuantizationPlan {
             name if name == nf4::ABOUT.name => Method::Nf4,
             _ => Method::Rtn,
         };
-        if method == Method::Nf4 && bits != nf4::BITS {
+        let layers = LayerBits::read(values, model)?;
+        let packed = std::iter::once(bits)
+            .chain(layers.asked())
+            .filter(|bits| *bits < 32);
+        if method == Method::Nf4
+            && let Some(bits) = packed.into_iter().find(|bits| *bits != nf4::BITS)
+        {
             return Err(format!(
                 "quant_method = 'nf4' has 16 levels, which are codes of {} bits, not of {bits}; use bits = {0} or another quant_method",
                 nf4::BITS
             ));
+        }
+        let activation_bits = match values.int("activation_bits") {
+            8 => 8,
+            _ => whole(),
+        };
+        if activation_bits < 32 {
+            let mut packed = std::iter::once(bits)
+                .chain(layers.asked())
+                .filter(|bits| *bits < 32);
+            if method == Method::Nf4 {
+                return Err(format!(
+                    "activation_bits = {activation_bits} multiplies whole numbers, and levels of quant_method = 'nf4' are none; use activation_bits = 32 or another quant_method"
+                ));
+            }
+            if let Some(bits) = packed.find(|bits| ![4, 8].contains(bits)) {
+                return Err(format!(
+                    "activation_bits = {activation_bits} multiplies codes of 8 or 4 bits, not of {bits}; use bits = 8 or 4 everywhere, or activation_bits = 32"
+                ));
+            }
         }
         if matches!(method, Method::Gptq | Method::Awq) {
             let name = values.text("quant_method");
@@ -91,7 +135,42 @@ impl QuantizationPlan {
             group: values.int("quant_group"),
             method,
             calibration_batches: values.int("calibration_batches") as u64,
+            activation_bits,
+            layers,
         }))
+    }
+
+    /// How the matrix of this path is packed; `None` where it is not.
+    pub(crate) fn at(&self, path: &str) -> Option<QuantizationPlan> {
+        self.with_bits(self.layers.of_path(path))
+    }
+
+    /// The same of a layer's matrices, counted from 0 in its half.
+    fn at_layer(&self, layer: usize) -> Option<QuantizationPlan> {
+        self.with_bits(self.layers.of_layer(layer))
+    }
+
+    fn with_bits(&self, bits: Option<usize>) -> Option<QuantizationPlan> {
+        let bits = bits.unwrap_or(self.bits);
+        (bits < 32).then_some(QuantizationPlan { bits, ..*self })
+    }
+
+    /// The packing of one layer alone, counted from 0 in its half.
+    pub(crate) fn of_layer_alone(&self, layer: usize, bits: usize) -> Self {
+        QuantizationPlan {
+            bits: 32,
+            layers: LayerBits::of_one(layer, bits),
+            ..*self
+        }
+    }
+
+    /// The packing of all that has no bits of its own.
+    pub(crate) fn of_rest_alone(&self, bits: usize) -> Self {
+        QuantizationPlan {
+            bits,
+            layers: LayerBits::none_packed(),
+            ..*self
+        }
     }
 
     /// The packed form of a matrix `[rows, columns]`.
@@ -105,6 +184,17 @@ impl QuantizationPlan {
                 Method::Nf4 => Spacing::NormalFloat,
                 _ => Spacing::Even,
             },
+            integer: self.activation_bits == 8,
+        }
+    }
+
+    /// The bits, for people.
+    pub(crate) fn words(&self) -> String {
+        match (self.layers.asked().min(), self.layers.asked().max()) {
+            (Some(least), Some(most)) => {
+                format!("{}- to {}-bit", least.min(self.bits), most.max(self.bits))
+            }
+            _ => format!("{}-bit", self.bits),
         }
     }
 
@@ -124,9 +214,10 @@ impl QuantizationPlan {
             Method::Rtn | Method::Nf4 => return 0,
             Method::Gptq => model
                 .block_matrices()
+                .filter(|m| self.at_layer(m.place(model)).is_some())
                 .map(|m| m.copies as u64 * gptq::macs(m.out as u64, m.input as u64))
                 .sum(),
-            Method::Awq => awq::macs(model),
+            Method::Awq => awq::macs(model, *self),
         };
         self.calibration_batches * model.calibration_macs(batch, n) + choice
     }
@@ -156,6 +247,7 @@ pub fn quantize<B: Ops>(
     model.each_part("", &mut |path, part| {
         if let Part::Matrix(matrix) = part
             && let Some(weight) = matrix.as_dense()
+            && let Some(plan) = plan.at(path)
         {
             let [rows, columns] = weight.dims();
             let device = weight.device();
@@ -205,14 +297,10 @@ pub(super) fn parameters() -> Vec<ParameterInfo> {
     let names: Vec<&str> = methods().iter().map(|a| a.name).collect();
     let bits = [32, 8, 4].map(Value::Int);
     let few = Domain::int(2, 32, true, 1).expect("not empty");
-    vec![
-        choice(
-            "bits",
-            "bits of a weight in memory and on disk",
-            &[32, 8, 6, 5, 4, 3, 2].map(i64::from),
-        )
-        .unit("bits")
-        .search(Domain::categorical(bits.to_vec()).expect("not empty")),
+    let mut all = vec![
+        choice("bits", "bits of a weight in memory and on disk", &BITS)
+            .unit("bits")
+            .search(Domain::categorical(bits.to_vec()).expect("not empty")),
         choice(
             "quant_group",
             "weights of a row that share a scale and a zero",
@@ -221,6 +309,13 @@ pub(super) fn parameters() -> Vec<ParameterInfo> {
         .unit("weights")
         .when("bits < 32"),
         choice("quant_method", "how the codes of weights are chosen", &names).when("bits < 32"),
+        choice(
+            "activation_bits",
+            "bits of what packed matrices are given; 8 multiplies whole numbers with codes of 8 or 4 bits (2206.01861)",
+            &[32, 8].map(i64::from),
+        )
+        .unit("bits")
+        .when("bits in [8, 4]"),
         int(
             "calibration_batches",
             "batches of training data that weights' inputs are judged on",
@@ -232,5 +327,7 @@ pub(super) fn parameters() -> Vec<ParameterInfo> {
         .when("bits < 32 and quant_method in ['gptq', 'awq']")
         .search(few),
         cache::parameter(),
-    ]
+    ];
+    all.extend(layers::parameters());
+    all
 }

@@ -129,6 +129,7 @@ mod tests {
             bits: BITS,
             group,
             spacing: Spacing::NormalFloat,
+            integer: false,
         };
         let back = pack(&weights, shape)
             .into_module::<Flex>(&Default::default())

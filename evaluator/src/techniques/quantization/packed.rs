@@ -16,6 +16,9 @@ use crate::{
 
 use super::nf4;
 
+/// The counter of products in whole numbers.
+pub(crate) const INTEGER_ACTIVITY: &str = "integer_products";
+
 /// What codes stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Spacing {
@@ -38,6 +41,8 @@ pub struct PackedShape {
     pub group: usize,
     /// What codes stand for.
     pub spacing: Spacing,
+    /// Whether inputs are rounded to 8-bit numbers and multiplied as whole numbers.
+    pub integer: bool,
 }
 
 impl PackedShape {
@@ -122,6 +127,7 @@ impl PackedWeights {
             bits,
             group,
             spacing,
+            integer,
         } = self.shape;
         let words = |values: Vec<i32>, per_row: usize| {
             Tensor::<B, 2, Int>::from_data(TensorData::new(values, [rows, per_row]), (device, DType::I32))
@@ -134,6 +140,7 @@ impl PackedWeights {
             bits,
             group,
             columns,
+            integer,
         }
     }
 }
@@ -148,6 +155,7 @@ pub struct Packed<B: Backend> {
     bits: usize,
     group: usize,
     columns: usize,
+    integer: bool,
 }
 
 impl<B: Backend> Packed<B> {
@@ -167,6 +175,7 @@ impl<B: Backend> Packed<B> {
                 Some(_) => Spacing::Even,
                 None => Spacing::NormalFloat,
             },
+            integer: self.integer,
         };
         let zeros = self
             .zeros
@@ -202,11 +211,15 @@ impl<B: Ops> Packed<B> {
             bits: self.bits,
             group: self.group,
             columns: self.columns,
+            integer: self.integer,
         }
     }
 
     pub(crate) fn apply<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
         counter::add_activity("packed_products", 1);
+        if self.integer {
+            counter::add_activity(INTEGER_ACTIVITY, 1);
+        }
         packed_linear(x, self.parts())
     }
 
@@ -268,6 +281,7 @@ mod tests {
                     bits,
                     group,
                     spacing,
+                    integer: false,
                 };
                 let host = random(shape);
                 let module = host.clone().into_module::<Flex>(&device);
@@ -299,6 +313,7 @@ mod tests {
                 bits,
                 group: 32,
                 spacing: Spacing::Even,
+                integer: false,
             };
             let code = |r: usize, c: usize| (((r * 77 + c) * 2_654_435) >> 3) as u32 % (1 << bits);
             let mut packed = PackedWeights::new(shape);
@@ -327,6 +342,7 @@ mod tests {
                     bits,
                     group: 64,
                     spacing,
+                    integer: false,
                 };
                 // b bits, and for each 64 of them a scale of 16 and a zero of 8, where there is one
                 let zero = if spacing == Spacing::Even { 8 } else { 0 };

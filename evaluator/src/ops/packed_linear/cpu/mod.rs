@@ -1,6 +1,7 @@
 //! The kernel for processors: few inputs are multiplied with the codes themselves, for many a block of rows is unpacked once.
 
 mod decode;
+mod integer;
 mod product;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use burn::{
 use rayon::prelude::*;
 
 use self::{
+    integer::Rounded,
     product::{Input, multiply},
     view::{Matrix, unpack_rows},
 };
@@ -36,17 +38,18 @@ impl PackedLinearOp for Flex {
         let x = contiguous(x);
         let matrix = Matrix::of(&w);
         let (n, rows, columns) = (x.shape()[0], matrix.rows, matrix.columns);
-        let turned = if n < UNPACK_FROM {
+        let turned = if w.integer {
+            let inputs: Vec<Rounded> = values(&x)
+                .par_chunks_exact(columns)
+                .map(|x| Rounded::of(x, matrix))
+                .collect();
+            by_rows(matrix, n, |first, y| integer::multiply(matrix, first, &inputs, y))
+        } else if n < UNPACK_FROM {
             let inputs: Vec<Input> = values(&x)
                 .chunks_exact(columns)
                 .map(|x| Input::of(x, matrix))
                 .collect();
-            // every task owns whole rows of the matrix, and work enough to be worth a task
-            let rows_per_task = (MACS_PER_TASK / (n * columns)).max(1);
-            let mut turned = vec![0.0f32; rows * n];
-            let tasks = turned.par_chunks_mut(n * rows_per_task).enumerate();
-            tasks.for_each(|(task, y)| multiply(matrix, task * rows_per_task, &inputs, y));
-            turned
+            by_rows(matrix, n, |first, y| multiply(matrix, first, &inputs, y))
         } else {
             multiply_blocks(matrix, rows, x)
         };
@@ -65,6 +68,15 @@ impl PackedLinearOp for Flex {
         unpack_rows(matrix, 0, &mut out);
         cpu_tensor(out, &[matrix.rows, matrix.columns])
     }
+}
+
+/// Products `[rows, n]`, made by tasks that own whole rows of the matrix, and work enough to be worth a task.
+fn by_rows(m: Matrix, n: usize, multiply: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
+    let rows_per_task = (MACS_PER_TASK / (n * m.columns)).max(1);
+    let mut turned = vec![0.0f32; m.rows * n];
+    let tasks = turned.par_chunks_mut(n * rows_per_task).enumerate();
+    tasks.for_each(|(task, y)| multiply(task * rows_per_task, y));
+    turned
 }
 
 /// Matrix times turned inputs, `[rows, n]`: for many inputs a block of rows is unpacked once for all of them.

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::ops::{packed_linear, unwrap, wrap};
 
-fn matrix(
+pub(super) fn matrix(
     rows: usize,
     columns: usize,
     bits: usize,
@@ -39,6 +39,7 @@ fn matrix(
         bits,
         group,
         columns,
+        integer: false,
     }
 }
 
@@ -67,6 +68,29 @@ fn the_kernels_equal_the_definition() {
                     y.into_data()
                         .assert_approx_eq::<f32>(&expected.into_data(), close);
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn inputs_in_whole_numbers_give_what_their_rounded_values_give() {
+    for bits in [4, 8] {
+        for (group, columns) in [(32, 64), (64, 100), (128, 330)] {
+            let w = PackedMatrixParts {
+                integer: true,
+                ..matrix(19, columns, bits, group, false)
+            };
+            let dense = super::super::reference::<Flex>(w.clone());
+            for n in [1, 3, 9] {
+                let device = Default::default();
+                let x = Tensor::<Flex, 2>::random([n, columns], Distribution::Normal(0.0, 1.0), &device);
+                let (y, macs) = counter::count_macs(|| packed_linear::<Flex, 2>(x.clone(), w.clone()));
+                assert_eq!(macs, (n * 19 * columns) as u64);
+                let expected = super::super::rounded(x, group).matmul(dense.clone().transpose());
+                let close = Tolerance::rel_abs(1e-3, 2e-3);
+                y.into_data()
+                    .assert_approx_eq::<f32>(&expected.into_data(), close);
             }
         }
     }

@@ -40,9 +40,10 @@ const GRID: usize = 21;
 const LEAST: f32 = 1e-4;
 
 /// Multiply-adds to scale a model, beside those of the calibration.
-pub(super) fn macs(model: &ModelPlan) -> u64 {
+pub(super) fn macs(model: &ModelPlan, plan: QuantizationPlan) -> u64 {
     let readers = folds(model).into_iter().flat_map(|fold| fold.readers);
-    readers.map(|reader| reader.macs()).sum()
+    let rounded = readers.filter(|reader| plan.at(&reader.path).is_some());
+    rounded.map(|reader| reader.macs()).sum()
 }
 
 impl Reader {
@@ -118,6 +119,10 @@ fn best_scales<B: Ops>(
 ) -> Option<Vec<f32>> {
     let mut judged = vec![];
     for reader in &fold.readers {
+        // what is not rounded loses nothing, whatever the scales
+        let Some(plan) = plan.at(&reader.path) else {
+            continue;
+        };
         match (inputs.get(&reader.path), matrices.get(&reader.path)) {
             (Some(seen), Some(weight)) => {
                 judged.push(Judged::new(weight, seen, plan.shape(reader.out, reader.input)));

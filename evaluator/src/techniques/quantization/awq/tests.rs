@@ -88,7 +88,11 @@ fn scaling_before_rounding_changes_no_output() {
         let weight_before = weight(&model);
         let work = || counter::count_macs(|| scale(&mut model, &plan.served, packing, &inputs)).1;
         let (macs, skipped) = counter::count_skipped(work);
-        assert_eq!(macs + skipped.total(), super::macs(&plan.served), "{fixed}");
+        assert_eq!(
+            macs + skipped.total(),
+            super::macs(&plan.served, plan.quantization.unwrap()),
+            "{fixed}"
+        );
         assert_ne!(weight(&model), weight_before, "{fixed}: something was scaled");
         let worst = before.iter().zip(logits(&model)).map(|(a, b)| (a - b).abs());
         let worst = worst.fold(0.0, f32::max);

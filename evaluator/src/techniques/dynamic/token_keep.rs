@@ -1,0 +1,100 @@
+//! Input pruning (2001.08950, 2107.00910): each layer passes on to the next only a share of a text's tokens, those whose
+//! residual stream has the largest norm. Later layers are given shorter rows; what was left out is computed nowhere.
+//!
+//! The share is the same in training and serving, and gradients go through the tokens that stay. A score by norms costs no
+//! product, and is there for every attention, those without probabilities too. What the kind puts before a text stays, and
+//! tokens keep their order and their positions. The passes are in `model/tokens.rs`.
+
+use serde::{Deserialize, Serialize};
+use spaces::{Domain, ParameterInfo};
+
+use crate::{
+    model::{Kind, LayerPlan},
+    parameter::{Declared, Values, float},
+    techniques::{About, attention::Core},
+};
+
+/// The counter of tokens that a layer did not pass on.
+pub(crate) const ACTIVITY: &str = "tokens_left_out";
+
+/// How many tokens each layer passes on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TokenKeep {
+    /// The share, above 0 and below 1.
+    pub share: f64,
+}
+
+impl TokenKeep {
+    /// Reads the parameter; `None` where every layer reads every token.
+    ///
+    /// # Errors
+    /// A sentence about a model whose tokens cannot be left out.
+    pub(crate) fn read(
+        values: Values,
+        kind: Kind,
+        layers: &[LayerPlan],
+        is_reversible: bool,
+    ) -> Result<Option<Self>, String> {
+        let share = values.float("token_keep");
+        // configurations from before there was a choice do not say it
+        if share == 0.0 || share == 1.0 {
+            return Ok(None);
+        }
+        let refused = |why: String| {
+            Err(format!(
+                "token_keep = {share} leaves tokens out of later layers, and {why}; use token_keep = 1"
+            ))
+        };
+        if !matches!(kind, Kind::Encoder(_)) {
+            return refused(format!("kind '{}' needs all of them at its end", kind.name()));
+        }
+        if layers.len() == 1 {
+            return refused("there is one layer".into());
+        }
+        if is_reversible {
+            return refused("reversible = true needs rows of one length to go back".into());
+        }
+        if values.text("early_exit") != "none" {
+            return refused("an exit would see fewer tokens than the threshold was found on".into());
+        }
+        let by_place = layers.iter().map(|layer| &layer.attention.core);
+        let mut by_place = by_place.filter(|core| matches!(core, Core::Aft(_) | Core::Kde(_)));
+        if let Some(core) = by_place.next() {
+            return refused(format!(
+                "{} attention has a weight or a draw for each place of a row",
+                core.name()
+            ));
+        }
+        Ok(Some(TokenKeep { share }))
+    }
+
+    /// Tokens of a row of `n` that a layer reads, from 0.
+    pub(crate) fn read_by(self, layer: usize, n: usize) -> usize {
+        let left = self.share.powi(layer as i32) * n as f64;
+        // what rounding leaves of a whole number is no token
+        ((left - 1e-9).ceil() as usize).clamp(1, n)
+    }
+}
+
+/// What it says of itself.
+pub(crate) fn about() -> Vec<About> {
+    vec![About {
+        name: "token_keep",
+        doc: "each layer passes on the share of a text's tokens with the largest norm; later layers read shorter rows",
+        paper: "2001.08950, 2107.00910",
+    }]
+}
+
+/// The parameter.
+pub(crate) fn parameters() -> Vec<ParameterInfo> {
+    vec![
+        float(
+            "token_keep",
+            "share of a text's tokens that each layer passes on to the next, those of largest norm",
+            0.1,
+            1.0,
+            1.0,
+        )
+        .search(Domain::float(0.5, 1.0, false, Some(0.05)).expect("not empty")),
+    ]
+}

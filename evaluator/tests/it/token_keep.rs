@@ -1,0 +1,191 @@
+//! Input pruning: later layers really read fewer tokens, and nothing else changes.
+
+use burn::{
+    backend::Flex,
+    tensor::{Int, Tensor},
+};
+use evaluator::{
+    Silent,
+    counter::{count_macs, count_skipped, without_backward},
+    data::{Batch, DataAccess},
+    device::DeviceChoice,
+    evaluate, inspect,
+    model::{Inputs, Model, ModelPlan, Trainable},
+    ops::Lengths,
+    plan::Plan,
+    remeasure,
+    training::gradients_of,
+};
+
+use crate::support::{A, config, job, random_weights, tokens};
+
+const LISTOPS: &str = "[data]\ncorpus = 'listops'\nmax_depth = 3\nmax_args = 4\nmin_length = 4\nmax_length = 20\n\
+                       train_examples = 4000\nvalid_examples = 600";
+
+const MODELS: &[&str] = &[
+    "token_keep = 0.7\nlayers = 4",
+    "token_keep = 0.5\nlayers = 3\npooling = 'cls'\nkv_heads = 2",
+    "token_keep = 0.8\nlayers = 3\nattention = 'linear'\nexperts = 2\ntop_k = 1",
+    "token_keep = 0.6\nlayers = 3\nattention = 'tiled'\nattention_block_q = 4\nattention_block_k = 3",
+    "token_keep = 0.6\nlayers = 3\nattention = 'sliding_window'\nwindow = 5\nbits = 8",
+];
+
+fn plan(fixed: &str) -> Plan {
+    let facts = inspect(&config(LISTOPS, "").data, None, &DataAccess::anywhere(), 16).unwrap();
+    let config = config(LISTOPS, &format!("kind = 'encoder'\n{fixed}"));
+    Plan::read(&config, &facts.data, None).unwrap()
+}
+
+fn model(fixed: &str) -> (Model<Flex>, ModelPlan) {
+    let plan = plan(fixed).served;
+    let mut model = Model::<Flex>::new(&plan, 3, &Default::default());
+    random_weights(&mut model);
+    (model, plan)
+}
+
+fn ids(rows: usize) -> Tensor<Flex, 2, Int> {
+    tokens::<Flex>(rows, 16, 5).clamp(0, 15)
+}
+
+fn texts(rows: usize) -> Inputs<Flex> {
+    Inputs {
+        tokens: ids(rows),
+        lengths: Some(Lengths::new((0..rows).map(|row| 3 + row * 5 % 14).collect())),
+        written: None,
+    }
+}
+
+fn logits(model: &Model<Flex>, inputs: Inputs<Flex>) -> Vec<f32> {
+    model.forward(inputs).logits.into_data().iter().collect()
+}
+
+#[test]
+fn a_share_that_leaves_nothing_out_is_the_full_model_to_the_bit() {
+    for fixed in MODELS {
+        let (mut model, _) = model(fixed);
+        model.tokens.as_mut().unwrap().share = 0.9999;
+        let kept = logits(&model, texts(5));
+        model.tokens = None;
+        assert_eq!(kept, logits(&model, texts(5)), "{fixed}");
+    }
+}
+
+#[test]
+fn work_is_that_of_shorter_rows_and_what_is_executed_is_the_formula() {
+    for fixed in MODELS {
+        let (model, plan) = model(fixed);
+        let whole = ModelPlan {
+            tokens: None,
+            ..plan.clone()
+        };
+        for inputs in [
+            texts(6),
+            Inputs {
+                lengths: None,
+                ..texts(6)
+            },
+        ] {
+            let work = || without_backward(|| count_macs(|| drop(model.forward(inputs))).1);
+            let (macs, skipped) = count_skipped(work);
+            assert_eq!(macs + skipped.total(), plan.forward_macs(6, 16), "{fixed}");
+        }
+        let share = plan.forward_macs(6, 16) as f64 / whole.forward_macs(6, 16) as f64;
+        assert!(share < 0.8, "{fixed}: {share}");
+        assert!(plan.inference_flops_per_token() < 0.8 * whole.inference_flops_per_token());
+    }
+}
+
+#[test]
+fn a_text_is_read_as_if_it_were_alone() {
+    for fixed in MODELS {
+        let (model, _) = model(fixed);
+        let together = logits(&model, texts(5));
+        let outputs = together.len() / 5;
+        for row in 0..5 {
+            let length = 3 + row * 5 % 14;
+            let alone = Inputs {
+                tokens: ids(5).slice([row..row + 1, 0..length]),
+                lengths: None,
+                written: None,
+            };
+            let alone = logits(&model, alone);
+            for (a, b) in alone.iter().zip(&together[row * outputs..]) {
+                assert!((a - b).abs() < 1e-4, "{fixed}, row {row}: {a} {b}");
+            }
+        }
+    }
+}
+
+#[test]
+fn counted_work_of_training_is_the_formula_and_tokens_that_stay_get_gradients() {
+    for fixed in MODELS {
+        let plan = plan(fixed);
+        let model = Model::<A>::new(&plan.model, 3, &Default::default());
+        let batch = Batch {
+            batch: 3,
+            context: 16,
+            inputs: (0..48).map(|i| i * 7 % 15).collect(),
+            lengths: vec![16, 9, 4],
+            written: vec![],
+            targets: vec![1, 2, 3],
+        };
+        let work = || count_macs(|| gradients_of(&model, batch));
+        let (((_, gradients), macs), skipped) = count_skipped(work);
+        let formula = plan.model.training_pass(3, 16, Trainable::All).total();
+        assert_eq!(macs + skipped.total(), formula, "{fixed}");
+        let embedding = model.embedding.as_dense().unwrap().grad(&gradients).unwrap();
+        assert!(embedding.abs().sum().into_scalar() > 0.0, "{fixed}");
+    }
+}
+
+#[test]
+fn a_model_that_reads_less_is_trained_compressed_measured_and_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixed = "kind = 'encoder'\ncontext = 20\nbatch = 16\nwidth = 32\nlayers = 3\ntokens = 64000\n\
+                 learning_rate = 5e-3\ntoken_keep = 0.7\nprune_ratio = 0.25\nrecovery = 0.2\ndistill = 'logits'\nbits = 4\nquant_method = 'gptq'";
+    let config = config(LISTOPS, fixed);
+    let known = inspect(&config.data, None, &DataAccess::anywhere(), 20).unwrap();
+    let known = known.known(&config).unwrap();
+    let result = evaluate(&job(config, &dir.path().join("work")), &mut Silent).unwrap();
+    let row = |metric: &str| result.measurements.iter().find(|m| m.metric == metric).unwrap();
+    for (metric, value) in known {
+        assert_eq!(row(&metric).value, value, "{metric}");
+    }
+    assert!(result.activity["tokens_left_out"] > 0);
+    let bundle = dir.path().join("work/bundle");
+    let again = remeasure(&bundle, &DataAccess::anywhere(), DeviceChoice::Cpu).unwrap();
+    for metric in ["accuracy", "validation_loss", "inference_flops_per_token"] {
+        let found = again.measurements.iter().find(|m| m.metric == metric).unwrap();
+        assert_eq!(found.value, row(metric).value, "{metric}");
+    }
+}
+
+#[test]
+fn what_cannot_be_left_out_is_refused_in_one_sentence() {
+    let facts = inspect(&config(LISTOPS, "").data, None, &DataAccess::anywhere(), 16).unwrap();
+    for (fixed, part) in [
+        ("token_keep = 0.5", "kind 'decoder' needs all of them"),
+        (
+            "kind = 'encoder'\ntoken_keep = 0.5\nlayers = 1",
+            "there is one layer",
+        ),
+        (
+            "kind = 'encoder'\ntoken_keep = 0.5\nreversible = true",
+            "reversible = true",
+        ),
+        (
+            "kind = 'encoder'\ntoken_keep = 0.5\nearly_exit = 'entropy'",
+            "an exit would see",
+        ),
+        (
+            "kind = 'encoder'\ntoken_keep = 0.5\nattention = 'kde'\nkde_samples = 4",
+            "for each place",
+        ),
+    ] {
+        let message = Plan::read(&config(LISTOPS, fixed), &facts.data, None).unwrap_err();
+        assert!(
+            message.contains(part) && message.contains("use token_keep = 1"),
+            "{message}"
+        );
+    }
+}

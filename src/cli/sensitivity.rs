@@ -1,0 +1,134 @@
+//! `parsimony sensitivity`: what each layer of a trained model loses by fewer bits.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use evaluator::{
+    Events, data::DataAccess, device::DeviceChoice, measure_sensitivity, sensitivity::Sensitivity,
+};
+use serde::{Deserialize, Serialize};
+use spaces::{Measurement, protocol::Progress, quantity, study::config_from_toml};
+use toml_edit::DocumentMut;
+
+use crate::{
+    errors::{BadInput, spec_errors},
+    files::{make_absolute, read_text},
+    output::{Bar, right, say, table, trial_bar, write_file, write_json},
+    settings::Global,
+};
+
+/// Measures once what each layer of a trained model loses by fewer bits, for `resolve`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  parsimony sensitivity config.toml --out sensitivity.json\n  parsimony resolve sensitivity.json --model-bytes '300 KiB' --out smaller.toml\n\n\
+                  The configuration has a [base] of 32-bit weights; its bits, quant_method and quant_group say how layers are packed. Losses are on training text."
+)]
+pub(crate) struct SensitivityCommand {
+    /// Configuration file
+    config: PathBuf,
+    /// File for the result
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Where to compute: auto, cpu or cuda:N
+    #[arg(long, env = "PARSIMONY_DEVICE", default_value = "auto", value_parser = clap::value_parser!(DeviceChoice))]
+    device: DeviceChoice,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A sensitivity, and of what.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Measured {
+    /// The configuration file, with absolute paths.
+    pub(super) config: String,
+    /// What was measured.
+    pub(super) sensitivity: Sensitivity,
+}
+
+struct Follow(Bar);
+
+impl Events for Follow {
+    fn progress(&mut self, progress: Progress) {
+        self.0.progress(&progress);
+    }
+
+    fn report(&mut self, _: Vec<Measurement>) {}
+
+    fn cancelled(&self) -> bool {
+        false
+    }
+}
+
+impl SensitivityCommand {
+    pub(crate) fn run(self, _: &Global) -> anyhow::Result<()> {
+        let name = self.config.display().to_string();
+        let text = read_text(&self.config)?;
+        let mut config =
+            config_from_toml(&text, &evaluator::catalog()).map_err(|e| spec_errors(&name, &e))?;
+        make_absolute(&mut config.data, config.base.as_mut(), &self.config)?;
+        let mut follow = Follow(trial_bar());
+        let measured = measure_sensitivity(&config, &DataAccess::anywhere(), self.device, &mut follow);
+        follow.0.finish();
+        let measured = Measured {
+            config: with_absolute_paths(&text, &config),
+            sensitivity: measured.map_err(|e| BadInput::error(format!("{name}: {e}")))?,
+        };
+        if let Some(out) = &self.out {
+            write_file(out, &serde_json::to_vec_pretty(&measured)?)?;
+        }
+        if self.json {
+            return write_json(&measured);
+        }
+        say(shown(&measured.sensitivity));
+        if let Some(out) = &self.out {
+            say(format!("written to {}", out.display()));
+        }
+        Ok(())
+    }
+}
+
+/// The text of a configuration whose paths hold wherever it is written.
+fn with_absolute_paths(text: &str, config: &spaces::Config) -> String {
+    let mut document: DocumentMut = text.parse().expect("it was read as TOML before");
+    if let Some(base) = &config.base {
+        document["base"]["path"] = toml_edit::value(&base.path);
+    }
+    for name in ["path", "tokenizer"] {
+        if let Some(spaces::Value::Text(path)) = config.data.options.get(name) {
+            document["data"][name] = toml_edit::value(path);
+        }
+    }
+    document.to_string()
+}
+
+fn shown(sensitivity: &Sensitivity) -> String {
+    let bits: Vec<usize> = sensitivity
+        .parts
+        .first()
+        .map_or_else(Vec::new, |part| part.choices.iter().map(|c| c.bits).collect());
+    let head = bits.iter().map(|bits| format!("{bits} bits"));
+    let mut table = table(["part".to_owned()].into_iter().chain(head));
+    right(&mut table, 1..bits.len() + 1);
+    for part in &sensitivity.parts {
+        let losses = part.choices.iter().map(|c| format!("{:+.4}", c.loss_increase));
+        table.add_row(std::iter::once(part.parameter.clone()).chain(losses));
+    }
+    format!(
+        "{table}\nloss {:.4} with 32-bit weights ({}), over {} targets of training text; what it rises by where one part alone has fewer bits",
+        sensitivity.loss,
+        quantity::format(sensitivity.bytes as f64, "B"),
+        sensitivity.targets
+    )
+}
+
+/// Reads what the command wrote.
+pub(super) fn read(file: &Path) -> anyhow::Result<Measured> {
+    let text = read_text(file)?;
+    serde_json::from_str(&text).map_err(|e| {
+        BadInput::error(format!(
+            "'{}' is no result of 'parsimony sensitivity --out' ({e}); make one",
+            file.display()
+        ))
+    })
+}
