@@ -340,6 +340,10 @@ fn summary(model: &ModelPlan, served: &Served) -> String {
     } else {
         ""
     };
+    let adapters = match layer.and_then(|l| l.adapters) {
+        Some(plan) => format!(", adapters of {} neurons", plan.size),
+        None => String::new(),
+    };
     let bits = served.quantization.map_or(32, |q| q.bits);
     let kind = model.kind.words();
     let article = if kind.starts_with('e') { "An" } else { "A" };
@@ -348,7 +352,7 @@ fn summary(model: &ModelPlan, served: &Served) -> String {
         (reading, all) => format!("{reading} + {}", all - reading),
     };
     format!(
-        "{article} {kind} of {layers} layers and width {} with {attention} attention{mixture}{reversible}, {bits}-bit weights.",
+        "{article} {kind} of {layers} layers and width {} with {attention} attention{mixture}{reversible}{adapters}, {bits}-bit weights.",
         model.width
     )
 }

@@ -12,13 +12,10 @@ use crate::{
     EvaluationError, Events, Job, counter,
     data::Dataset,
     energy,
-    model::{Initial, Model, ModelPlan},
+    model::{Model, ModelPlan},
     ops::Ops,
     plan::{Budget, IMPORTANCE_BATCHES, Plan},
-    techniques::{
-        fine_tuning::{FineTuning, lora},
-        pruning,
-    },
+    techniques::pruning,
     training::{Batches, Checkpoint, Record, Stop, Stretch, gradients, train},
 };
 
@@ -106,6 +103,7 @@ impl Trainer<'_> {
             phase,
             plan: &plan.training,
             budget,
+            tuning: None,
             batches,
             checkpoints: &self.checkpoints,
             checkpoint_every: CHECKPOINT_EVERY,
@@ -128,9 +126,8 @@ impl Trainer<'_> {
         }
         let mut model = start(&plan.model)?;
         let mut record = Record::default();
-        if let Some(FineTuning::Lora(lora)) = plan.fine_tuning {
-            let mut initial = Initial::new(self.job.seed, plan.model.layers.len(), backend.clone());
-            lora::attach(&mut model, lora, &mut initial);
+        if let Some(tuning) = plan.fine_tuning {
+            tuning.attach(&mut model, &plan.model, self.job.seed);
         }
         if plan.trainable().is_some() {
             let stop = Stop {
@@ -138,13 +135,14 @@ impl Trainer<'_> {
                 keep: &self.state,
             };
             let main = Stretch {
+                tuning: plan.fine_tuning,
                 stop: is_part.then_some(stop),
                 ..stretch(MAIN, plan.training.budget, Record::default())
             };
             (model, record) = train(model, &main, resumed, energy, events)?;
         }
-        if matches!(plan.fine_tuning, Some(FineTuning::Lora(_))) {
-            lora::merge(&mut model);
+        if let Some(tuning) = plan.fine_tuning {
+            tuning.finish(&mut model);
         }
         let main = record.steps;
         let Some(pruning) = plan.pruning else {

@@ -8,21 +8,23 @@ use burn::{
 use super::{Form, Pass, matrix_pass};
 use crate::{
     ops::{Ops, embedding, linear},
-    techniques::{calibration::Tapped, fine_tuning::lora::LowRank, quantization::packed::Packed},
+    techniques::{
+        calibration::Tapped,
+        fine_tuning::{ia3::Scaled, lora::LowRank},
+        quantization::packed::Packed,
+    },
 };
 
-/// A matrix `[out, in]`: dense, dense with a low-rank addition, or packed to few bits.
+/// A matrix `[out, in]`: dense, packed to few bits, or frozen with something trained beside it.
 #[derive(Module, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a model has tens of them, and a box would cost a jump for each use"
-)]
 pub enum Matrix<B: Backend> {
     /// 32-bit weights.
     Dense(Dense<B>),
     /// Frozen weights and a trained low-rank addition.
     LowRank(LowRank<B>),
-    /// Packed weights, for serving.
+    /// Frozen weights and a trained vector that multiplies their rows or columns.
+    Scaled(Scaled<B>),
+    /// Packed weights, for serving and below additions.
     Packed(Packed<B>),
     /// 32-bit weights that remember what they are given, for calibration.
     Tapped(Tapped<B>),
@@ -55,7 +57,8 @@ impl<B: Backend> Matrix<B> {
     pub fn dims(&self) -> [usize; 2] {
         match self {
             Matrix::Dense(dense) | Matrix::Tapped(Tapped { dense, .. }) => dense.weight.dims(),
-            Matrix::LowRank(low_rank) => low_rank.weight.dims(),
+            Matrix::LowRank(low_rank) => low_rank.dims(),
+            Matrix::Scaled(scaled) => scaled.weight.dims(),
             Matrix::Packed(packed) => packed.dims(),
         }
     }
@@ -65,7 +68,7 @@ impl<B: Backend> Matrix<B> {
         let [out, input] = self.dims();
         let form = match self {
             Matrix::Dense(dense) if dense.weight.val().is_require_grad() => Form::Trained,
-            Matrix::Dense(_) | Matrix::Packed(_) | Matrix::Tapped(_) => Form::Frozen,
+            Matrix::Dense(_) | Matrix::Scaled(_) | Matrix::Packed(_) | Matrix::Tapped(_) => Form::Frozen,
             Matrix::LowRank(low_rank) => Form::LowRank(low_rank.a.dims()[0] as u64),
         };
         matrix_pass(1, input as u64, out as u64, true, form)
@@ -78,17 +81,21 @@ impl<B: Ops> Matrix<B> {
         match self {
             Matrix::Dense(dense) => linear(x, dense.weight.val()),
             Matrix::LowRank(low_rank) => low_rank.apply(x),
+            Matrix::Scaled(scaled) => scaled.apply(x),
             Matrix::Packed(packed) => packed.apply(x),
             Matrix::Tapped(tapped) => tapped.apply(x),
         }
     }
 
     /// The rows of the given numbers, `[n, in]`.
+    ///
+    /// # Panics
+    /// If something is trained beside the weights: tables are never among what gets an addition.
     pub fn rows(&self, ids: Tensor<B, 1, Int>) -> Tensor<B, 2> {
         match self {
             Matrix::Dense(dense) | Matrix::Tapped(Tapped { dense, .. }) => embedding(dense.weight.val(), ids),
-            Matrix::LowRank(low_rank) => embedding(low_rank.weight.val(), ids),
             Matrix::Packed(packed) => packed.rows(ids),
+            Matrix::LowRank(_) | Matrix::Scaled(_) => unreachable!("a table has no addition"),
         }
     }
 }

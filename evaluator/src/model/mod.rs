@@ -11,17 +11,18 @@ mod matrix;
 mod parts;
 mod plan;
 mod reversible;
+mod trainable;
 mod whole;
 
 pub(crate) use self::{
     block::Angles,
-    cost::{Form, matrix_pass},
     reversible::{Stream, rounded},
+    trainable::{Form, matrix_pass},
     whole::Entered,
 };
 pub use self::{
     block::{Attention, Block},
-    cost::{Pass, Trainable},
+    cost::Pass,
     cross::Cross,
     initial::Initial,
     inputs::Inputs,
@@ -29,5 +30,6 @@ pub use self::{
     matrix::{Dense, Matrix},
     parts::{Part, Parts, TensorMut, each_tensor, join, make_trainable},
     plan::{AttentionPlan, LayerPlan, ModelPlan, NORM_EPSILON, Projection, ROPE_THETA},
+    trainable::Trainable,
     whole::{Forward, Memory, Model},
 };

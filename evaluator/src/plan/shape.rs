@@ -78,6 +78,7 @@ pub(super) fn read_model(values: Values, data: Symbols, context: usize) -> Resul
             attention: attention(core),
             cross: None,
             feed_forward: FeedForwardPlan::read(values, width, i)?,
+            adapters: None,
         })
     };
     let cores = attention::read(values, values.int("layers"), heads, kv_heads, context)?;

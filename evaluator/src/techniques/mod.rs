@@ -11,7 +11,7 @@ mod token_shift;
 
 use spaces::{ParameterInfo, TechniqueInfo};
 
-use crate::model::kinds;
+use crate::{model::kinds, training};
 
 /// What every technique says of itself.
 pub(crate) struct About {
@@ -36,13 +36,14 @@ impl About {
 
 /// Every technique of every family.
 pub fn techniques() -> Vec<TechniqueInfo> {
-    let families: [(&str, Vec<About>); 8] = [
+    let families: [(&str, Vec<About>); 9] = [
         ("kind", kinds::about()),
         ("attention", attention::about()),
         ("feed_forward", feed_forward::about()),
         ("router", feed_forward::routers()),
         ("reversible", vec![reversible::ABOUT]),
         ("fine_tune", fine_tuning::about()),
+        ("optimizer", training::rules()),
         ("pruning", pruning::about()),
         ("quantization", quantization::about()),
     ];
@@ -59,6 +60,7 @@ pub(crate) fn parameters() -> Vec<ParameterInfo> {
         ("feed_forward", feed_forward::parameters()),
         ("reversible", reversible::parameters()),
         ("fine_tune", fine_tuning::parameters()),
+        ("training", training::parameters()),
         ("pruning", pruning::parameters()),
         ("quantization", quantization::parameters()),
     ];

@@ -53,14 +53,25 @@ pub struct Checkpoint<B: Backend> {
     activity: BTreeMap<String, u64>,
     optimizer_steps: u32,
     tensors: BTreeMap<String, Vec<f32>>,
+    /// Numbers of the single weights that are trained.
+    kept: BTreeMap<String, Vec<i32>>,
     device: B::Device,
 }
 
-struct Floats(Vec<f32>, Vec<usize>);
+/// Values of four bytes each, and their shape.
+struct Words(Values, Vec<usize>);
 
-impl View for &Floats {
+enum Values {
+    Floats(Vec<f32>),
+    Numbers(Vec<i32>),
+}
+
+impl View for &Words {
     fn dtype(&self) -> Dtype {
-        Dtype::F32
+        match self.0 {
+            Values::Floats(_) => Dtype::F32,
+            Values::Numbers(_) => Dtype::I32,
+        }
     }
 
     fn shape(&self) -> &[usize] {
@@ -68,11 +79,17 @@ impl View for &Floats {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Owned(self.0.iter().flat_map(|v| v.to_le_bytes()).collect())
+        Cow::Owned(match &self.0 {
+            Values::Floats(values) => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            Values::Numbers(values) => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        })
     }
 
     fn data_len(&self) -> usize {
-        4 * self.0.len()
+        4 * match &self.0 {
+            Values::Floats(values) => values.len(),
+            Values::Numbers(values) => values.len(),
+        }
     }
 }
 
@@ -92,20 +109,26 @@ impl<B: Ops> Checkpoint<B> {
     where
         A: AutodiffBackend<InnerBackend = B> + Ops,
     {
-        let mut tensors: Vec<(String, Floats)> = vec![];
+        let mut tensors: Vec<(String, Words)> = vec![];
         each_tensor(model, &mut |name, tensor| {
             let (data, shape) = match tensor {
                 TensorMut::Matrix(param) => (param.val().into_data(), param.dims().to_vec()),
                 TensorMut::Vector(param) => (param.val().into_data(), param.dims().to_vec()),
             };
-            tensors.push((format!("w.{name}"), Floats(data.iter().collect(), shape)));
+            let values = Values::Floats(data.iter().collect());
+            tensors.push((format!("w.{name}"), Words(values, shape)));
         });
         for (name, moments) in &optimizer.moments {
             for (kind, moment) in ["m", "v"].iter().zip(moments) {
                 let values: Vec<f32> = moment.to_data().iter().collect();
                 let shape = vec![values.len()];
-                tensors.push((format!("{kind}.{name}"), Floats(values, shape)));
+                tensors.push((format!("{kind}.{name}"), Words(Values::Floats(values), shape)));
             }
+        }
+        for (name, kept) in &optimizer.kept {
+            let values: Vec<i32> = kept.to_data().iter().collect();
+            let shape = vec![values.len()];
+            tensors.push((format!("i.{name}"), Words(Values::Numbers(values), shape)));
         }
         let position = Position {
             phase: stretch.phase.into(),
@@ -126,7 +149,7 @@ impl<B: Ops> Checkpoint<B> {
             }
         }
         fs::create_dir_all(&part).map_err(failed)?;
-        let views = tensors.iter().map(|(name, floats)| (name.as_str(), floats));
+        let views = tensors.iter().map(|(name, words)| (name.as_str(), words));
         safetensors::serialize_to_file(views, None, &part.join(CHECKPOINT_FILES[0])).map_err(
             |e| match e {
                 safetensors::SafeTensorError::IoError(source) => failed(source),
@@ -157,14 +180,15 @@ impl<B: Ops> Checkpoint<B> {
             serde_json::from_slice(&fs::read(dir.join(CHECKPOINT_FILES[1])).ok()?).ok()?;
         let bytes = fs::read(dir.join(CHECKPOINT_FILES[0])).ok()?;
         let file = SafeTensors::deserialize(&bytes).ok()?;
-        let floats = |view: safetensors::tensor::TensorView| {
-            view.data()
-                .as_chunks::<4>()
-                .0
-                .iter()
-                .map(|b| f32::from_le_bytes(*b))
-                .collect()
-        };
+        let (mut tensors, mut kept) = (BTreeMap::new(), BTreeMap::new());
+        for (name, view) in file.tensors() {
+            let words = view.data().as_chunks::<4>().0.iter();
+            if let (Dtype::I32, Some(name)) = (view.dtype(), name.strip_prefix("i.")) {
+                kept.insert(name.to_owned(), words.map(|b| i32::from_le_bytes(*b)).collect());
+            } else {
+                tensors.insert(name, words.map(|b| f32::from_le_bytes(*b)).collect());
+            }
+        }
         Some(Checkpoint {
             phase: position.phase,
             total_steps: position.total_steps,
@@ -172,11 +196,8 @@ impl<B: Ops> Checkpoint<B> {
             earlier: position.earlier,
             activity: position.activity,
             optimizer_steps: position.optimizer_steps,
-            tensors: file
-                .tensors()
-                .into_iter()
-                .map(|(name, view)| (name, floats(view)))
-                .collect(),
+            tensors,
+            kept,
             device: device.clone(),
         })
     }
@@ -191,7 +212,7 @@ impl<B: Ops> Checkpoint<B> {
         }
         let mut optimizer = Optimizer {
             steps: self.optimizer_steps,
-            ..Optimizer::default()
+            ..Optimizer::new(self.kept, &self.device)
         };
         each_tensor(model, &mut |name, tensor| {
             if let Some(values) = self.tensors.remove(&format!("w.{name}")) {

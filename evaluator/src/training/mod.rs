@@ -11,17 +11,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::{Tensor, backend::AutodiffBackend};
 use serde::{Deserialize, Serialize};
 use spaces::{Evidence, Measurement, protocol::Progress};
 
-use self::step::{IntoF32, quick_loss};
-pub(crate) use self::step::{gradients, score, to_device};
 pub use self::{
     checkpoint::{CHECKPOINT_FILES, Checkpoint},
-    optimizer::Optimizer,
+    optimizer::{Optimizer, Rule},
     schedule::learning_rate,
     step::{Batches, gradients_of},
+};
+pub(crate) use self::{
+    optimizer::{about as rules, parameters},
+    step::{gradients, score, to_device},
+};
+use self::{
+    optimizer::{collect, lomo, mezo},
+    step::{IntoF32, quick_loss},
 };
 use crate::{
     EvaluationError, Events, counter,
@@ -29,6 +35,7 @@ use crate::{
     model::Model,
     ops::Ops,
     plan::{Budget, TrainingPlan},
+    techniques::fine_tuning::FineTuning,
 };
 
 /// Steps between two readings of the loss; a reading waits for the device.
@@ -78,6 +85,8 @@ pub struct Stretch<'a> {
     pub plan: &'a TrainingPlan,
     /// How long it lasts.
     pub budget: Budget,
+    /// How a base is adapted in it, where it is that.
+    pub tuning: Option<FineTuning>,
     /// Where batches come from.
     pub batches: Batches<'a>,
     /// Where checkpoints lie.
@@ -115,20 +124,29 @@ where
     A::InnerBackend: Ops,
 {
     let plan = stretch.plan;
-    let mut optimizer = Optimizer::default();
     let mut record = Record::default();
+    let mut optimizer = Optimizer::default();
     let mut total = match stretch.budget {
         Budget::Steps(steps) => Some(steps),
         Budget::Seconds(_) => None,
     };
+    let device = model.device();
+    let joules_before = energy.joules().map_err(EvaluationError::Device)?
+        - resumed
+            .as_ref()
+            .map_or(0.0, |checkpoint| checkpoint.record.joules);
     if let Some(checkpoint) = resumed {
         total = Some(checkpoint.total_steps);
         record = checkpoint.record;
         optimizer = checkpoint.restore(&mut model);
+    } else if let Some(tuning) = stretch.tuning {
+        let choose = || tuning.kept(&mut model, &stretch.batches);
+        let ((kept, macs), skipped) = counter::count_skipped(|| counter::count_macs(choose));
+        record.macs += macs;
+        record.skipped_macs += skipped.total();
+        optimizer = Optimizer::new(kept, &device);
     }
     let first = record.steps;
-    let joules_before = energy.joules().map_err(EvaluationError::Device)? - record.joules;
-    let device = model.device();
     let started = Instant::now();
     let mut last_saved = Instant::now();
     let mut untimed = 0.0;
@@ -140,13 +158,9 @@ where
         let step_started = Instant::now();
         let step = record.steps;
         let skipped_before = counter::skipped();
-        let (loss, macs) = counter::count_macs(|| {
-            let (loss, mut gradients) = gradients(&model, &stretch.batches, step);
-            // until the number of steps is known the rate is that of the first ones, warming up
-            let rate = learning_rate(plan, step, total.unwrap_or(u64::MAX));
-            optimizer.step(&mut model, &mut gradients, rate, plan);
-            loss
-        });
+        // until the number of steps is known the rate is that of the first ones, warming up
+        let rate = learning_rate(plan, step, total.unwrap_or(u64::MAX));
+        let (loss, macs) = counter::count_macs(|| one_step(&mut model, &mut optimizer, stretch, step, rate));
         record.macs += macs;
         record.skipped_macs += (counter::skipped() - skipped_before).total();
         record.steps += 1;
@@ -215,6 +229,45 @@ where
         Checkpoint::save(stop.keep, stretch, total, record, &mut model, &optimizer)?;
     }
     Ok((model, record))
+}
+
+/// One step of a stretch; gives its loss, `[1]`.
+fn one_step<A>(
+    model: &mut Model<A>,
+    optimizer: &mut Optimizer<A::InnerBackend>,
+    stretch: &Stretch,
+    step: u64,
+    rate: f64,
+) -> Tensor<A::InnerBackend, 1>
+where
+    A: AutodiffBackend + Ops,
+    A::InnerBackend: Ops,
+{
+    let Stretch {
+        plan,
+        batches,
+        tuning,
+        ..
+    } = stretch;
+    let seed = batches.seed;
+    match plan.rule {
+        Rule::AdamW | Rule::Sgd => {}
+        Rule::Lomo => return lomo::step(model, batches, step, rate, plan),
+        Rule::Mezo { epsilon } => {
+            let direction = mezo::Direction { seed, step };
+            return mezo::step(model, batches, direction, (rate, epsilon), plan);
+        }
+    }
+    if let Some(tuning) = tuning {
+        tuning.begin_step(model, seed, step);
+    }
+    let (loss, mut gradients) = gradients(model, batches, step);
+    let mut collected = collect(model, &mut gradients);
+    if let Some(tuning) = tuning {
+        tuning.end_step(model, &mut collected, seed, step);
+    }
+    optimizer.apply(model, collected, rate, plan);
+    loss
 }
 
 /// Steps of a part of a stretch, at least one.
