@@ -374,6 +374,10 @@ fn summary(model: &ModelPlan, served: &Served) -> String {
     } else {
         ""
     };
+    let adapters = match layer.and_then(|l| l.adapters) {
+        Some(plan) => format!(", adapters of {} neurons", plan.size),
+        None => String::new(),
+    };
     let bits = served.quantization.map_or(32, |q| q.bits);
     let sparsity = model.sparsity.map_or_else(String::new, |form| {
         format!(", {:.0} % sparse", 100.0 * form.share)
@@ -385,7 +389,7 @@ fn summary(model: &ModelPlan, served: &Served) -> String {
         (reading, all) => format!("{reading} + {}", all - reading),
     };
     format!(
-        "{article} {kind} of {layers} layers and width {} with {attention} attention{mixture}{reversible}, {bits}-bit weights{sparsity}.",
+        "{article} {kind} of {layers} layers and width {} with {attention} attention{mixture}{reversible}{adapters}, {bits}-bit weights{sparsity}.",
         model.width
     )
 }
