@@ -55,6 +55,10 @@ fn tuned(plan: &Plan) -> (Model<A>, Model<A>) {
     (base, model)
 }
 
+fn leaf<const D: usize>(values: Tensor<A, D>) -> Param<Tensor<A, D>> {
+    Param::from_tensor(Tensor::from_inner(values.inner()))
+}
+
 /// Gives what starts at zero some value, as training would.
 fn moved(model: &mut Model<A>) {
     let mut initial = Initial::<A>::new(9, 2, Default::default());
@@ -66,18 +70,18 @@ fn moved(model: &mut Model<A>) {
         match tensor {
             TensorMut::Matrix(param) if param.val().is_require_grad() => {
                 let [out, input] = param.dims();
-                *param = Param::from_tensor(param.val().detach() + initial.normal(out, input, 0.1));
+                *param = leaf(param.val() + initial.normal(out, input, 0.1));
             }
             TensorMut::Vector(param) if param.val().is_require_grad() => {
                 let noise = initial.normal(1, param.dims()[0], 0.1).squeeze_dim::<1>(0);
-                *param = Param::from_tensor(param.val().detach() + noise);
+                *param = leaf(param.val() + noise);
             }
             _ => {}
         }
     });
 }
 
-/// The bits of every tensor, by name, and whether it is trained.
+/// The bits of every tensor, packed ones included, by name, and whether it is trained.
 fn bits(model: &mut Model<A>) -> BTreeMap<String, (Vec<u32>, bool)> {
     let mut all = BTreeMap::new();
     each_tensor(model, &mut |name, tensor| {
@@ -86,6 +90,18 @@ fn bits(model: &mut Model<A>) -> BTreeMap<String, (Vec<u32>, bool)> {
             TensorMut::Vector(p) => (p.val().into_data(), p.val().is_require_grad()),
         };
         all.insert(name, (data.iter::<f32>().map(f32::to_bits).collect(), trained));
+    });
+    model.each_part("", &mut |path, part| {
+        let packed = match part {
+            Part::Matrix(Matrix::Packed(packed)) => packed,
+            Part::Matrix(Matrix::LowRank(LowRank {
+                base: Base::Packed(packed),
+                ..
+            })) => packed,
+            _ => return,
+        };
+        let words = packed.to_host().words.into_iter().map(|word| word as u32);
+        all.insert(format!("{path}.codes"), (words.collect(), false));
     });
     all
 }
@@ -138,7 +154,7 @@ fn only_what_is_trained_gets_a_gradient_and_the_work_is_the_formula() {
     for base in [
         "kv_heads = 2\nlayers = 3",
         "attention = 'rwkv'\nfeed_forward = 'channel_mix'",
-        "attention = 'aft'\naft_variant = 'full'\naft_rank = 4",
+        "attention = 'aft'\naft_variant = 'full'\naft_rank = 8",
         "attention = 'linear'\nlinear_features = 'favor'\nlayers = 1",
         "attention = 'lsh'\nlsh_chunk = 3\nlsh_buckets = 4",
         "experts = 4\ntop_k = 2\nrouter = 'noisy_top_k'",

@@ -149,6 +149,9 @@ pub(crate) const TECHNIQUES: &[&str] = &[
     "kv_heads = 2\nfine_tune = 'adapter'\nadapter_size = 5",
     "attention = 'linear'\nlinear_chunk = 5\nfine_tune = 'adapter'\nadapter_kind = 'pfeiffer'\nadapter_size = 3\nprune_ratio = 0.5",
     "attention = 'rwkv'\nfeed_forward = 'channel_mix'\nfine_tune = 'adapter'\nadapter_kind = 'parallel'\nadapter_size = 9\nbits = 8",
+    "experts = 2\nfine_tune = 'adapter'\nadapter_kind = 'parallel'\nadapter_size = 9\nbits = 3\nquant_method = 'awq'",
+    "fine_tune = 'adapter'\nadapter_size = 6\nbits = 4\nquant_method = 'gptq'",
+    "kv_heads = 2\nfine_tune = 'adapter'\nadapter_size = 6\nsparsity = 0.7",
 ];
 
 /// One entry for each method of fine-tuning and mixture of methods, as lines for [`plan`].

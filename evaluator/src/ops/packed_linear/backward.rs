@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Weights that are unpacked at once.
-const WEIGHTS_AT_ONCE: usize = 64 * 1024;
+const WEIGHTS_AT_ONCE: usize = 32 * 1024;
 
 /// `g w` for `g [n, rows]` and the packed `w [rows, columns]`: a few rows are unpacked at a time, and gone after use.
 pub(super) fn input_gradient<B: PackedLinearOp>(g: FloatTensor<B>, w: &Parts<B>) -> FloatTensor<B> {
