@@ -68,11 +68,14 @@ pub(crate) fn to_device<B: Backend>(batch: Batch, device: &B::Device) -> (Inputs
     (inputs, Tensor::from_data(TensorData::new(targets, [n]), device))
 }
 
-/// A training batch on the device, with what a teacher says of it where there is one, `[rows, outputs]`.
+/// What a teacher says of a batch, `[rows, outputs]`.
+type Told<'a, B> = (&'a Teacher<B>, Tensor<B, 2>);
+
+/// A training batch on the device, with what a teacher says of it where there is one.
 pub(super) struct Task<'a, A: AutodiffBackend> {
     pub(super) inputs: Inputs<A>,
     targets: Tensor<A, 1, Int>,
-    told: Option<(&'a Teacher<A::InnerBackend>, Tensor<A::InnerBackend, 2>)>,
+    told: Option<Told<'a, A::InnerBackend>>,
 }
 
 impl<'a, A: AutodiffBackend + Ops> Task<'a, A> {

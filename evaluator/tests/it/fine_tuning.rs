@@ -1,36 +1,30 @@
 //! Known answers of fine-tuning: starts at the base, changes what it says, costs what it says, merges to the same model.
 
-use std::{cell::Cell, collections::BTreeMap, path::Path, time::Duration};
+use std::collections::BTreeMap;
 
 use burn::{
     backend::Flex,
     module::{AutodiffModule, Param},
-    tensor::{Distribution, Tensor},
+    tensor::Tensor,
 };
 use evaluator::{
-    EvaluationError,
     counter::{count_macs, count_skipped},
-    data::{Batch, DataAccess, Dataset},
-    energy,
-    model::{Dense, Initial, Matrix, Model, ModelPlan, Part, Parts, TensorMut, each_tensor},
-    ops::{AdamWStep, adamw},
+    data::Batch,
+    model::{Initial, Matrix, Model, ModelPlan, Part, Parts, TensorMut, each_tensor},
     plan::Plan,
     techniques::{
         fine_tuning::{
             FineTuning,
-            dylora::use_rank,
             lora::{Base, LowRank},
-            mask::kept_weights,
         },
         quantization::{self, Method, QuantizationPlan},
     },
-    training::{Batches, Checkpoint, Record, Stretch, gradients_of, train},
+    training::gradients_of,
 };
 
 use crate::{
     oracles::{logits, worst},
-    resume::StopAfter,
-    support::{A, TUNINGS, VOCABULARY, config, plan, plan_for, random_weights, recall, tokens},
+    support::{A, TUNINGS, VOCABULARY, plan, plan_for, random_weights, recall, tokens},
 };
 
 /// The plan of the base that a plan adapts.
@@ -42,7 +36,7 @@ pub(crate) fn base_plan(plan: &Plan) -> ModelPlan {
     base
 }
 
-fn method(plan: &Plan) -> FineTuning {
+pub(crate) fn method(plan: &Plan) -> FineTuning {
     plan.fine_tuning.unwrap()
 }
 
@@ -82,7 +76,7 @@ fn moved(model: &mut Model<A>) {
 }
 
 /// The bits of every tensor, packed ones included, by name, and whether it is trained.
-fn bits(model: &mut Model<A>) -> BTreeMap<String, (Vec<u32>, bool)> {
+pub(crate) fn bits(model: &mut Model<A>) -> BTreeMap<String, (Vec<u32>, bool)> {
     let mut all = BTreeMap::new();
     each_tensor(model, &mut |name, tensor| {
         let (data, trained) = match tensor {
@@ -263,216 +257,6 @@ fn trained_weights_are_as_many_as_the_formulas_say() {
         count("fine_tune = 'mask'\nmask = 'layer_subset'"),
         4 * d * d + 3 * d * h + 2 * d + d
     );
-}
-
-/// One matrix.
-struct One(Matrix<A>);
-
-impl Parts<A> for One {
-    fn each_part(&mut self, path: &str, visitor: &mut dyn FnMut(&str, Part<'_, A>)) {
-        visitor(path, Part::Matrix(&mut self.0));
-    }
-}
-
-fn normal(rows: usize, columns: usize) -> Tensor<A, 2> {
-    Tensor::random(
-        [rows, columns],
-        Distribution::Normal(0.0, 1.0),
-        &Default::default(),
-    )
-}
-
-fn low_rank(weight: Tensor<A, 2>, a: Tensor<A, 2>, b: Tensor<A, 2>) -> One {
-    let weight = Param::from_tensor(weight).set_require_grad(false);
-    One(Matrix::LowRank(LowRank::new(
-        Base::Dense(Dense { weight }),
-        a,
-        b,
-        6.0,
-    )))
-}
-
-#[test]
-fn a_drawn_rank_is_a_module_of_the_first_rows_and_columns() {
-    let (w, a, b, x) = (normal(7, 5), normal(4, 5), normal(7, 4), normal(3, 5));
-    for rank in 1..=4 {
-        let mut whole = low_rank(w.clone(), a.clone(), b.clone());
-        use_rank(&mut whole, rank);
-        let part = low_rank(
-            w.clone(),
-            a.clone().narrow(0, 0, rank),
-            b.clone().narrow(1, 0, rank),
-        );
-        let [of_whole, of_part] = [whole, part].map(|one| one.0.apply(x.clone()).into_data());
-        assert_eq!(of_whole, of_part, "{rank}");
-    }
-    let FineTuning::Dylora(dylora) =
-        method(&plan("fine_tune = 'dylora'\nlora_rank = 5\ndylora_min_rank = 2"))
-    else {
-        panic!("it is dylora");
-    };
-    let mut ranks: Vec<usize> = (0..200).map(|step| dylora.rank(1, step)).collect();
-    ranks.sort_unstable();
-    ranks.dedup();
-    assert_eq!(ranks, [2, 3, 4, 5]);
-}
-
-#[test]
-fn an_addition_of_full_rank_can_be_any_change() {
-    let (n, w) = (6, normal(6, 6));
-    let change = normal(n, n);
-    let (mut a, mut b) = (normal(n, n) * 0.5, normal(n, n) * 0.1);
-    let eye = Tensor::<A, 2>::eye(n, &Default::default());
-    let target = (w.clone() + change.clone()).transpose();
-    let zeros = || Tensor::<Flex, 1>::zeros([n * n], &Default::default());
-    let mut moments = [(); 2].map(|()| [zeros(), zeros()]);
-    let steps = 6000;
-    let residual = |a: &Tensor<A, 2>, b: &Tensor<A, 2>| {
-        low_rank(w.clone(), a.clone(), b.clone()).0.apply(eye.clone()) - target.clone()
-    };
-    for step in 0..steps {
-        // as parameters of a module, so that the gradient goes through the product as in a training
-        let one = low_rank(w.clone(), a.clone(), b.clone());
-        let Matrix::LowRank(module) = &one.0 else {
-            panic!("it is one")
-        };
-        let grads = (one.0.apply(eye.clone()) - target.clone())
-            .square()
-            .sum()
-            .backward();
-        let gradients = [&module.a, &module.b].map(|p| p.val().grad(&grads).unwrap().reshape([n * n]));
-        let numbers = AdamWStep {
-            learning_rate: 0.02 * (1.0 - step as f32 / steps as f32),
-            beta1: 0.9,
-            beta2: 0.99,
-            epsilon: 1e-8,
-            gradient_scale: 1.0,
-            step: step + 1,
-        };
-        let state = [&a, &b].map(|t| t.clone().inner().reshape([n * n]));
-        let tensors = state.into_iter().zip(moments).zip(gradients);
-        let updated = adamw(
-            tensors.map(|((w, [m, v]), g)| ([w, m, v], g, 0.0)).collect(),
-            numbers,
-        );
-        let mut updated = updated
-            .into_iter()
-            .map(|[w, m, v]| (Tensor::<A, 2>::from_inner(w.reshape([n, n])), [m, v]));
-        let ((next_a, m_a), (next_b, m_b)) = (updated.next().unwrap(), updated.next().unwrap());
-        (a, b, moments) = (next_a, next_b, [m_a, m_b]);
-    }
-    let left = f64::from(residual(&a, &b).abs().max().into_scalar());
-    assert!(left <= 1e-4, "{left}");
-}
-
-/// What a training gives, or why it stopped.
-type Trained = Result<(Model<A>, Record), EvaluationError>;
-
-/// A base as it is before the first step, and what comes of its training.
-fn trained(fixed: &str, dir: &Path, stop_after: u64) -> (Model<A>, Trained) {
-    let data = Dataset::load(&config(recall(), "").data, &DataAccess::anywhere()).unwrap();
-    let plan = plan_for(data.vocab, fixed).unwrap();
-    let base = Model::<A>::new(&base_plan(&plan), 1, &Default::default());
-    let mut model = base.clone();
-    method(&plan).attach(&mut model, &plan.model, 1);
-    let start = model.clone();
-    let stretch = Stretch {
-        phase: "train",
-        plan: &plan.training,
-        budget: plan.training.budget,
-        tuning: plan.fine_tuning,
-        batches: Batches::new(&data, 1, &plan.training),
-        checkpoints: dir,
-        checkpoint_every: Duration::ZERO,
-        earlier: Record::default(),
-        stop: None,
-    };
-    let found = Checkpoint::find(dir, &Default::default());
-    let result = train(
-        model,
-        &stretch,
-        None,
-        found,
-        energy::open(None).as_mut(),
-        &mut StopAfter(Cell::new(stop_after)),
-    );
-    (start, result)
-}
-
-#[test]
-fn frozen_weights_keep_their_bits_and_all_others_change() {
-    let dir = tempfile::tempdir().unwrap();
-    for (i, tuning) in TUNINGS.iter().enumerate() {
-        let (mut start, result) = trained(tuning, &dir.path().join(i.to_string()), u64::MAX);
-        let (before, after) = (bits(&mut start), bits(&mut result.unwrap().0));
-        let (mut changed, mut all) = (0, 0);
-        for (name, (values, trained)) in &before {
-            let now = &after[name].0;
-            let differ = values.iter().zip(now).filter(|(a, b)| a != b).count();
-            assert!(*trained || differ == 0, "{tuning}: {name} is frozen");
-            assert!(!trained || differ > 0, "{tuning}: {name} is trained");
-            (changed, all) = (changed + differ, all + values.len());
-        }
-        let fraction = tuning
-            .lines()
-            .find_map(|line| line.strip_prefix("mask_fraction = "));
-        if let Some(fraction) = fraction {
-            let kept = kept_weights(all, before.len(), fraction.parse().unwrap());
-            assert!(
-                (kept * 3 / 4..=kept).contains(&changed),
-                "{tuning}: {changed} of {kept}"
-            );
-        }
-    }
-}
-
-#[test]
-fn a_stopped_training_goes_on_to_the_same_bits() {
-    let mezo = "fine_tune = 'full'\noptimizer = 'mezo'\nmezo_epsilon = 0.01";
-    let lomo = "fine_tune = 'full'\noptimizer = 'lomo'\nlearning_rate = 0.5";
-    for tuning in TUNINGS.iter().chain([&mezo, &lomo]) {
-        let (whole, part) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let (mut start, result) = trained(tuning, &whole.path().join("c"), u64::MAX);
-        let (mut model, record) = result.unwrap();
-        let expected = bits(&mut model);
-        assert_ne!(bits(&mut start), expected, "{tuning}");
-        let dir = part.path().join("c");
-        for stop in [3, 4] {
-            assert!(matches!(
-                trained(tuning, &dir, stop).1,
-                Err(EvaluationError::Cancelled)
-            ));
-        }
-        let (mut model, resumed) = trained(tuning, &dir, u64::MAX).1.unwrap();
-        assert_eq!(
-            (resumed.steps, resumed.macs),
-            (record.steps, record.macs),
-            "{tuning}"
-        );
-        assert_eq!(bits(&mut model), expected, "{tuning}");
-    }
-}
-
-#[test]
-fn changes_on_the_way_back_are_those_of_gradient_descent() {
-    for base in [
-        "kv_heads = 2",
-        "experts = 4\nrouter = 'switch'\ncapacity_factor = 1.0\nrouter_jitter = 0.0",
-    ] {
-        let dir = tempfile::tempdir().unwrap();
-        let run = |rule: &str| {
-            let fixed = format!("{base}\nfine_tune = 'full'\noptimizer = '{rule}'\nlearning_rate = 0.1");
-            let (mut model, _) = trained(&fixed, &dir.path().join(rule), u64::MAX).1.unwrap();
-            bits(&mut model)
-        };
-        let (sgd, lomo) = (run("sgd"), run("lomo"));
-        for (name, (values, _)) in &sgd {
-            for (a, b) in values.iter().zip(&lomo[name].0) {
-                let (a, b) = (f32::from_bits(*a), f32::from_bits(*b));
-                assert!((a - b).abs() <= 1e-6, "{base} {name}: {a} {b}");
-            }
-        }
-    }
 }
 
 #[test]

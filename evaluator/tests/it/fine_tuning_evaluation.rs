@@ -178,3 +178,38 @@ fn bases_of_other_kinds_are_adapted_where_only_a_part_is_gone_back_through() {
         }
     }
 }
+
+#[test]
+fn a_base_that_has_adapters_is_adapted_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = dir.path().join("text.txt");
+    fs::write(&text, prose(8000)).unwrap();
+    let data = format!("[data]\ncorpus = \"text\"\npath = \"{}\"", text.display());
+    let adapt = |base: &Path, name: &str, fixed: &str| {
+        let dir = dir.path().join(name);
+        let text = format!(
+            "{data}\n[base]\npath = \"{}\"\n[fixed]\ncontext = 16\nbatch = 4\ntokens = 640\n{fixed}\n",
+            base.join("bundle").display()
+        );
+        run(read(&text), 16, &dir);
+        dir
+    };
+    let base = dir.path().join("base");
+    evaluate(&job(config(&data, ""), &base), &mut Silent).unwrap();
+    for kind in ["houlsby", "pfeiffer", "parallel"] {
+        let fixed = format!("fine_tune = 'adapter'\nadapter_kind = '{kind}'\nadapter_size = 4");
+        let adapted = adapt(&base, kind, &fixed);
+        for (i, tuning) in [
+            "fine_tune = 'lora'\nlora_targets = 'all'\nlora_rank = 3\nbase_bits = 4",
+            "fine_tune = 'ia3'",
+            "fine_tune = 'mask'\nmask = 'bias'",
+            "fine_tune = 'mask'\nmask = 'layer_subset'\nsparsity = 0.5",
+            "fine_tune = 'full'\noptimizer = 'lomo'\nlearning_rate = 0.1",
+        ]
+        .iter()
+        .enumerate()
+        {
+            adapt(&adapted, &format!("{kind}{i}"), tuning);
+        }
+    }
+}
