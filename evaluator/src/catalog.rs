@@ -89,9 +89,22 @@ fn presets() -> Vec<Preset> {
         },
         Preset {
             name: "fine-tune".into(),
-            doc: "a base checkpoint adapted to other data, all weights or low-rank, then compressed".into(),
+            doc: "a base checkpoint adapted to other data, by all weights, a part of them or something beside them, then compressed".into(),
             fixed: fixed(&[]),
-            space: open(&["fine_tune", "lora_rank", "lora_alpha", "lora_targets", "learning_rate", "prune_ratio", "bits"]),
+            space: open(&[
+                "fine_tune",
+                "lora_rank",
+                "lora_alpha",
+                "lora_targets",
+                "base_bits",
+                "adapter_kind",
+                "adapter_size",
+                "mask",
+                "mask_fraction",
+                "learning_rate",
+                "prune_ratio",
+                "bits",
+            ]),
         },
     ]
 }

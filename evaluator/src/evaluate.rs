@@ -375,6 +375,10 @@ fn summary(model: &ModelPlan, served: &Served) -> String {
     } else {
         ""
     };
+    let adapters = match layer.and_then(|l| l.adapters) {
+        Some(plan) => format!(", adapters of {} neurons", plan.size),
+        None => String::new(),
+    };
     let bits = match served.quantization {
         None => "32-bit".to_owned(),
         Some(plan) => plan.words(),
@@ -389,7 +393,7 @@ fn summary(model: &ModelPlan, served: &Served) -> String {
         (reading, all) => format!("{reading} + {}", all - reading),
     };
     format!(
-        "{article} {kind} of {layers} layers and width {} with {attention} attention{mixture}{reversible}, {bits} weights{sparsity}.",
+        "{article} {kind} of {layers} layers and width {} with {attention} attention{mixture}{reversible}{adapters}, {bits} weights{sparsity}.",
         model.width
     )
 }

@@ -22,7 +22,7 @@ use crate::{
     plan::{Plan, TrainingPlan},
     pool::awake,
     techniques::{calibration::Statistics, quantization::quantize},
-    training::{Optimizer, gradients_of, to_device},
+    training::{Optimizer, Rule, gradients_of, to_device},
 };
 
 /// Tokens before the first one that is decoded.
@@ -85,6 +85,11 @@ where
 {
     let plan = Plan::read(config, vocabulary, None).map_err(EvaluationError::Invalid)?;
     plan.prepare(device).map_err(EvaluationError::Invalid)?;
+    if plan.training.rule == Rule::Lomo {
+        return Err(EvaluationError::Invalid(
+            "optimizer = 'lomo' changes weights on the way back, and what is timed here is a step of gradients; use optimizer = 'sgd' or 'adamw'".into(),
+        ));
+    }
     let mut model = Model::<A>::new(&plan.model, SEED, handle);
     let mut random = ChaCha8Rng::seed_from_u64(SEED);
     let TrainingPlan { batch, rows, .. } = plan.training;

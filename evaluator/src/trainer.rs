@@ -16,18 +16,17 @@ use crate::{
     data::Dataset,
     energy,
     memory::process_peak_bytes,
-    model::{Initial, Model, ModelPlan, make_trainable},
+    model::{Model, ModelPlan, make_trainable},
     ops::Ops,
     plan::{Budget, IMPORTANCE_BATCHES, Plan},
     stages::{Claim, Found, Keys, Recording, StageResult},
     techniques::{
         distillation::{DistillationPlan, Teacher},
-        fine_tuning::{FineTuning, lora},
         pruning,
     },
     training::{
         Batches, Checkpoint, Record, Stop, Stretch,
-        floats::{put_weights, read_floats, weights_of, write_floats},
+        floats::{put_weights, read_tensors, weights_of, write_tensors},
         gradients, train,
     },
 };
@@ -142,6 +141,7 @@ impl Trainer<'_> {
             phase,
             plan: &plan.training,
             budget,
+            tuning: None,
             batches,
             checkpoints: &self.checkpoints,
             checkpoint_every: CHECKPOINT_EVERY,
@@ -203,7 +203,7 @@ impl Trainer<'_> {
         let mut sofar = match found {
             Some(found) => found,
             None => {
-                let (model, record) = self.main(start, stretch, resumed, backend, energy, &mut events)?;
+                let (model, record) = self.main(start, stretch, resumed, energy, &mut events)?;
                 let mut made = trained(model, record, record.steps, None);
                 self.keep(keep_trained, &mut made, &mut events);
                 made
@@ -259,7 +259,6 @@ impl Trainer<'_> {
         start: impl Fn(&ModelPlan) -> Result<Model<A>, EvaluationError>,
         stretch: impl Fn(&'s str, Budget, Record) -> Stretch<'s>,
         resumed: Option<Checkpoint<A::InnerBackend>>,
-        backend: &A::Device,
         energy: &mut dyn energy::Source,
         events: &mut dyn Events,
     ) -> Result<(Model<A>, Record), EvaluationError>
@@ -270,9 +269,8 @@ impl Trainer<'_> {
         let plan = self.plan;
         let mut model = start(&plan.model)?;
         let mut record = Record::default();
-        if let Some(FineTuning::Lora(lora)) = plan.fine_tuning {
-            let mut initial = Initial::new(self.job.seed, plan.model.layers.len(), backend.clone());
-            lora::attach(&mut model, lora, &mut initial);
+        if let Some(tuning) = plan.fine_tuning {
+            tuning.attach(&mut model, &plan.model, self.job.seed);
         }
         if plan.trainable().is_some() {
             let stop = Stop {
@@ -281,12 +279,13 @@ impl Trainer<'_> {
             };
             let main = Stretch {
                 stop: (self.job.target < 1.0).then_some(stop),
+                tuning: plan.fine_tuning,
                 ..stretch(MAIN, plan.training.budget, Record::default())
             };
             (model, record) = train(model, &main, None, resumed, energy, events)?;
         }
-        if matches!(plan.fine_tuning, Some(FineTuning::Lora(_))) {
-            lora::merge(&mut model);
+        if let Some(tuning) = plan.fine_tuning {
+            tuning.finish(&mut model);
         }
         Ok((model, record))
     }
@@ -298,7 +297,7 @@ impl Trainer<'_> {
 
     fn keep_teacher<B: Ops>(&self, teacher: &Teacher<B>) -> Result<(), EvaluationError> {
         let (file, part) = (self.teacher_file(), self.job.work_dir.join("teacher.part"));
-        write_floats(&part, &weights_of(&mut teacher.model.clone()), None)
+        write_tensors(&part, &weights_of(&mut teacher.model.clone()), None)
             .and_then(|()| std::fs::rename(&part, &file))
             .map_err(|source| EvaluationError::Disk {
                 path: file.display().to_string(),
@@ -313,11 +312,11 @@ impl Trainer<'_> {
     ) -> Result<Teacher<B>, EvaluationError> {
         let file = self.teacher_file();
         let mut model = Model::empty(&self.plan.model, backend);
-        let (mut tensors, _) = read_floats(&file).ok_or_else(|| EvaluationError::Disk {
+        let mut found = read_tensors(&file).ok_or_else(|| EvaluationError::Disk {
             path: file.display().to_string(),
             source: std::io::Error::other("the teacher of a recovery that goes on is not there any more"),
         })?;
-        put_weights(&mut model, &mut tensors);
+        put_weights(&mut model, &mut found.floats);
         Ok(Teacher { model, plan })
     }
 

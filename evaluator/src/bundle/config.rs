@@ -21,7 +21,7 @@ pub struct Served {
 impl Served {
     /// The architecture of `transformers` that this model is one of, with its `model_type`.
     ///
-    /// `None` for kinds other than decoders, for packed and sparse weights, for two residual streams, for attentions that no architecture there has, for layers
+    /// `None` for kinds other than decoders, for packed and sparse weights, for adapters, for two residual streams, for attentions that no architecture there has, for layers
     /// that differ, and for every router but `top_k` above 1: the gate of one expert is not normalised, and others train in a way that Mixtral does not.
     pub fn standard_architecture(&self) -> Option<(&'static str, &'static str)> {
         if self.model.kind != Kind::default() || self.model.reversible.is_some() {
@@ -29,6 +29,9 @@ impl Served {
         }
         let layer = self.model.layers.first()?;
         let uniform = self.model.layers.iter().all(|l| l == layer);
+        if layer.adapters.is_some() {
+            return None;
+        }
         let windowed = match layer.attention.core {
             Core::Full(_) => false,
             Core::SlidingWindow(_) => true,
@@ -177,7 +180,8 @@ pub fn served_from_json(text: &str) -> Result<Served, String> {
             LayerPlan {
                 attention,
                 cross: None,
-                feed_forward
+                feed_forward,
+                adapters: None,
             };
             number("num_hidden_layers")?
         ],

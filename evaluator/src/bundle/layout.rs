@@ -89,13 +89,14 @@ pub(super) fn entries(served: &Served) -> Vec<Entry> {
             }
         }
     };
-    let vector = |entries: &mut Vec<Entry>, path: &str| {
+    let vector_of = |entries: &mut Vec<Entry>, path: &str, n: usize| {
         entries.push(Entry {
             name: format!("{path}.weight"),
             dtype: Dtype::F32,
-            shape: vec![width],
+            shape: vec![n],
         });
     };
+    let vector = |entries: &mut Vec<Entry>, path: &str| vector_of(entries, path, width);
     matrix(&mut entries, "model.embed_tokens", model.vocabulary, width, true);
     for (i, layer) in model.layers.iter().enumerate() {
         let path = model.kind.path(i);
@@ -119,6 +120,16 @@ pub(super) fn entries(served: &Served) -> Vec<Entry> {
             let [rows, columns] = own.shape;
             let path = format!("{path}.self_attn.{}", own.name);
             matrix(&mut entries, &path, rows, columns, false);
+        }
+        for adapter in layer.adapters.iter().flat_map(|plan| plan.names()) {
+            let (path, size) = (
+                format!("{path}.{adapter}"),
+                layer.adapters.map_or(0, |plan| plan.size),
+            );
+            matrix(&mut entries, &format!("{path}.down"), size, width, true);
+            vector_of(&mut entries, &format!("{path}.down_bias"), size);
+            matrix(&mut entries, &format!("{path}.up"), width, size, true);
+            vector(&mut entries, &format!("{path}.up_bias"));
         }
         vector(&mut entries, &format!("{path}.post_attention_layernorm"));
         let hidden = layer.feed_forward.hidden();

@@ -12,10 +12,12 @@ use super::{
     plan::{AttentionPlan, LayerPlan},
 };
 use crate::{
-    ops::{Lengths, Ops, rms_norm, rope},
+    counter,
+    ops::{Lengths, Ops, rms_norm, rope, tracks},
     techniques::{
         attention::{Core, Place, Start, State, as_remembered},
         feed_forward::{FeedForward, Last},
+        fine_tuning::adapter::Adapters,
         quantization::cache::CacheForm,
     },
 };
@@ -53,6 +55,8 @@ pub struct Block<B: Backend> {
     feed_forward_norm: Param<Tensor<B, 1>>,
     /// The feed-forward part.
     pub feed_forward: FeedForward<B>,
+    /// Small networks beside or behind both parts, where a base was adapted by them.
+    pub adapters: Option<Adapters<B>>,
 }
 
 /// What decoding remembers of the tokens that one block has seen.
@@ -161,7 +165,13 @@ impl<B: Ops> Attention<B> {
         let [b, n, _] = x.dims();
         let q = self.heads(&self.query, x);
         let [k, v] = over.keys_and_values.clone();
-        let o = self.core.over_another(q, k, v, over.lengths.as_ref());
+        let goes_back = [&q, &k, &v].into_iter().any(tracks);
+        let attend = || self.core.over_another(q, k, v, over.lengths.as_ref());
+        let o = if goes_back {
+            attend()
+        } else {
+            counter::without_backward(attend)
+        };
         self.output.apply(o.reshape([b as i32, n as i32, -1]))
     }
 
@@ -188,7 +198,8 @@ impl<B: Ops> Attention<B> {
             None => q.clone(),
         };
         let v = self.heads(&self.value, for_value);
-        let o = match (state, &angles.sight) {
+        let goes_back = [&q, &k, &v].into_iter().any(tracks);
+        let attend = || match (state, &angles.sight) {
             (Some(state), _) => core.extend(q, k, v, &own, state),
             (None, Sight::Back) => {
                 let [k, v] = match self.cache {
@@ -198,6 +209,11 @@ impl<B: Ops> Attention<B> {
                 core.whole(q, k, v, &own)
             }
             (None, Sight::BothWays(lengths)) => core.whole_both_ways(q, k, v, lengths.as_ref()),
+        };
+        let o = if goes_back {
+            attend()
+        } else {
+            counter::without_backward(attend)
         };
         self.output.apply(o.reshape([b as i32, n as i32, -1]))
     }
@@ -212,6 +228,7 @@ impl<B: Ops> Block<B> {
             cross: plan.cross.as_ref().map(|plan| Cross::new(plan, place, initial)),
             feed_forward_norm: initial.ones(width),
             feed_forward: FeedForward::new(&plan.feed_forward, place, initial),
+            adapters: plan.adapters.map(|plan| Adapters::new(plan, width, initial)),
         }
     }
 
@@ -251,7 +268,11 @@ impl<B: Ops> Block<B> {
         state: Option<&mut State<B>>,
     ) -> Tensor<B, 3> {
         let normal = rms_norm(x, self.attention_norm.val(), NORM_EPSILON as f32);
-        self.attention.forward(normal, angles, state)
+        let y = self.attention.forward(normal, angles, state);
+        match &self.adapters {
+            Some(adapters) => adapters.after_attention(y),
+            None => y,
+        }
     }
 
     /// What the feed-forward part adds, for the stream `x [b, n, width]` of rows of these lengths, and its auxiliary loss.
@@ -262,7 +283,7 @@ impl<B: Ops> Block<B> {
         lengths: Option<&Lengths>,
     ) -> (Tensor<B, 3>, Option<Tensor<B, 1>>) {
         let normal = rms_norm(x, self.feed_forward_norm.val(), NORM_EPSILON as f32);
-        self.feed_forward.forward(normal, before, lengths)
+        self.fed_normal(normal, before, lengths)
     }
 
     /// [`Block::fed`] of all rows but the first `seen`, which are only looked back at.
@@ -278,11 +299,29 @@ impl<B: Ops> Block<B> {
         let [b, n, width] = x.dims();
         let normal = rms_norm(x, self.feed_forward_norm.val(), NORM_EPSILON as f32);
         let mut before = Some(normal.clone().slice([0..b, seen - 1..seen, 0..width]));
-        self.feed_forward.forward(
-            normal.slice([0..b, seen..n, 0..width]),
-            Some(&mut before),
-            lengths,
-        )
+        let rest = normal.slice([0..b, seen..n, 0..width]);
+        self.fed_normal(rest, Some(&mut before), lengths)
+    }
+
+    /// The feed-forward part and its adapter on the normalised stream.
+    fn fed_normal(
+        &self,
+        normal: Tensor<B, 3>,
+        before: Option<&mut Last<B>>,
+        lengths: Option<&Lengths>,
+    ) -> (Tensor<B, 3>, Option<Tensor<B, 1>>) {
+        let goes_back = tracks(&normal);
+        let beside = self.adapters.as_ref().map(|adapters| (adapters, normal.clone()));
+        let feed = || self.feed_forward.forward(normal, before, lengths);
+        let (y, auxiliary) = if goes_back {
+            feed()
+        } else {
+            counter::without_backward(feed)
+        };
+        match beside {
+            Some((adapters, normal)) => (adapters.after_feed_forward(normal, y), auxiliary),
+            None => (y, auxiliary),
+        }
     }
 }
 
@@ -315,5 +354,8 @@ impl<B: Backend> Parts<B> for Block<B> {
             Part::Vector(&mut self.feed_forward_norm),
         );
         self.feed_forward.each_part(path, visitor);
+        if let Some(adapters) = &mut self.adapters {
+            adapters.each_part(path, visitor);
+        }
     }
 }

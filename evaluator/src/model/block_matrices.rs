@@ -1,6 +1,7 @@
-//! The matrices of a plan's blocks, routers left out: those that compression after training is about.
+//! The matrices of a plan's blocks, routers and adapters left out: those that compression after training is about.
 
 use super::{ModelPlan, plan::Projection};
+use crate::techniques::fine_tuning::adapter::is_of_adapter;
 
 /// A matrix `[out, input]` of a block, or several alike, as those of experts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +30,9 @@ impl BlockMatrix {
     }
 }
 
-/// Whether the matrix of this path is one of a block, and no embedding, head or what a kind has of its own.
+/// Whether the matrix of this path is one of a block, and no embedding, head, adapter or what a kind has of its own.
 pub(crate) fn is_block_matrix(path: &str) -> bool {
-    path.contains(".layers.")
+    path.contains(".layers.") && !is_of_adapter(path)
 }
 
 impl ModelPlan {

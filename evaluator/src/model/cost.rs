@@ -4,8 +4,20 @@
 
 use std::ops::{Add, AddAssign, Mul, Sub};
 
-use super::{AttentionPlan, LayerPlan, ModelPlan, plan::Projection};
+use super::{
+    AttentionPlan, LayerPlan, ModelPlan,
+    plan::Projection,
+    trainable::{Form, Trainable, matrix_pass},
+};
 use crate::techniques::{attention::Place, feed_forward::FeedForwardPlan};
+
+/// What wants a gradient on the way through the blocks.
+struct Tracked {
+    /// The residual stream.
+    stream: bool,
+    /// What another half has read.
+    source: bool,
+}
 
 /// Multiply-adds of a training pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +32,11 @@ impl Pass {
     /// Forward and backward.
     pub fn total(self) -> u64 {
         self.forward + self.backward
+    }
+
+    /// The same where nothing goes back through it.
+    fn forward_only(self) -> Pass {
+        Pass { backward: 0, ..self }
     }
 }
 
@@ -58,80 +75,6 @@ impl Mul<u64> for Pass {
         Pass {
             forward: self.forward * n,
             backward: self.backward * n,
-        }
-    }
-}
-
-/// Which weights a training changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trainable {
-    /// All of them.
-    All,
-    /// Only low-rank additions.
-    LowRank {
-        /// Their rank.
-        rank: u64,
-        /// On the feed-forward matrices too, not only on those of the attention.
-        feed_forward: bool,
-    },
-}
-
-/// How one matrix takes part in a training.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    Trained,
-    Frozen,
-    LowRank(u64),
-}
-
-impl Trainable {
-    fn attention(self) -> Form {
-        match self {
-            Trainable::All => Form::Trained,
-            Trainable::LowRank { rank, .. } => Form::LowRank(rank),
-        }
-    }
-
-    /// The form of feed-forward matrices.
-    pub(crate) fn feed_forward(self) -> Form {
-        match self {
-            Trainable::All => Form::Trained,
-            Trainable::LowRank {
-                rank,
-                feed_forward: true,
-            } => Form::LowRank(rank),
-            Trainable::LowRank { .. } => Form::Frozen,
-        }
-    }
-
-    /// The form of routers, embedding and head.
-    pub(crate) fn others(self) -> Form {
-        match self {
-            Trainable::All => Form::Trained,
-            Trainable::LowRank { .. } => Form::Frozen,
-        }
-    }
-}
-
-/// The pass of a matrix `[out, input]` over `tokens` rows; `upstream` tells whether the input wants a gradient.
-pub(crate) fn matrix_pass(tokens: u64, input: u64, out: u64, upstream: bool, form: Form) -> Pass {
-    let once = tokens * input * out;
-    let upstream = u64::from(upstream);
-    match form {
-        Form::Trained => Pass {
-            forward: once,
-            backward: once * (1 + upstream),
-        },
-        Form::Frozen => Pass {
-            forward: once,
-            backward: once * upstream,
-        },
-        Form::LowRank(rank) => {
-            let (down, up) = (tokens * rank * input, tokens * rank * out);
-            Pass {
-                forward: once + down + up,
-                backward: once * upstream + down * (1 + upstream) + 2 * up,
-            }
         }
     }
 }
@@ -182,7 +125,8 @@ impl ModelPlan {
             let cross = layer
                 .cross
                 .map_or(0, |cross| cross.parameters(self.place(i)) + width);
-            attention + cross + feed_forward(i, &layer.feed_forward, width) + 2 * width
+            let adapters = layer.adapters.map_or(0, |plan| plan.parameters(width));
+            attention + cross + feed_forward(i, &layer.feed_forward, width) + adapters + 2 * width
         });
         let reading_norm = if self.kind.reading() > 0 { width } else { 0 };
         let own = self.kind.weights(self).into_iter();
@@ -198,29 +142,21 @@ impl ModelPlan {
             .map_or(1, |exits| exits.depths(self.layers.len()).count());
         let mut pass = self.kind.head_pass(self, batch, n, trainable) * heads as u64;
         let rows = batch * self.kind.form().texts();
-        let (width, read) = (self.width as u64, self.seen(0, n));
-        for (i, layer) in self.layers.iter().enumerate() {
-            let n = self.seen(i, n);
-            let tokens = (rows * n) as u64;
-            // a frozen embedding has no gradient, so nothing flows below the attention of the first block of a half
-            let upstream = (i > 0 && i != self.kind.reading()) || trainable == Trainable::All;
-            let mut block = Pass::default();
-            for Projection { name, input, out } in layer.attention.projections(self.width) {
-                let upstream = upstream || name == "o_proj";
-                block += matrix_pass(tokens, input as u64, out as u64, upstream, trainable.attention());
+        // the embedding is the first thing of each half that may want a gradient
+        let embedded = trainable.others() == Form::Trained;
+        let mut tracked = Tracked {
+            stream: embedded,
+            source: false,
+        };
+        for i in 0..self.layers.len() {
+            if self.kind.reading() > 0 && i == self.kind.reading() {
+                tracked = Tracked {
+                    stream: embedded,
+                    source: tracked.stream || trainable.vectors(),
+                };
             }
-            block += self.core_pass(i, n) * rows as u64;
-            if let Some(cross) = &layer.cross {
-                for projection in cross.projections(self.width) {
-                    let (input, out) = (projection.input as u64, projection.out as u64);
-                    let tokens = (rows * if projection.is_of_keys() { read } else { n }) as u64;
-                    block += matrix_pass(tokens, input, out, true, trainable.attention());
-                }
-                block += cross.core.pass_over_another(cross, n, read) * rows as u64;
-            }
-            block += layer
-                .feed_forward
-                .training_pass(width, [rows as u64, n as u64], trainable);
+            let here = trainable.of_block(i, self.layers.len());
+            let mut block = self.block_pass(i, rows, n, here, &mut tracked);
             if self.reversible.is_some() {
                 // each block is computed once more on the way back
                 block.backward += block.forward;
@@ -243,6 +179,70 @@ impl ModelPlan {
             .map_or(1, |exits| exits.depths(self.layers.len()).count());
         let earlier = self.kind.head_pass(self, batch, n, Trainable::All).forward * (heads as u64 - 1);
         self.training_pass(batch, n, Trainable::All).forward - earlier - noise.sum::<u64>()
+    }
+
+    /// Multiply-adds of all blocks without the head, forward, on `batch` examples of `n` tokens a row.
+    pub(crate) fn blocks_forward(&self, batch: usize, n: usize) -> u64 {
+        let all = self.training_pass(batch, n, Trainable::All).forward;
+        all - self.kind.head_pass(self, batch, n, Trainable::All).forward
+    }
+
+    /// One block of which `here` is trained, over rows of texts of `n` tokens.
+    fn block_pass(&self, i: usize, rows: usize, n: usize, here: Trainable, tracked: &mut Tracked) -> Pass {
+        let layer = &self.layers[i];
+        let (width, read, n) = (self.width as u64, self.seen(0, n), self.seen(i, n));
+        let tokens = (rows * n) as u64;
+        let adapter_after = |parallel_too: bool, upstream: bool| match layer.adapters {
+            Some(plan) if parallel_too || plan.follows_attention() => {
+                plan.pass(width, tokens, upstream, here)
+            }
+            _ => Pass::default(),
+        };
+        let adapts = layer.adapters.is_some() && here.adapters() == Form::Trained;
+        let adapts_attention = adapts && layer.adapters.is_some_and(|plan| plan.follows_attention());
+
+        let normal = tracked.stream || here.vectors();
+        let attended = normal || here.before_the_core();
+        let mut block = Pass::default();
+        for Projection { name, input, out } in layer.attention.projections(self.width) {
+            let upstream = if name == "o_proj" { attended } else { normal };
+            block += matrix_pass(tokens, input as u64, out as u64, upstream, here.attention());
+        }
+        let mut core = self.core_pass(i, n);
+        if !normal && here.attention() == Form::Frozen {
+            // vectors on keys and values alone: queries want no gradient
+            core.backward -= layer.attention.core.backward_of_queries(&layer.attention, n);
+        }
+        let core = core * rows as u64;
+        block += if attended { core } else { core.forward_only() };
+        block += adapter_after(false, attended);
+        tracked.stream |= attended || adapts_attention;
+
+        if let Some(cross) = &layer.cross {
+            let queries = tracked.stream || here.vectors();
+            let looked = queries || tracked.source || here.before_the_core();
+            for projection in cross.projections(self.width) {
+                let (input, out) = (projection.input as u64, projection.out as u64);
+                let (rows_of_it, upstream) = match projection.name {
+                    "o_proj" => (n, looked),
+                    _ if projection.is_of_keys() => (read, tracked.source),
+                    _ => (n, queries),
+                };
+                block += matrix_pass((rows * rows_of_it) as u64, input, out, upstream, here.attention());
+            }
+            let core = cross.core.pass_over_another(cross, n, read) * rows as u64;
+            block += if looked { core } else { core.forward_only() };
+            tracked.stream |= looked;
+        }
+
+        let normal = tracked.stream || here.vectors();
+        let network = layer
+            .feed_forward
+            .training_pass(width, [rows as u64, n as u64], here);
+        block += if normal { network } else { network.forward_only() };
+        block += adapter_after(true, normal);
+        tracked.stream |= normal || adapts;
+        block
     }
 
     /// The attention core of a layer for one row of `n` positions.
@@ -291,7 +291,8 @@ impl ModelPlan {
             let core = self.core_pass(i, at).forward;
             let (projections, at) = (layer.attention.projection_macs(self.width), at as u64);
             let networks = layer.feed_forward.serving_macs(width, at);
-            at * projections + networks - at * self.left_out_in(i, false) + core
+            let adapters = layer.adapters.map_or(0, |plan| plan.serving_macs(width));
+            at * (projections + adapters) + networks - at * self.left_out_in(i, false) + core
         };
         self.layers[..depth].iter().enumerate().map(layer).sum()
     }
@@ -309,6 +310,7 @@ impl ModelPlan {
                 + layer.attention.core.decoding_macs(&layer.attention, position)
                 + cross
                 + layer.feed_forward.serving_macs(width, 1)
+                + layer.adapters.map_or(0, |plan| plan.serving_macs(width))
                 - self.left_out_in(i, false)
         });
         blocks.sum::<u64>() + self.vocabulary as u64 * width

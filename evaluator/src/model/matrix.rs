@@ -9,23 +9,23 @@ use super::{Form, Pass, matrix_pass};
 use crate::{
     ops::{Ops, embedding, linear},
     techniques::{
-        calibration::Tapped, fine_tuning::lora::LowRank, quantization::packed::Packed,
+        calibration::Tapped,
+        fine_tuning::{ia3::Scaled, lora::LowRank},
+        quantization::packed::Packed,
         sparsity::sparse::Sparse,
     },
 };
 
-/// A matrix `[out, in]`: dense, dense with a low-rank addition, packed to few bits, or stored as its nonzeros.
+/// A matrix `[out, in]`: dense, packed to few bits, stored as its nonzeros, or frozen with something trained beside it.
 #[derive(Module, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a model has tens of them, and a box would cost a jump for each use"
-)]
 pub enum Matrix<B: Backend> {
     /// 32-bit weights.
     Dense(Dense<B>),
     /// Frozen weights and a trained low-rank addition.
     LowRank(LowRank<B>),
-    /// Packed weights, for serving.
+    /// Frozen weights and a trained vector that multiplies their rows or columns.
+    Scaled(Scaled<B>),
+    /// Packed weights, for serving and below additions.
     Packed(Packed<B>),
     /// Weights stored as their nonzeros, for serving.
     Sparse(Sparse<B>),
@@ -60,7 +60,8 @@ impl<B: Backend> Matrix<B> {
     pub fn dims(&self) -> [usize; 2] {
         match self {
             Matrix::Dense(dense) | Matrix::Tapped(Tapped { dense, .. }) => dense.weight.dims(),
-            Matrix::LowRank(low_rank) => low_rank.weight.dims(),
+            Matrix::LowRank(low_rank) => low_rank.dims(),
+            Matrix::Scaled(scaled) => scaled.weight.dims(),
             Matrix::Packed(packed) => packed.dims(),
             Matrix::Sparse(sparse) => sparse.dims(),
         }
@@ -79,7 +80,11 @@ impl<B: Backend> Matrix<B> {
         let [out, input] = self.dims();
         let form = match self {
             Matrix::Dense(dense) if dense.weight.val().is_require_grad() => Form::Trained,
-            Matrix::Dense(_) | Matrix::Packed(_) | Matrix::Sparse(_) | Matrix::Tapped(_) => Form::Frozen,
+            Matrix::Dense(_)
+            | Matrix::Scaled(_)
+            | Matrix::Packed(_)
+            | Matrix::Sparse(_)
+            | Matrix::Tapped(_) => Form::Frozen,
             Matrix::LowRank(low_rank) => Form::LowRank(low_rank.a.dims()[0] as u64),
         };
         matrix_pass(1, input as u64, out as u64, true, form)
@@ -92,6 +97,7 @@ impl<B: Ops> Matrix<B> {
         match self {
             Matrix::Dense(dense) => linear(x, dense.weight.val()),
             Matrix::LowRank(low_rank) => low_rank.apply(x),
+            Matrix::Scaled(scaled) => scaled.apply(x),
             Matrix::Packed(packed) => packed.apply(x),
             Matrix::Sparse(sparse) => sparse.apply(x),
             Matrix::Tapped(tapped) => tapped.apply(x),
@@ -99,12 +105,15 @@ impl<B: Ops> Matrix<B> {
     }
 
     /// The rows of the given numbers, `[n, in]`.
+    ///
+    /// # Panics
+    /// If something is trained beside the weights: tables are never among what gets an addition.
     pub fn rows(&self, ids: Tensor<B, 1, Int>) -> Tensor<B, 2> {
         match self {
             Matrix::Dense(dense) | Matrix::Tapped(Tapped { dense, .. }) => embedding(dense.weight.val(), ids),
-            Matrix::LowRank(low_rank) => embedding(low_rank.weight.val(), ids),
             Matrix::Packed(packed) => packed.rows(ids),
             Matrix::Sparse(sparse) => embedding(sparse.with_zeros(), ids),
+            Matrix::LowRank(_) | Matrix::Scaled(_) => unreachable!("a table has no addition"),
         }
     }
 }

@@ -15,19 +15,20 @@ mod plan;
 mod reversible;
 mod rollback;
 mod tokens;
+mod trainable;
 mod whole;
 
 pub(crate) use self::{
     block::Angles,
     block_matrices::{BlockMatrix, is_block_matrix},
-    cost::{Form, matrix_pass},
     halves::both,
     reversible::{Stream, rounded},
+    trainable::{Form, matrix_pass},
     whole::Entered,
 };
 pub use self::{
     block::{Attention, Block},
-    cost::{Pass, Trainable},
+    cost::Pass,
     cross::Cross,
     exits::Exited,
     initial::Initial,
@@ -36,5 +37,6 @@ pub use self::{
     matrix::{Dense, Matrix},
     parts::{Part, Parts, TensorMut, each_tensor, join, make_trainable},
     plan::{AttentionPlan, LayerPlan, ModelPlan, NORM_EPSILON, Projection, ROPE_THETA},
+    trainable::Trainable,
     whole::{Forward, Memory, Model},
 };

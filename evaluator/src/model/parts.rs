@@ -6,6 +6,7 @@ use burn::{
 };
 
 use super::Matrix;
+use crate::techniques::fine_tuning::lora::Base;
 
 /// One named weight.
 pub enum Part<'a, B: Backend> {
@@ -13,7 +14,7 @@ pub enum Part<'a, B: Backend> {
     Matrix(&'a mut Matrix<B>),
     /// A small matrix that others hang on, a router or a table of positions, and so is never compressed.
     Small(&'a mut Matrix<B>),
-    /// The scale of a norm.
+    /// The scale of a norm, or a bias.
     Vector(&'a mut Param<Tensor<B, 1>>),
 }
 
@@ -47,9 +48,15 @@ pub fn each_tensor<B: Backend>(model: &mut impl Parts<B>, visitor: &mut dyn FnMu
         Part::Matrix(matrix) | Part::Small(matrix) => match matrix {
             Matrix::Dense(dense) => visitor(join(path, "weight"), TensorMut::Matrix(&mut dense.weight)),
             Matrix::LowRank(low_rank) => {
-                visitor(join(path, "weight"), TensorMut::Matrix(&mut low_rank.weight));
+                if let Base::Dense(dense) = &mut low_rank.base {
+                    visitor(join(path, "weight"), TensorMut::Matrix(&mut dense.weight));
+                }
                 visitor(join(path, "lora_a"), TensorMut::Matrix(&mut low_rank.a));
                 visitor(join(path, "lora_b"), TensorMut::Matrix(&mut low_rank.b));
+            }
+            Matrix::Scaled(scaled) => {
+                visitor(join(path, "weight"), TensorMut::Matrix(&mut scaled.weight));
+                visitor(join(path, "ia3"), TensorMut::Vector(&mut scaled.scale));
             }
             Matrix::Packed(_) | Matrix::Sparse(_) | Matrix::Tapped(_) => {}
         },

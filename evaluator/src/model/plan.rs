@@ -7,6 +7,7 @@ use crate::techniques::{
     attention::{Core, Own, Place},
     dynamic::{early_exit::EarlyExit, token_keep::TokenKeep},
     feed_forward::FeedForwardPlan,
+    fine_tuning::adapter::AdapterPlan,
     quantization::cache::CacheForm,
     reversible::Reversible,
     sparsity::SparseForm,
@@ -104,6 +105,9 @@ pub struct LayerPlan {
     pub cross: Option<AttentionPlan>,
     /// The feed-forward part.
     pub feed_forward: FeedForwardPlan,
+    /// The adapters that stay in the served model, where a base was adapted by them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapters: Option<AdapterPlan>,
 }
 
 /// A matrix `[out, input]` around an attention.

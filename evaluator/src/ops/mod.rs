@@ -57,7 +57,7 @@ pub use self::{
     favor::{FavorOp, Side, favor_features},
     kde::{KdeBlocks, KdeBothWays, KdeBothWaysOp, KdeOp, kde_attention, kde_both_ways, kde_draw},
     lengths::Lengths,
-    linear::{LinearOp, linear, matmul},
+    linear::{LinearOp, linear, matmul, tracks},
     linear_attention::{
         FeatureMap, LinearAttentionOp, linear_attention, linear_attention_both_ways, linear_attention_step,
     },

@@ -35,6 +35,7 @@ use crate::{
         reversible::{CHUNKS_ACTIVITY, REVERSED_ACTIVITY},
         sparsity::{self, SparsityPlan},
     },
+    training::Rule,
 };
 
 /// Batches that importance is judged on before pruning.
@@ -95,10 +96,12 @@ pub struct TrainingPlan {
     pub weight_decay: f64,
     /// Largest norm of the gradient of all weights together.
     pub gradient_clip: f64,
+    /// How a step changes the weights.
+    pub rule: Rule,
 }
 
 impl TrainingPlan {
-    fn read(values: Values, form: Form) -> Self {
+    fn read(values: Values, form: Form, rule: Rule) -> Self {
         let (batch, context, seconds) = (
             values.int("batch"),
             values.int("context"),
@@ -118,6 +121,17 @@ impl TrainingPlan {
             final_rate: values.float("final_rate"),
             weight_decay: values.float("weight_decay"),
             gradient_clip: values.float("gradient_clip"),
+            rule,
+        }
+    }
+
+    /// The factor on gradients whose norm, all together, is this.
+    pub(crate) fn clipping(&self, norm: f64) -> f64 {
+        // a norm that is not a number passes through, so that the loop sees it in the loss
+        if norm > self.gradient_clip {
+            self.gradient_clip / norm
+        } else {
+            1.0
         }
     }
 
@@ -167,14 +181,8 @@ impl Plan {
                 values.text("fine_tune")
             ));
         }
-        if let FineTuning::Lora(lora) = fine_tuning
-            && lora.rank > model.width
-        {
-            return Err(format!(
-                "lora_rank {} is above width {}; use a smaller rank",
-                lora.rank, model.width
-            ));
-        }
+        let model = fine_tuning.adapted(model)?;
+        let rule = Rule::read(values, &model, base.is_some())?;
         let form = model.kind.form();
         let pruning = PruningPlan::read(values);
         let mut served = match &pruning {
@@ -202,7 +210,7 @@ impl Plan {
             model,
             served,
             fine_tuning: base.map(|_| fine_tuning),
-            training: TrainingPlan::read(values, form),
+            training: TrainingPlan::read(values, form, rule),
             pruning,
             distillation,
             sparsity,
@@ -220,7 +228,7 @@ impl Plan {
             model: trained,
             served: served.model.clone(),
             fine_tuning: None,
-            training: TrainingPlan::read(values, served.model.kind.form()),
+            training: TrainingPlan::read(values, served.model.kind.form(), Rule::AdamW),
             pruning: None,
             distillation: None,
             sparsity: None,
@@ -267,9 +275,8 @@ impl Plan {
             names.extend(self.trainable().map(|_| REVERSED_ACTIVITY));
             names.extend((form.ff_chunks > 1 && self.model.context > 1).then_some(CHUNKS_ACTIVITY));
         }
-        if matches!(self.fine_tuning, Some(FineTuning::Lora(_))) {
-            names.push("lora_matrices");
-        }
+        names.extend(self.fine_tuning.iter().flat_map(FineTuning::activity));
+        names.extend(self.trainable().and_then(|_| self.training.rule.activity()));
         if let Some(pruning) = self.pruning {
             names.extend((pruning.neurons > 0.0).then_some("pruned_neurons"));
             names.extend((pruning.heads > 0.0).then_some("pruned_heads"));
@@ -305,34 +312,44 @@ impl Plan {
         }
     }
 
-    /// Whether [`Plan::training_flops`] is what a training executes; where experts have a capacity, or attention leaves
-    /// out padding, it is the most, because what is left out costs nothing.
+    /// Whether [`Plan::training_flops`] is what a training executes; where experts have a capacity, attention leaves out
+    /// padding, or a rank is drawn for each step, it is the most, because what is left out costs nothing.
     pub fn training_flops_are_exact(&self) -> bool {
-        !self.model.kind.form().pads() && !self.model.layers.iter().any(|l| l.feed_forward.may_drop())
+        !self.model.kind.form().pads()
+            && !self.model.layers.iter().any(|l| l.feed_forward.may_drop())
+            && self.fine_tuning.is_none_or(|method| method.has_one_cost())
     }
 
-    /// FLOPs of the whole training for a main training of `steps`: training, judging importance, recovery, finding single weights to remove, calibration.
+    /// FLOPs of the whole training for a main training of `steps`: choosing weights, training, judging importance, recovery, finding single weights to remove, calibration.
     pub fn training_flops(&self, steps: u64) -> u64 {
-        let TrainingPlan { batch, rows, .. } = self.training;
-        let pass = |model: &ModelPlan, trainable| model.training_pass(batch, rows.context, trainable).total();
+        let TrainingPlan {
+            batch, rows, rule, ..
+        } = self.training;
+        let step = |model: &ModelPlan, trainable| rule.macs(model, batch, rows.context, trainable);
+        let chosen = self
+            .fine_tuning
+            .map_or(0, |method| method.macs_before(&self.model, rows.context));
         let main = self
             .trainable()
-            .map_or(0, |trainable| steps * pass(&self.model, trainable));
+            .map_or(0, |trainable| steps * step(&self.model, trainable));
         let judged = match self.pruning {
-            Some(p) if p.judges_by_gradient() => IMPORTANCE_BATCHES * pass(&self.model, Trainable::All),
+            Some(p) if p.judges_by_gradient() => {
+                let pass = self.model.training_pass(batch, rows.context, Trainable::All);
+                IMPORTANCE_BATCHES * pass.total()
+            }
             _ => 0,
         };
         let taught = self
             .distillation
             .map_or(0, |_| self.model.forward_macs(batch, rows.context));
-        let recovery = pass(&self.served, Trainable::All) + taught;
+        let recovery = step(&self.served, Trainable::All) + taught;
         let sparsity = self
             .sparsity
             .map_or(0, |plan| plan.macs(&self.served, batch, rows.context));
         let packing = self
             .quantization
             .map_or(0, |plan| plan.macs(&self.served, batch, rows.context));
-        2 * (main + judged + self.recovery_steps(steps) * recovery + sparsity + packing)
+        2 * (chosen + main + judged + self.recovery_steps(steps) * recovery + sparsity + packing)
     }
 
     /// The metrics that follow from the plan alone, exactly.

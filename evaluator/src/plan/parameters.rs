@@ -65,7 +65,13 @@ pub(crate) fn parameters() -> Vec<ParameterInfo> {
             "what matrices are multiplied in: 32-bit floats, or on GPUs 16-bit ones that are summed in 32 bits (bf16)",
             &["f32", "bf16"],
         ),
-        float("weight_decay", "decay of matrices (AdamW)", 0.0, 10.0, 0.1),
+        float(
+            "weight_decay",
+            "decay of matrices in a step, over the learning rate",
+            0.0,
+            10.0,
+            0.1,
+        ),
         float(
             "gradient_clip",
             "largest norm of the whole gradient",

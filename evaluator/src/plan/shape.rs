@@ -100,6 +100,7 @@ pub(super) fn read_model(values: Values, data: Symbols, context: usize) -> Resul
             attention: attention(core),
             cross: None,
             feed_forward: FeedForwardPlan::read(values, width, i)?,
+            adapters: None,
         })
     };
     let layers = values.int("layers");

@@ -15,7 +15,7 @@ use crate::{
     model::{Model, each_tensor},
     training::{
         Record,
-        floats::{put_weights, read_floats, weights_of, write_floats},
+        floats::{Found, put_weights, read_tensors, weights_of, write_tensors},
     },
 };
 
@@ -43,7 +43,7 @@ impl StageResult {
     /// Writes it with the model's weights.
     pub(super) fn write<B: Backend>(&self, model: &mut Model<B>, path: &Path) -> io::Result<()> {
         let about = serde_json::to_string(self)?;
-        write_floats(
+        write_tensors(
             path,
             &weights_of(model),
             Some(HashMap::from([(ABOUT.to_owned(), about)])),
@@ -52,7 +52,11 @@ impl StageResult {
 
     /// Reads it, and its weights into a model of their shape; `None` where the file is not whole or of another shape.
     pub(super) fn read<B: Backend>(path: &Path, model: &mut Model<B>) -> Option<StageResult> {
-        let (mut tensors, about) = read_floats(path)?;
+        let Found {
+            floats: mut tensors,
+            about,
+            ..
+        } = read_tensors(path)?;
         let result = serde_json::from_str(about.get(ABOUT)?).ok()?;
         let mut fits = true;
         each_tensor(model, &mut |name, tensor| {

@@ -14,7 +14,7 @@ mod token_shift;
 
 use spaces::{ParameterInfo, TechniqueInfo};
 
-use crate::model::kinds;
+use crate::{model::kinds, training};
 
 /// What every technique says of itself.
 pub(crate) struct About {
@@ -39,13 +39,14 @@ impl About {
 
 /// Every technique of every family.
 pub fn techniques() -> Vec<TechniqueInfo> {
-    let families: [(&str, Vec<About>); 12] = [
+    let families: [(&str, Vec<About>); 13] = [
         ("kind", kinds::about()),
         ("attention", attention::about()),
         ("feed_forward", feed_forward::about()),
         ("router", feed_forward::routers()),
         ("reversible", vec![reversible::ABOUT]),
         ("fine_tune", fine_tuning::about()),
+        ("optimizer", training::rules()),
         ("pruning", pruning::about()),
         ("distillation", distillation::about()),
         ("sparsity", sparsity::about()),
@@ -66,6 +67,7 @@ pub(crate) fn parameters() -> Vec<ParameterInfo> {
         ("feed_forward", feed_forward::parameters()),
         ("reversible", reversible::parameters()),
         ("fine_tune", fine_tuning::parameters()),
+        ("training", training::parameters()),
         ("pruning", pruning::parameters()),
         ("distillation", distillation::parameters()),
         ("sparsity", sparsity::parameters()),

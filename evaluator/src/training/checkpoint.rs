@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Optimizer, Record, Stretch,
-    floats::{Floats, put_weights, read_floats, weights_of, write_floats},
+    floats::{Found, Values, Words, put_weights, read_tensors, weights_of, write_tensors},
 };
 use crate::{
     EvaluationError, counter,
@@ -51,6 +51,8 @@ pub struct Checkpoint<B: Backend> {
     activity: BTreeMap<String, u64>,
     optimizer_steps: u32,
     tensors: BTreeMap<String, Vec<f32>>,
+    /// Numbers of the single weights that are trained.
+    kept: BTreeMap<String, Vec<i32>>,
     device: B::Device,
 }
 
@@ -75,8 +77,13 @@ impl<B: Ops> Checkpoint<B> {
             for (kind, moment) in ["m", "v"].iter().zip(moments) {
                 let values: Vec<f32> = moment.to_data().iter().collect();
                 let shape = vec![values.len()];
-                tensors.push((format!("{kind}.{name}"), Floats(values, shape)));
+                tensors.push((format!("{kind}.{name}"), Words(Values::Floats(values), shape)));
             }
+        }
+        for (name, kept) in &optimizer.kept {
+            let values: Vec<i32> = kept.to_data().iter().collect();
+            let shape = vec![values.len()];
+            tensors.push((format!("i.{name}"), Words(Values::Numbers(values), shape)));
         }
         let position = Position {
             phase: stretch.phase.into(),
@@ -97,7 +104,7 @@ impl<B: Ops> Checkpoint<B> {
             }
         }
         fs::create_dir_all(&part).map_err(failed)?;
-        write_floats(&part.join(CHECKPOINT_FILES[0]), &tensors, None).map_err(failed)?;
+        write_tensors(&part.join(CHECKPOINT_FILES[0]), &tensors, None).map_err(failed)?;
         let json = serde_json::to_vec(&position).expect("plain data serialises");
         fs::write(part.join(CHECKPOINT_FILES[1]), json).map_err(failed)?;
         if dir.exists() {
@@ -120,7 +127,9 @@ impl<B: Ops> Checkpoint<B> {
         };
         let position: Position =
             serde_json::from_slice(&fs::read(dir.join(CHECKPOINT_FILES[1])).ok()?).ok()?;
-        let (tensors, _) = read_floats(&dir.join(CHECKPOINT_FILES[0]))?;
+        let Found { floats, numbers, .. } = read_tensors(&dir.join(CHECKPOINT_FILES[0]))?;
+        let kept = numbers.into_iter();
+        let kept = kept.filter_map(|(name, list)| Some((name.strip_prefix("i.")?.to_owned(), list)));
         Some(Checkpoint {
             phase: position.phase,
             total_steps: position.total_steps,
@@ -128,7 +137,8 @@ impl<B: Ops> Checkpoint<B> {
             earlier: position.earlier,
             activity: position.activity,
             optimizer_steps: position.optimizer_steps,
-            tensors,
+            tensors: floats,
+            kept: kept.collect(),
             device: device.clone(),
         })
     }
@@ -143,7 +153,7 @@ impl<B: Ops> Checkpoint<B> {
         }
         let mut optimizer = Optimizer {
             steps: self.optimizer_steps,
-            ..Optimizer::default()
+            ..Optimizer::new(self.kept, &self.device)
         };
         put_weights(model, &mut self.tensors);
         each_tensor(model, &mut |name, _| {

@@ -13,17 +13,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::{Tensor, backend::AutodiffBackend};
 use spaces::{Evidence, Measurement, protocol::Progress};
 
-use self::step::quick_loss;
-pub(crate) use self::step::{IntoF32, Scores, gradients, score, to_device};
 pub use self::{
     checkpoint::{CHECKPOINT_FILES, Checkpoint},
-    optimizer::Optimizer,
+    optimizer::{Optimizer, Rule},
     record::Record,
     schedule::learning_rate,
     step::{Batches, gradients_of},
+};
+pub(crate) use self::{
+    optimizer::{about as rules, parameters},
+    step::{IntoF32, Scores, gradients, score, to_device},
+};
+use self::{
+    optimizer::{collect, lomo, mezo},
+    step::{Task, quick_loss},
 };
 use crate::{
     EvaluationError, Events, counter,
@@ -31,7 +37,7 @@ use crate::{
     model::Model,
     ops::Ops,
     plan::{Budget, TrainingPlan},
-    techniques::distillation::Teacher,
+    techniques::{distillation::Teacher, fine_tuning::FineTuning},
 };
 
 /// Steps between two readings of the loss; a reading waits for the device.
@@ -49,6 +55,8 @@ pub struct Stretch<'a> {
     pub plan: &'a TrainingPlan,
     /// How long it lasts.
     pub budget: Budget,
+    /// How a base is adapted in it, where it is that.
+    pub tuning: Option<FineTuning>,
     /// Where batches come from.
     pub batches: Batches<'a>,
     /// Where checkpoints lie.
@@ -88,20 +96,30 @@ where
     A::InnerBackend: Ops,
 {
     let plan = stretch.plan;
-    let mut optimizer = Optimizer::default();
     let mut record = Record::default();
+    // of the choice of weights, before the first step
+    let mut chosen_s = 0.0;
+    let mut optimizer = Optimizer::default();
     let mut total = match stretch.budget {
         Budget::Steps(steps) => Some(steps),
         Budget::Seconds(_) => None,
     };
+    let device = model.device();
+    let joules_before = energy.joules().map_err(EvaluationError::Device)?
+        - resumed
+            .as_ref()
+            .map_or(0.0, |checkpoint| checkpoint.record.joules);
     if let Some(checkpoint) = resumed {
         total = Some(checkpoint.total_steps);
         record = checkpoint.record;
         optimizer = checkpoint.restore(&mut model);
+    } else if let Some(tuning) = stretch.tuning {
+        let kept;
+        (kept, record) = Record::of(energy, || tuning.kept(&mut model, &stretch.batches))?;
+        chosen_s = record.seconds;
+        optimizer = Optimizer::new(kept, &device);
     }
     let first = record.steps;
-    let joules_before = energy.joules().map_err(EvaluationError::Device)? - record.joules;
-    let device = model.device();
     let started = Instant::now();
     let mut last_saved = Instant::now();
     let mut untimed = 0.0;
@@ -113,13 +131,10 @@ where
         let step_started = Instant::now();
         let step = record.steps;
         let skipped_before = counter::skipped();
-        let (loss, macs) = counter::count_macs(|| {
-            let (loss, mut gradients) = gradients(&model, &stretch.batches, step, teacher);
-            // until the number of steps is known the rate is that of the first ones, warming up
-            let rate = learning_rate(plan, step, total.unwrap_or(u64::MAX));
-            optimizer.step(&mut model, &mut gradients, rate, plan);
-            loss
-        });
+        // until the number of steps is known the rate is that of the first ones, warming up
+        let rate = learning_rate(plan, step, total.unwrap_or(u64::MAX));
+        let (loss, macs) =
+            counter::count_macs(|| one_step(&mut model, &mut optimizer, stretch, teacher, (step, rate)));
         record.macs += macs;
         record.skipped_macs += (counter::skipped() - skipped_before).total();
         record.steps += 1;
@@ -138,7 +153,11 @@ where
         if let (None, Budget::Seconds(budget)) = (total, stretch.budget)
             && record.steps == TIMED_STEPS
         {
-            total = Some(steps_for(budget, record.seconds, record.steps));
+            total = Some(steps_for(
+                budget - chosen_s,
+                record.seconds - chosen_s,
+                record.steps,
+            ));
         }
         let Some(total) = total else { continue };
 
@@ -188,6 +207,46 @@ where
         Checkpoint::save(stop.keep, stretch, total, record, &mut model, &optimizer)?;
     }
     Ok((model, record))
+}
+
+/// One step of a stretch at a rate; gives its loss, `[1]`.
+fn one_step<A>(
+    model: &mut Model<A>,
+    optimizer: &mut Optimizer<A::InnerBackend>,
+    stretch: &Stretch,
+    teacher: Option<&Teacher<A::InnerBackend>>,
+    (step, rate): (u64, f64),
+) -> Tensor<A::InnerBackend, 1>
+where
+    A: AutodiffBackend + Ops,
+    A::InnerBackend: Ops,
+{
+    let Stretch {
+        plan,
+        batches,
+        tuning,
+        ..
+    } = stretch;
+    let seed = batches.seed;
+    let task = |model: &Model<A>| Task::of_step(batches, step, teacher, &model.device());
+    match plan.rule {
+        Rule::AdamW | Rule::Sgd => {}
+        Rule::Lomo => return lomo::step(model, &task(model), rate, plan),
+        Rule::Mezo { epsilon } => {
+            let direction = mezo::Direction { seed, step };
+            return mezo::step(model, &task(model), direction, (rate, epsilon), plan);
+        }
+    }
+    if let Some(tuning) = tuning {
+        tuning.begin_step(model, seed, step);
+    }
+    let (loss, mut gradients) = gradients(model, batches, step, teacher);
+    let mut collected = collect(model, &mut gradients);
+    if let Some(tuning) = tuning {
+        tuning.end_step(model, &mut collected, seed, step);
+    }
+    optimizer.apply(model, collected, rate, plan);
+    loss
 }
 
 /// Steps of a part of a stretch, at least one.

@@ -17,7 +17,7 @@ pub fn learning_rate(plan: &TrainingPlan, step: u64, total: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Budget;
+    use crate::{plan::Budget, training::Rule};
 
     #[test]
     fn it_rises_then_falls_to_the_share() {
@@ -30,6 +30,7 @@ mod tests {
             final_rate: 0.1,
             weight_decay: 0.0,
             gradient_clip: 1.0,
+            rule: Rule::AdamW,
         };
         let rates: Vec<f64> = (0..100).map(|s| learning_rate(&plan, s, 100)).collect();
         assert!(rates[..10].windows(2).all(|w| w[0] < w[1]) && rates[0] > 0.0);

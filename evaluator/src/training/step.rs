@@ -68,6 +68,90 @@ pub(crate) fn to_device<B: Backend>(batch: Batch, device: &B::Device) -> (Inputs
     (inputs, Tensor::from_data(TensorData::new(targets, [n]), device))
 }
 
+/// What a teacher says of a batch, `[rows, outputs]`.
+type Told<'a, B> = (&'a Teacher<B>, Tensor<B, 2>);
+
+/// A training batch on the device, with what a teacher says of it where there is one.
+pub(super) struct Task<'a, A: AutodiffBackend> {
+    pub(super) inputs: Inputs<A>,
+    targets: Tensor<A, 1, Int>,
+    told: Option<Told<'a, A::InnerBackend>>,
+}
+
+impl<'a, A: AutodiffBackend + Ops> Task<'a, A> {
+    /// The batch of a step.
+    pub(super) fn of_step(
+        batches: &Batches,
+        step: u64,
+        teacher: Option<&'a Teacher<A::InnerBackend>>,
+        device: &A::Device,
+    ) -> Self
+    where
+        A::InnerBackend: Ops,
+    {
+        let batch = batches
+            .data
+            .train_batch(batches.seed, step, batches.batch, batches.rows);
+        let told = teacher.map(|teacher| {
+            let inputs = to_device::<A::InnerBackend>(batch.clone(), device).0;
+            (teacher, teacher.logits(inputs))
+        });
+        let (inputs, targets) = to_device(batch, device);
+        Task {
+            inputs,
+            targets,
+            told,
+        }
+    }
+
+    /// What a training of the model makes small, `[1]`: its loss at every depth at which a text can leave, and those of its
+    /// routers.
+    pub(super) fn loss(&self, model: &Model<A>) -> Tensor<A, 1> {
+        let inputs = self.inputs.clone();
+        let (loss, auxiliary) = match model.exits {
+            Some(exits) => {
+                let (depths, auxiliary) = model.forward_at_exits(inputs);
+                let losses = depths.into_iter().map(|logits| self.loss_of(logits));
+                let weighted = losses.zip(exits.weights(model.blocks.len()));
+                let sum = weighted.map(|(loss, weight)| loss * weight).reduce(|a, b| a + b);
+                (sum.expect("there is a last layer"), auxiliary)
+            }
+            None => {
+                let forward = model.forward(inputs);
+                (self.loss_of(forward.logits), forward.auxiliary)
+            }
+        };
+        match auxiliary {
+            Some(auxiliary) => loss + auxiliary,
+            None => loss,
+        }
+    }
+
+    /// The loss of logits `[b, n, outputs]` after any layer, `[1]`.
+    pub(super) fn loss_of(&self, logits: Tensor<A, 3>) -> Tensor<A, 1> {
+        let [b, n, outputs] = logits.dims();
+        let logits = logits.reshape([b * n, outputs]);
+        let loss = cross_entropy(logits.clone(), self.targets.clone());
+        match &self.told {
+            Some((teacher, told)) => {
+                let told = Tensor::from_inner(told.clone());
+                teacher.loss(loss, [logits, told], self.targets.clone())
+            }
+            None => loss,
+        }
+    }
+
+    /// Its loss, `[1]` on the inner backend, and its gradients.
+    fn gradients(self, model: &Model<A>) -> (Tensor<A::InnerBackend, 1>, A::Gradients) {
+        if let Some(form) = model.reversible {
+            return reversible::gradients(model, form, self.inputs, self.targets);
+        }
+        let loss = self.loss(model);
+        let value = loss.clone().inner();
+        (value, loss.backward())
+    }
+}
+
 /// The loss of one training batch, `[1]` on the inner backend, and its gradients; from a teacher too, where there is one.
 pub(crate) fn gradients<A>(
     model: &Model<A>,
@@ -79,16 +163,7 @@ where
     A: AutodiffBackend + Ops,
     A::InnerBackend: Ops,
 {
-    let batch = batches
-        .data
-        .train_batch(batches.seed, step, batches.batch, batches.rows);
-    match teacher {
-        None => gradients_of(model, batch),
-        Some(teacher) => {
-            let told = teacher.logits(to_device::<A::InnerBackend>(batch.clone(), &model.device()).0);
-            forward_and_back(model, batch, Some((teacher, told)))
-        }
-    }
+    Task::of_step(batches, step, teacher, &model.device()).gradients(model)
 }
 
 /// The loss of a batch, `[1]` on the inner backend, and its gradients.
@@ -96,54 +171,13 @@ pub fn gradients_of<A>(model: &Model<A>, batch: Batch) -> (Tensor<A::InnerBacken
 where
     A: AutodiffBackend + Ops,
 {
-    forward_and_back(model, batch, None)
-}
-
-/// What a teacher says of a batch, `[rows, outputs]`.
-type Told<'a, B> = (&'a Teacher<B>, Tensor<B, 2>);
-
-fn forward_and_back<A>(
-    model: &Model<A>,
-    batch: Batch,
-    told: Option<Told<'_, A::InnerBackend>>,
-) -> (Tensor<A::InnerBackend, 1>, A::Gradients)
-where
-    A: AutodiffBackend + Ops,
-{
     let (inputs, targets) = to_device::<A>(batch, &model.device());
-    if let Some(form) = model.reversible {
-        return reversible::gradients(model, form, inputs, targets);
-    }
-    let loss_of = |logits: Tensor<A, 3>| {
-        let [b, n, outputs] = logits.dims();
-        let logits = logits.reshape([b * n, outputs]);
-        let loss = cross_entropy(logits.clone(), targets.clone());
-        match &told {
-            Some((teacher, told)) => {
-                let told = Tensor::from_inner(told.clone());
-                teacher.loss(loss, [logits, told], targets.clone())
-            }
-            None => loss,
-        }
+    let task = Task {
+        inputs,
+        targets,
+        told: None,
     };
-    let (mut loss, auxiliary) = match model.exits {
-        Some(exits) => {
-            let (depths, auxiliary) = model.forward_at_exits(inputs);
-            let losses = depths.into_iter().map(loss_of);
-            let weighted = losses.zip(exits.weights(model.blocks.len()));
-            let sum = weighted.map(|(loss, weight)| loss * weight).reduce(|a, b| a + b);
-            (sum.expect("there is a last layer"), auxiliary)
-        }
-        None => {
-            let forward = model.forward(inputs);
-            (loss_of(forward.logits), forward.auxiliary)
-        }
-    };
-    if let Some(auxiliary) = auxiliary {
-        loss = loss + auxiliary;
-    }
-    let value = loss.clone().inner();
-    (value, loss.backward())
+    task.gradients(model)
 }
 
 /// Sums over what is scored of held-out data.

@@ -30,6 +30,8 @@ fn every_kind_of_model_can_teach_what_is_left_of_it_and_its_work_is_counted() {
         "",
         "experts = 2\nrouter = \"noisy_top_k\"\ntop_k = 2\n",
         "attention = \"linear\"\nhead_prune_ratio = 0.5\nbits = 8\n",
+        "optimizer = \"sgd\"\n",
+        "optimizer = \"lomo\"\n",
     ] {
         let alone = run(&format!("{pruned}{more}").replace("logits", "none"), 1);
         let taught = run(&format!("{pruned}{more}"), 1);

@@ -258,6 +258,10 @@ fn what_has_no_exit_is_refused_in_one_sentence() {
             "kind = 'encoder'\nearly_exit = 'entropy'\nreversible = true",
             "use reversible = false",
         ),
+        (
+            "kind = 'encoder'\nearly_exit = 'entropy'\noptimizer = 'lomo'",
+            "use optimizer = 'sgd' or 'adamw'",
+        ),
     ] {
         let message = Plan::read(&config(LISTOPS, fixed), &facts.data, None).unwrap_err();
         assert!(message.contains(part), "{message}");

@@ -63,6 +63,7 @@ pub(crate) fn low_rank_is_counted_and_merges(
         rank: 3,
         alpha: 6.0,
         feed_forward,
+        base: None,
     };
     lora::attach(&mut model, lora, &mut Initial::new(5, 2, Default::default()));
     let (loss, forward) = count_macs(|| trained(&model).square().sum());

@@ -179,6 +179,7 @@ fn lora_plan(feed_forward: bool) -> lora::LoraPlan {
         rank: 3,
         alpha: 6.0,
         feed_forward,
+        base: None,
     }
 }
 

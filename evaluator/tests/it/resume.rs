@@ -15,7 +15,7 @@ use spaces::{Measurement, protocol::Progress};
 use crate::support::{A, config, plan, tokens};
 
 /// Stops the training when it has asked this many times.
-struct StopAfter(Cell<u64>);
+pub(crate) struct StopAfter(pub(crate) Cell<u64>);
 
 impl Events for StopAfter {
     fn progress(&mut self, _: Progress) {}
@@ -41,6 +41,7 @@ fn run(dir: &Path, fixed: &str, stop_after: u64) -> Result<(Model<A>, Record), E
         phase: "train",
         plan: &plan.training,
         budget: plan.training.budget,
+        tuning: None,
         batches: Batches::new(&data, 1, &plan.training),
         checkpoints: dir,
         checkpoint_every: Duration::ZERO,

@@ -111,6 +111,79 @@ fn a_chain_that_shares_its_beginning_is_made_once_with_the_results_it_has_alone(
 }
 
 #[test]
+fn what_a_base_was_adapted_by_is_found_whole_and_its_settings_make_another_training() {
+    let _alone = ONE_AT_A_TIME.lock();
+    let dir = tempfile::tempdir().unwrap();
+    let shelf = Shelf {
+        dir: dir.path().join("stages"),
+        limit_bytes: 1 << 30,
+    };
+    let fixed = format!("{SMALL}tokens = 640\n").replace("tokens = 6400\n", "");
+    let base = dir.path().join("base");
+    let data = "[data]\ncorpus = \"markov\"";
+    evaluate(&job(config(data, &fixed), &base), &mut evaluator::Silent).unwrap();
+    let mut trials = 0;
+    let mut adapt = |tuning: &str, shelf: Option<&Shelf>| {
+        trials += 1;
+        let text = format!(
+            "{data}\n[base]\npath = \"{}\"\n[fixed]\ncontext = 16\nbatch = 4\ntokens = 640\n{tuning}\n",
+            base.join("bundle").display()
+        );
+        let job = Job {
+            stages: shelf.cloned(),
+            ..job(
+                spaces::study::config_from_toml(&text, &evaluator::catalog()).unwrap(),
+                &dir.path().join(trials.to_string()),
+            )
+        };
+        evaluate(&job, &mut Heard::default()).unwrap_or_else(|e| panic!("{tuning}: {e}"))
+    };
+    for tuning in [
+        "fine_tune = 'adapter'\nadapter_size = 4",
+        "fine_tune = 'adapter'\nadapter_kind = 'parallel'\nadapter_size = 4",
+        "fine_tune = 'lora'\nbase_bits = 4\nlora_rank = 3",
+        "fine_tune = 'ia3'",
+        "fine_tune = 'mask'\nmask = 'fisher'\nmask_fraction = 0.1\nfisher_samples = 2",
+    ] {
+        for (i, more) in [
+            "",
+            "\nbits = 8",
+            "\nprune_ratio = 0.5",
+            "\nprune_ratio = 0.5\nbits = 4",
+        ]
+        .iter()
+        .enumerate()
+        {
+            let alone = adapt(&format!("{tuning}{more}"), None);
+            let shared = adapt(&format!("{tuning}{more}"), Some(&shelf));
+            let (alone, shared) = (values(&alone), values(&shared));
+            for metric in ["validation_loss", "training_flops", "model_bytes", "parameters"] {
+                assert_eq!(alone[metric], shared[metric], "{tuning}{more}: {metric}");
+            }
+            let spent = shared["spent_training_tokens"] / alone["training_tokens"];
+            let expected = [1.0, 0.0, 0.1 / 1.1, 0.0][i];
+            assert!((spent - expected).abs() < 0.02, "{tuning}{more}: {spent}");
+        }
+    }
+    for other in [
+        "fine_tune = 'adapter'\nadapter_size = 5",
+        "fine_tune = 'lora'\nbase_bits = 8\nlora_rank = 3",
+        "fine_tune = 'mask'\nmask = 'fisher'\nmask_fraction = 0.1\nfisher_samples = 3",
+        "fine_tune = 'full'",
+        "fine_tune = 'full'\noptimizer = 'sgd'",
+        "fine_tune = 'full'\noptimizer = 'mezo'",
+        "fine_tune = 'full'\noptimizer = 'mezo'\nmezo_epsilon = 0.01",
+    ] {
+        let result = adapt(other, Some(&shelf));
+        let found = values(&result);
+        assert_eq!(
+            found["spent_training_tokens"], found["training_tokens"],
+            "{other}"
+        );
+    }
+}
+
+#[test]
 fn what_a_training_follows_from_makes_another_one() {
     let _alone = ONE_AT_A_TIME.lock();
     let dir = tempfile::tempdir().unwrap();

@@ -29,29 +29,52 @@ pub(crate) const VOCABULARY: usize = 19;
 
 /// A configuration of a two-layer model of width 32 and context 16, with these lines below `[fixed]`.
 pub(crate) fn config(data: &str, fixed: &str) -> Config {
+    let common = unless_said(
+        "context = 16\nlayers = 2\nwidth = 32\nheads = 4\nbatch = 4\ntokens = 640\nlearning_rate = 3e-3\n",
+        fixed,
+    );
+    let text = format!("{data}\n[fixed]\n{common}{fixed}\n");
+    config_from_toml(&text, &evaluator::catalog()).unwrap_or_else(|e| panic!("{e:?}\n{text}"))
+}
+
+/// The lines of `common` whose keys are not in `fixed`.
+fn unless_said(common: &str, fixed: &str) -> String {
     let own: Vec<&str> = fixed
         .lines()
         .filter_map(|l| l.split_once('='))
         .map(|(k, _)| k.trim())
         .collect();
-    let common =
-        "context = 16\nlayers = 2\nwidth = 32\nheads = 4\nbatch = 4\ntokens = 640\nlearning_rate = 3e-3\n";
-    let common: String = common
+    common
         .lines()
         .filter(|l| !own.iter().any(|k| l.starts_with(k)))
         .map(|l| format!("{l}\n"))
-        .collect();
-    let text = format!("{data}\n[fixed]\n{common}{fixed}\n");
-    config_from_toml(&text, &evaluator::catalog()).unwrap_or_else(|e| panic!("{e:?}\n{text}"))
+        .collect()
 }
 
 pub(crate) fn recall() -> &'static str {
     "[data]\ncorpus = \"markov\""
 }
 
-/// The plan of [`config`] for the vocabulary of these tests.
+/// The plan of [`config`] for the vocabulary of these tests. From a line with `fine_tune` on, lines are what is done with a
+/// base of the lines before.
 pub(crate) fn plan(fixed: &str) -> Plan {
-    Plan::read(&config(recall(), fixed), VOCABULARY, None).unwrap()
+    plan_for(VOCABULARY, fixed).unwrap()
+}
+
+/// [`plan`] for another vocabulary.
+pub(crate) fn plan_for(vocabulary: usize, fixed: &str) -> Result<Plan, String> {
+    let (base, tuning) = fixed.split_at(fixed.find("fine_tune").unwrap_or(fixed.len()));
+    let plan = Plan::read(&config(recall(), base), vocabulary, None)?;
+    if tuning.is_empty() {
+        return Ok(plan);
+    }
+    let common = unless_said(
+        "context = 16\nbatch = 4\ntokens = 640\nlearning_rate = 3e-3\n",
+        tuning,
+    );
+    let text = format!("{}\n[base]\npath = 'base'\n[fixed]\n{common}{tuning}\n", recall());
+    let config = config_from_toml(&text, &evaluator::catalog()).unwrap_or_else(|e| panic!("{e:?}\n{text}"));
+    Plan::read(&config, vocabulary, Some(&plan.model))
 }
 
 /// One entry for each technique and mixture of techniques that the contracts are held against.
@@ -132,6 +155,31 @@ pub(crate) const TECHNIQUES: &[&str] = &[
     "cache_bits = 4\nattention = 'sliding_window'\nwindow = 5\nbits = 4",
     "cache_bits = 8\nattention = 'tiled'\nattention_block_q = 4\nattention_block_k = 3\nreversible = true",
     "cache_bits = 8\nattention = 'rwkv'\nattention_layer_2 = 'full'",
+    "kv_heads = 2\nfine_tune = 'adapter'\nadapter_size = 5",
+    "attention = 'linear'\nlinear_chunk = 5\nfine_tune = 'adapter'\nadapter_kind = 'pfeiffer'\nadapter_size = 3\nprune_ratio = 0.5",
+    "attention = 'rwkv'\nfeed_forward = 'channel_mix'\nfine_tune = 'adapter'\nadapter_kind = 'parallel'\nadapter_size = 9\nbits = 8",
+    "experts = 2\nfine_tune = 'adapter'\nadapter_kind = 'parallel'\nadapter_size = 9\nbits = 3\nquant_method = 'awq'",
+    "fine_tune = 'adapter'\nadapter_size = 6\nbits = 4\nquant_method = 'gptq'",
+    "kv_heads = 2\nfine_tune = 'adapter'\nadapter_size = 6\nsparsity = 0.7",
+];
+
+/// One entry for each method of fine-tuning and mixture of methods, as lines for [`plan`].
+pub(crate) const TUNINGS: &[&str] = &[
+    "fine_tune = 'full'",
+    "fine_tune = 'full'\noptimizer = 'sgd'\nlearning_rate = 0.5",
+    "fine_tune = 'lora'\nlora_rank = 3",
+    "fine_tune = 'lora'\nlora_rank = 3\nlora_targets = 'all'\nbase_bits = 4",
+    "fine_tune = 'dylora'\nlora_rank = 4",
+    "fine_tune = 'dylora'\nlora_rank = 6\nlora_targets = 'all'\ndylora_min_rank = 3",
+    "fine_tune = 'ia3'",
+    "fine_tune = 'adapter'\nadapter_size = 5",
+    "fine_tune = 'adapter'\nadapter_kind = 'pfeiffer'\nadapter_size = 4",
+    "fine_tune = 'adapter'\nadapter_kind = 'parallel'\nadapter_size = 4",
+    "fine_tune = 'mask'\nmask = 'bias'",
+    "fine_tune = 'mask'\nmask = 'layer_subset'",
+    "fine_tune = 'mask'\nmask = 'fisher'\nmask_fraction = 0.05\nfisher_samples = 3",
+    "fine_tune = 'mask'\nmask = 'magnitude'\nmask_fraction = 0.01",
+    "fine_tune = 'mask'\nmask = 'child_f'",
 ];
 
 /// Makes a model what its plan serves: sparse as by inputs of one size, or packed by what matrices are given on a short text.

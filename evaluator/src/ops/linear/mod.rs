@@ -28,6 +28,11 @@ pub trait LinearOp: Backend {
     /// Whether a matrix is the transposed view of one that lies row after row, as the weights of a linear layer are.
     fn is_turned(x: &FloatTensor<Self>) -> bool;
 
+    /// Whether a gradient of it, or of something that it was computed from, is wanted.
+    fn is_tracked(_x: &FloatTensor<Self>) -> bool {
+        false
+    }
+
     /// An operand as it is kept for the way back: its device may multiply it in fewer bits.
     fn kept(x: FloatTensor<Self>) -> FloatTensor<Self> {
         x
@@ -41,6 +46,10 @@ pub(super) fn count(left: &Shape, right: &Shape) {
 impl<B: LinearOp, C: CheckpointStrategy> LinearOp for Autodiff<B, C> {
     fn is_turned(x: &FloatTensor<Self>) -> bool {
         B::is_turned(&x.primitive)
+    }
+
+    fn is_tracked(x: &FloatTensor<Self>) -> bool {
+        x.is_tracked()
     }
 
     fn counted_matmul(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -93,6 +102,11 @@ pub fn linear<B: LinearOp, const D: usize>(x: Tensor<B, D>, w: Tensor<B, 2>) -> 
     let rows = shape[..D - 1].iter().product::<usize>();
     shape[D - 1] = w.dims()[0];
     matmul(x.reshape([rows, width]), w.transpose()).reshape(shape)
+}
+
+/// Whether something goes back through `x`.
+pub fn tracks<B: LinearOp, const D: usize>(x: &Tensor<B, D>) -> bool {
+    B::is_tracked(&unwrap(x.clone()))
 }
 
 /// Product of the last two dimensions, counted.

@@ -6,15 +6,13 @@
 //! `w = scale · (code - zero)` with an 8-bit zero for each group, or those of a code book, `w = scale · level[code]`. The
 //! kernel reads each word once and never holds more unpacked weights than a core's cache does.
 
+mod backward;
 mod cpu;
 
-use burn::{
-    backend::{Autodiff, autodiff::checkpoint::strategy::CheckpointStrategy},
-    tensor::{
-        ElementConversion, FloatDType, Int, Tensor,
-        backend::Backend,
-        ops::{FloatTensor, IntTensor},
-    },
+use burn::tensor::{
+    ElementConversion, FloatDType, Int, Tensor,
+    backend::Backend,
+    ops::{FloatTensor, IntTensor},
 };
 
 use super::{unwrap, wrap};
@@ -172,34 +170,4 @@ fn unpack_words<B: Backend>(words: Tensor<B, 2, Int>, bits: usize) -> Tensor<B, 
         })
         .collect();
     Tensor::cat(parts, 2).reshape([rows, n * per_word])
-}
-
-/// Packed weights are for serving: there is no gradient through them, and none is needed.
-impl<B: PackedLinearOp, C: CheckpointStrategy> PackedLinearOp for Autodiff<B, C> {
-    fn packed_linear_forward(x: FloatTensor<Self>, w: Parts<Self>) -> FloatTensor<Self> {
-        assert!(
-            !x.is_tracked(),
-            "a packed matrix serves; it is not trained through"
-        );
-        <Self as burn::tensor::backend::AutodiffBackend>::from_inner(B::packed_linear_forward(
-            x.primitive,
-            inner::<B, C>(w),
-        ))
-    }
-
-    fn packed_rows(w: Parts<Self>) -> FloatTensor<Self> {
-        <Self as burn::tensor::backend::AutodiffBackend>::from_inner(B::packed_rows(inner::<B, C>(w)))
-    }
-}
-
-fn inner<B: Backend, C: CheckpointStrategy>(w: Parts<Autodiff<B, C>>) -> Parts<B> {
-    PackedMatrixParts {
-        words: w.words,
-        scales: w.scales.primitive,
-        levels: w.levels,
-        bits: w.bits,
-        group: w.group,
-        columns: w.columns,
-        integer: w.integer,
-    }
 }

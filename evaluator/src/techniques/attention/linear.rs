@@ -141,6 +141,14 @@ impl Variant for Linear {
         }
     }
 
+    fn backward_of_queries(&self, plan: &AttentionPlan, n: usize) -> u64 {
+        match self.features {
+            // queries are projected on their own
+            Features::Favor(m) => (n * plan.heads * plan.depth * m) as u64,
+            Features::Elu1 | Features::Relu => 0,
+        }
+    }
+
     fn decoding_macs(&self, plan: &AttentionPlan, _: usize) -> u64 {
         let sums = (plan.heads + plan.kv_heads) * self.features(plan) * plan.depth;
         self.projection_macs(plan) + sums as u64

@@ -138,6 +138,13 @@ macro_rules! variants {
                 }
             }
 
+            /// Of the backward multiply-adds of `n`, those that are not done where queries want no gradient.
+            pub(crate) fn backward_of_queries(&self, plan: &AttentionPlan, n: usize) -> u64 {
+                match self {
+                    $(Core::$variant(v) => v.backward_of_queries(plan, n),)+
+                }
+            }
+
             /// Multiply-adds to decode the token at `position`.
             pub fn decoding_macs(&self, plan: &AttentionPlan, position: usize) -> u64 {
                 match self {

@@ -76,6 +76,11 @@ pub(crate) trait Variant: Copy {
     /// Multiply-adds of one sequence of `n` beside the projections, forward and backward.
     fn training_pass(&self, plan: &AttentionPlan, n: usize) -> Pass;
 
+    /// Of the backward multiply-adds of `n`, those that are not done where queries want no gradient.
+    fn backward_of_queries(&self, _plan: &AttentionPlan, _n: usize) -> u64 {
+        0
+    }
+
     /// Multiply-adds to decode the token at `position`, beside the projections.
     fn decoding_macs(&self, plan: &AttentionPlan, position: usize) -> u64;
 

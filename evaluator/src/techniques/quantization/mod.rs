@@ -2,7 +2,7 @@
 //!
 //! A method is one file, a line in `about()`, and the arms that the compiler then asks for. The packed form it writes is
 //! shared. Methods that judge weights by their inputs calibrate the matrices of blocks; the embedding, which is looked up as
-//! well as multiplied with, and what a kind adds of its own are rounded to nearest by them.
+//! well as multiplied with, adapters and what a kind adds of its own are rounded to nearest by them.
 
 mod awq;
 pub mod cache;
@@ -244,6 +244,15 @@ pub fn quantize<B: Ops>(
     if plan.method == Method::Awq {
         awq::scale(model, served, plan, inputs);
     }
+    pack(model, plan, inputs);
+}
+
+/// Packs every matrix but the routers by a method that asks for no calibration.
+pub fn quantize_unseen<B: Ops>(model: &mut impl Parts<B>, plan: QuantizationPlan) {
+    pack(model, plan, &Statistics::new());
+}
+
+fn pack<B: Ops>(model: &mut impl Parts<B>, plan: QuantizationPlan, inputs: &Statistics) {
     model.each_part("", &mut |path, part| {
         if let Part::Matrix(matrix) = part
             && let Some(weight) = matrix.as_dense()

@@ -232,8 +232,7 @@ impl<B: Ops> Packed<B> {
         ))
     }
 
-    /// All weights as floats, `[out, in]`; for tests and comparisons.
-    #[cfg(test)]
+    /// All weights as floats, `[out, in]`.
     pub(crate) fn all_rows(&self) -> Tensor<B, 2> {
         unpack_rows(self.parts())
     }

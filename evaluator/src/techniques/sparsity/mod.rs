@@ -96,8 +96,8 @@ impl SparsityPlan {
     }
 }
 
-/// Removes weights of every matrix of the blocks but the routers, and stores what is left sparse; embedding, head and what a
-/// kind has of its own stay dense.
+/// Removes weights of every matrix of the blocks but the routers, and stores what is left sparse; embedding, head, adapters and
+/// what a kind has of its own stay dense.
 pub fn sparsify<B: Ops>(model: &mut Model<B>, plan: &SparsityPlan, batches: &Batches) {
     let statistics = if plan.batches > 0 {
         calibrate(model, batches, plan.batches, is_block_matrix)

@@ -199,17 +199,20 @@ impl<A: AutodiffBackend> ModuleVisitor<A> for Move<'_, A> {
 }
 
 /// The beginning of a graph.
-fn leaf<A: AutodiffBackend>(x: Tensor<A::InnerBackend, 3>) -> Tensor<A, 3> {
+pub(super) fn leaf<A: AutodiffBackend>(x: Tensor<A::InnerBackend, 3>) -> Tensor<A, 3> {
     Tensor::from_inner(x).require_grad()
 }
 
 /// A number, `[1]`, whose gradient by `y` is `gradient`.
-fn scalar<A: AutodiffBackend>(y: Tensor<A, 3>, gradient: Tensor<A::InnerBackend, 3>) -> Tensor<A, 1> {
+pub(super) fn scalar<A: AutodiffBackend>(
+    y: Tensor<A, 3>,
+    gradient: Tensor<A::InnerBackend, 3>,
+) -> Tensor<A, 1> {
     (y * Tensor::from_inner(gradient)).sum()
 }
 
 /// The gradient of a leaf.
-fn taken<A: AutodiffBackend>(
+pub(super) fn taken<A: AutodiffBackend>(
     leaf: &Tensor<A, 3>,
     gradients: &mut A::Gradients,
 ) -> Tensor<A::InnerBackend, 3> {

@@ -176,6 +176,7 @@ fn low_rank_additions_get_the_same_gradients_and_frozen_weights_none() {
             rank: 3,
             alpha: 6.0,
             feed_forward,
+            base: None,
         };
         lora::attach(&mut model, low_rank, &mut Initial::new(5, 2, Default::default()));
         let mut initial = Initial::<A>::new(9, 2, Default::default());

@@ -26,7 +26,7 @@ pub(super) enum Maker {
 #[derive(Debug, PartialEq)]
 pub(super) struct Fold {
     pub(super) readers: Vec<Reader>,
-    /// Matrices that are given the same input and are not rounded: routers.
+    /// Matrices that are given the same input and have no say: routers, which are not rounded, and adapters.
     pub(super) exact: Vec<String>,
     pub(super) maker: Maker,
 }
@@ -83,7 +83,8 @@ pub(super) fn folds(model: &ModelPlan) -> Vec<Fold> {
         };
         let norm = norm("post_attention_layernorm");
         let mut readers = vec![];
-        let mut exact = vec![];
+        let beside = layer.adapters.and_then(|adapters| adapters.beside());
+        let mut exact: Vec<_> = beside.map(|name| format!("{path}.{name}")).into_iter().collect();
         match &layer.feed_forward {
             FeedForwardPlan::Dense { .. } => {
                 let path = format!("{path}.mlp");

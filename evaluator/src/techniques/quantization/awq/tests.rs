@@ -11,7 +11,10 @@ use crate::{
     data::{DataAccess, Dataset},
     model::{Initial, TensorMut, each_tensor},
     plan::Plan,
-    techniques::quantization::{fixture::Fixture, observe},
+    techniques::{
+        fine_tuning::adapter::{AdapterKind, AdapterPlan},
+        quantization::{fixture::Fixture, observe},
+    },
     training::Batches,
 };
 
@@ -67,14 +70,29 @@ fn scaling_before_rounding_changes_no_output() {
         let config = config_from_toml(&text, &crate::catalog()).unwrap();
         let data = Dataset::load(&config.data, &DataAccess::anywhere()).unwrap();
         let plan = Plan::read(&config, data.facts(), None).unwrap();
-        let mut model = Model::<Flex>::new(&plan.model, 3, &Default::default());
+        let mut plan = plan;
+        if fixed.contains("kv_heads = 4") {
+            // one reads the norm that is scaled
+            for layer in &mut plan.served.layers {
+                layer.adapters = Some(AdapterPlan {
+                    kind: AdapterKind::Parallel,
+                    size: 5,
+                });
+            }
+        }
+        let mut model = Model::<Flex>::new(&plan.served, 3, &Default::default());
         let mut initial = Initial::<Flex>::new(7, 1, Default::default());
-        each_tensor(&mut model, &mut |_, tensor| {
+        each_tensor(&mut model, &mut |name, tensor| match tensor {
             // norms that differ from channel to channel give the search something to find
-            if let TensorMut::Vector(norm) = tensor {
+            TensorMut::Vector(norm) => {
                 let n = norm.dims()[0];
                 *norm = Param::from_tensor(initial.normal(1, n, 0.8).reshape([n]).exp());
             }
+            TensorMut::Matrix(up) if name.ends_with("_adapter.up.weight") => {
+                let [out, input] = up.dims();
+                *up = Param::from_tensor(initial.normal(out, input, 0.1));
+            }
+            TensorMut::Matrix(_) => {}
         });
         let packing = plan.quantization.unwrap();
         let batches = Batches::new(&data, 1, &plan.training);

@@ -1,0 +1,166 @@
+//! How the weights of a model's named tensors are changed, by their gradients, with clipping by the norm of all of them.
+
+mod adamw;
+pub(super) mod lomo;
+pub(super) mod mezo;
+mod rule;
+mod sgd;
+
+use std::collections::BTreeMap;
+
+use burn::{
+    module::{Param, ParamId},
+    tensor::{
+        DType, Int, Shape, Tensor, TensorData,
+        backend::{AutodiffBackend, Backend},
+    },
+};
+
+pub use self::rule::Rule;
+pub(crate) use self::rule::{about, parameters};
+use crate::{
+    model::{Model, Parts, TensorMut, each_tensor},
+    ops::{Ops, total_norm},
+    plan::TrainingPlan,
+};
+
+/// Running means of one tensor, flat.
+pub(super) type Moments<B> = [Tensor<B, 1>; 2];
+
+/// What an optimizer remembers: AdamW's two running means for each weight that is trained, and none for frozen ones. Where
+/// single weights of a tensor are trained, the means are of these, beside their numbers.
+pub struct Optimizer<B: Backend> {
+    pub(super) moments: BTreeMap<String, Moments<B>>,
+    pub(super) kept: BTreeMap<String, Tensor<B, 1, Int>>,
+    pub(super) steps: u32,
+}
+
+impl<B: Backend> Default for Optimizer<B> {
+    /// An optimizer of whole tensors that has seen nothing.
+    fn default() -> Self {
+        Optimizer::new(BTreeMap::new(), &Default::default())
+    }
+}
+
+impl<B: Backend> Optimizer<B> {
+    /// An optimizer that has seen nothing; of the tensors named it changes the weights of these numbers alone.
+    pub fn new(kept: BTreeMap<String, Vec<i32>>, device: &B::Device) -> Self {
+        let numbers = |list: Vec<i32>| {
+            let n = list.len();
+            Tensor::from_data(TensorData::new(list, [n]), (device, DType::I32))
+        };
+        Optimizer {
+            moments: BTreeMap::new(),
+            kept: kept
+                .into_iter()
+                .map(|(name, list)| (name, numbers(list)))
+                .collect(),
+            steps: 0,
+        }
+    }
+}
+
+impl<B: Ops> Optimizer<B> {
+    /// One step with the gradients of one batch.
+    pub fn step<A>(
+        &mut self,
+        model: &mut Model<A>,
+        gradients: &mut A::Gradients,
+        rate: f64,
+        plan: &TrainingPlan,
+    ) where
+        A: AutodiffBackend<InnerBackend = B> + Ops,
+    {
+        let collected = collect(model, gradients);
+        self.apply(model, collected, rate, plan);
+    }
+
+    /// One step with these gradients, flat and by tensor.
+    pub(super) fn apply<A>(
+        &mut self,
+        model: &mut impl Parts<A>,
+        mut gradients: BTreeMap<String, Tensor<B, 1>>,
+        rate: f64,
+        plan: &TrainingPlan,
+    ) where
+        A: AutodiffBackend<InnerBackend = B> + Ops,
+    {
+        for (name, kept) in &self.kept {
+            if let Some(gradient) = gradients.get_mut(name) {
+                *gradient = gradient.clone().select(0, kept.clone());
+            }
+        }
+        self.steps += 1;
+        let scale = plan.clipping(total_norm(gradients.values()));
+        match plan.rule {
+            Rule::AdamW => self.adamw(model, gradients, (rate, scale), plan.weight_decay),
+            Rule::Sgd => sgd::step(model, gradients, (rate, scale), plan.weight_decay),
+            Rule::Lomo | Rule::Mezo { .. } => unreachable!("gradients of all weights are not theirs"),
+        }
+    }
+}
+
+/// Takes the gradients of a model's tensors, flat and by name.
+pub(super) fn collect<A: AutodiffBackend>(
+    model: &mut impl Parts<A>,
+    gradients: &mut A::Gradients,
+) -> BTreeMap<String, Tensor<A::InnerBackend, 1>> {
+    let mut collected = BTreeMap::new();
+    each_tensor(model, &mut |name, tensor| {
+        let gradient = match tensor {
+            TensorMut::Matrix(param) => param.val().grad_remove(gradients).map(flat),
+            TensorMut::Vector(param) => param.val().grad_remove(gradients),
+        };
+        if let Some(gradient) = gradient {
+            collected.insert(name, gradient);
+        }
+    });
+    collected
+}
+
+/// What a parameter was, beside its values.
+struct Place {
+    id: ParamId,
+    shape: Vec<usize>,
+}
+
+/// The weights out of their place, so that the update finds itself the only owner and works in place.
+fn take<A: AutodiffBackend, const D: usize>(
+    param: &mut Param<Tensor<A, D>>,
+) -> (Place, Tensor<A::InnerBackend, 1>) {
+    let shape = param.dims().to_vec();
+    let empty = Param::from_tensor(Tensor::<A, D>::empty([0; D], &param.val().device()));
+    let (id, tensor, _) = std::mem::replace(param, empty).consume();
+    (Place { id, shape }, flat(tensor.inner()))
+}
+
+fn give_back<A: AutodiffBackend, const D: usize>(
+    param: &mut Param<Tensor<A, D>>,
+    place: Place,
+    w: Tensor<A::InnerBackend, 1>,
+) {
+    let tensor = Tensor::from_inner(w.reshape::<D, _>(Shape::from(place.shape)));
+    *param = Param::initialized(place.id, tensor.require_grad());
+}
+
+/// Changes a tensor's weights, flat, where they are; they go on to be trained.
+fn change<A: AutodiffBackend>(
+    tensor: TensorMut<'_, A>,
+    change: impl FnOnce(Tensor<A::InnerBackend, 1>) -> Tensor<A::InnerBackend, 1>,
+) {
+    match tensor {
+        TensorMut::Matrix(param) => {
+            let (place, w) = take(param);
+            give_back(param, place, change(w));
+        }
+        TensorMut::Vector(param) => {
+            let (place, w) = take(param);
+            give_back(param, place, change(w));
+        }
+    }
+}
+
+fn flat<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<B, 1> {
+    let n = tensor.shape().num_elements();
+    tensor.reshape([n])
+}

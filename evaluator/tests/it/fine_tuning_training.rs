@@ -1,0 +1,128 @@
+//! Trainings of a base: what stays, what changes, that they go on where they were stopped.
+
+use std::{cell::Cell, path::Path, time::Duration};
+
+use evaluator::{
+    EvaluationError,
+    data::{DataAccess, Dataset},
+    energy,
+    model::Model,
+    techniques::fine_tuning::mask::kept_weights,
+    training::{Batches, Checkpoint, Record, Stretch, train},
+};
+
+use crate::{
+    fine_tuning::{base_plan, bits, method},
+    resume::StopAfter,
+    support::{A, TUNINGS, config, plan_for, recall},
+};
+
+/// What a training gives, or why it stopped.
+type Trained = Result<(Model<A>, Record), EvaluationError>;
+
+/// A base as it is before the first step, and what comes of its training.
+fn trained(fixed: &str, dir: &Path, stop_after: u64) -> (Model<A>, Trained) {
+    let data = Dataset::load(&config(recall(), "").data, &DataAccess::anywhere()).unwrap();
+    let plan = plan_for(data.vocab, fixed).unwrap();
+    let base = Model::<A>::new(&base_plan(&plan), 1, &Default::default());
+    let mut model = base.clone();
+    method(&plan).attach(&mut model, &plan.model, 1);
+    let start = model.clone();
+    let stretch = Stretch {
+        phase: "train",
+        plan: &plan.training,
+        budget: plan.training.budget,
+        tuning: plan.fine_tuning,
+        batches: Batches::new(&data, 1, &plan.training),
+        checkpoints: dir,
+        checkpoint_every: Duration::ZERO,
+        earlier: Record::default(),
+        stop: None,
+    };
+    let found = Checkpoint::find(dir, &Default::default());
+    let result = train(
+        model,
+        &stretch,
+        None,
+        found,
+        energy::open(None).as_mut(),
+        &mut StopAfter(Cell::new(stop_after)),
+    );
+    (start, result)
+}
+
+#[test]
+fn frozen_weights_keep_their_bits_and_all_others_change() {
+    let dir = tempfile::tempdir().unwrap();
+    for (i, tuning) in TUNINGS.iter().enumerate() {
+        let (mut start, result) = trained(tuning, &dir.path().join(i.to_string()), u64::MAX);
+        let (before, after) = (bits(&mut start), bits(&mut result.unwrap().0));
+        let (mut changed, mut all) = (0, 0);
+        for (name, (values, trained)) in &before {
+            let now = &after[name].0;
+            let differ = values.iter().zip(now).filter(|(a, b)| a != b).count();
+            assert!(*trained || differ == 0, "{tuning}: {name} is frozen");
+            assert!(!trained || differ > 0, "{tuning}: {name} is trained");
+            (changed, all) = (changed + differ, all + values.len());
+        }
+        let fraction = tuning
+            .lines()
+            .find_map(|line| line.strip_prefix("mask_fraction = "));
+        if let Some(fraction) = fraction {
+            let kept = kept_weights(all, before.len(), fraction.parse().unwrap());
+            assert!(
+                (kept * 3 / 4..=kept).contains(&changed),
+                "{tuning}: {changed} of {kept}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_stopped_training_goes_on_to_the_same_bits() {
+    let mezo = "fine_tune = 'full'\noptimizer = 'mezo'\nmezo_epsilon = 0.01";
+    let lomo = "fine_tune = 'full'\noptimizer = 'lomo'\nlearning_rate = 0.5";
+    for tuning in TUNINGS.iter().chain([&mezo, &lomo]) {
+        let (whole, part) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (mut start, result) = trained(tuning, &whole.path().join("c"), u64::MAX);
+        let (mut model, record) = result.unwrap();
+        let expected = bits(&mut model);
+        assert_ne!(bits(&mut start), expected, "{tuning}");
+        let dir = part.path().join("c");
+        for stop in [3, 4] {
+            assert!(matches!(
+                trained(tuning, &dir, stop).1,
+                Err(EvaluationError::Cancelled)
+            ));
+        }
+        let (mut model, resumed) = trained(tuning, &dir, u64::MAX).1.unwrap();
+        assert_eq!(
+            (resumed.steps, resumed.macs),
+            (record.steps, record.macs),
+            "{tuning}"
+        );
+        assert_eq!(bits(&mut model), expected, "{tuning}");
+    }
+}
+
+#[test]
+fn changes_on_the_way_back_are_those_of_gradient_descent() {
+    for base in [
+        "kv_heads = 2",
+        "experts = 4\nrouter = 'switch'\ncapacity_factor = 1.0\nrouter_jitter = 0.0",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let run = |rule: &str| {
+            let fixed = format!("{base}\nfine_tune = 'full'\noptimizer = '{rule}'\nlearning_rate = 0.1");
+            let (mut model, _) = trained(&fixed, &dir.path().join(rule), u64::MAX).1.unwrap();
+            bits(&mut model)
+        };
+        let (sgd, lomo) = (run("sgd"), run("lomo"));
+        for (name, (values, _)) in &sgd {
+            for (a, b) in values.iter().zip(&lomo[name].0) {
+                let (a, b) = (f32::from_bits(*a), f32::from_bits(*b));
+                assert!((a - b).abs() <= 1e-6, "{base} {name}: {a} {b}");
+            }
+        }
+    }
+}
