@@ -18,7 +18,7 @@ use crate::{
     memory::process_peak_bytes,
     model::{Initial, Model, ModelPlan, make_trainable},
     ops::Ops,
-    plan::{Budget, IMPORTANCE_BATCHES, Plan},
+    plan::{Budget, Plan},
     stages::{Claim, Found, Keys, Recording, StageResult},
     techniques::{
         distillation::{DistillationPlan, Teacher},
@@ -28,7 +28,7 @@ use crate::{
     training::{
         Batches, Checkpoint, Record, Stop, Stretch,
         floats::{put_weights, read_floats, weights_of, write_floats},
-        gradients, train,
+        train,
     },
 };
 
@@ -219,7 +219,7 @@ impl Trainer<'_> {
             ..Progress::default()
         });
         let (importance, judged) =
-            Record::of(energy, || self.importance(&mut sofar.model, &batches, pruning))?;
+            Record::of(energy, || pruning::judge(&mut sofar.model, pruning, &plan.model, &batches))?;
         let teacher = plan.distillation.map(|plan| Teacher {
             model: sofar.model.valid(),
             plan,
@@ -343,35 +343,5 @@ impl Trainer<'_> {
             by,
         };
         shelf.keep(claim, &mut made.model, &result, events.events);
-    }
-
-    fn importance<A>(
-        &self,
-        model: &mut Model<A>,
-        batches: &Batches,
-        plan: pruning::PruningPlan,
-    ) -> pruning::Importance
-    where
-        A: AutodiffBackend + Ops,
-        A::InnerBackend: Ops,
-    {
-        let attention = self.plan.model.layers.first().map(|l| l.attention);
-        let (depth, share) = attention.map_or((1, 1), |a| (a.depth, a.share()));
-        if !plan.judges_by_gradient() {
-            return pruning::by_magnitude(model, depth, share);
-        }
-        let mut sum = None;
-        for step in 0..IMPORTANCE_BATCHES {
-            // batches of their own, after any that training reaches
-            let (_, batch_gradients) = gradients(model, batches, u64::MAX / 2 + step, None);
-            sum = Some(pruning::add_taylor_batch(
-                sum,
-                model,
-                &batch_gradients,
-                depth,
-                share,
-            ));
-        }
-        sum.unwrap_or(pruning::Importance { layers: vec![] })
     }
 }

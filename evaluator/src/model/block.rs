@@ -16,6 +16,7 @@ use crate::{
     techniques::{
         attention::{Core, Place, Start, State},
         feed_forward::{FeedForward, Last},
+        pruning::Watched,
     },
 };
 
@@ -50,6 +51,9 @@ pub struct Block<B: Backend> {
     feed_forward_norm: Param<Tensor<B, 1>>,
     /// The feed-forward part.
     pub feed_forward: FeedForward<B>,
+    /// What is seen of the stream around it, while somebody wants to know.
+    #[module(skip)]
+    pub(crate) watched: Option<Watched>,
 }
 
 /// What decoding remembers of the tokens that one block has seen.
@@ -198,6 +202,7 @@ impl<B: Ops> Block<B> {
             cross: plan.cross.as_ref().map(|plan| Cross::new(plan, place, initial)),
             feed_forward_norm: initial.ones(width),
             feed_forward: FeedForward::new(&plan.feed_forward, place, initial),
+            watched: None,
         }
     }
 

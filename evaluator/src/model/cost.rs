@@ -193,10 +193,7 @@ impl ModelPlan {
     /// One training step of dense weights on `batch` examples of `n` tokens a row, where a text is corrupted `n` before that; where experts have a capacity, with room for every token,
     /// and where rows may be padded, without padding.
     pub fn training_pass(&self, batch: usize, n: usize, trainable: Trainable) -> Pass {
-        let heads = self
-            .early_exit
-            .map_or(1, |exits| exits.depths(self.layers.len()).count());
-        let mut pass = self.kind.head_pass(self, batch, n, trainable) * heads as u64;
+        let mut pass = self.kind.head_pass(self, batch, n, trainable) * self.heads_trained();
         let rows = batch * self.kind.form().texts();
         let (width, read) = (self.width as u64, self.seen(0, n));
         for (i, layer) in self.layers.iter().enumerate() {
@@ -230,7 +227,13 @@ impl ModelPlan {
         pass
     }
 
-    /// A forward pass alone on `batch` examples of `n` tokens a row, without what only training does.
+    /// Times that a training step computes logits: after each exit, and after the last layer.
+    fn heads_trained(&self) -> u64 {
+        self.early_exit
+            .map_or(1, |exits| exits.depths(self.layers.len()).count() as u64)
+    }
+
+    /// A forward pass through all layers alone on `batch` examples of `n` tokens a row, without what only training does.
     pub fn forward_macs(&self, batch: usize, n: usize) -> u64 {
         let rows = batch * self.kind.form().texts();
         let noise = self.layers.iter().enumerate().filter_map(|(i, layer)| {
@@ -238,7 +241,9 @@ impl ModelPlan {
             let more = (mixture.router_matrices() - 1) * mixture.experts * self.width;
             Some((more * rows * self.seen(i, n)) as u64)
         });
-        self.training_pass(batch, n, Trainable::All).forward - noise.sum::<u64>()
+        let inner_heads = self.heads_trained() - 1;
+        let heads = self.kind.head_pass(self, batch, n, Trainable::All).forward * inner_heads;
+        self.training_pass(batch, n, Trainable::All).forward - heads - noise.sum::<u64>()
     }
 
     /// The attention core of a layer for one row of `n` positions.

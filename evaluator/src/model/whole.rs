@@ -109,6 +109,21 @@ impl<B: Ops> Model<B> {
         }
     }
 
+    /// Blocks of the half that reads, before those that write; 0 where there are no halves.
+    pub(crate) fn reading(&self) -> usize {
+        self.kind.reading()
+    }
+
+    /// Keeps the blocks of these numbers alone, as many of each half as `plan` has.
+    pub(crate) fn keep_blocks(&mut self, kept: &[usize], plan: &ModelPlan) {
+        let all = std::mem::take(&mut self.blocks).into_iter().enumerate();
+        self.blocks = all
+            .filter(|(i, _)| kept.contains(i))
+            .map(|(_, block)| block)
+            .collect();
+        self.kind = plan.kind;
+    }
+
     /// Where the weights are.
     pub fn device(&self) -> B::Device {
         self.cos.device()

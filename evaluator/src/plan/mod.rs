@@ -30,9 +30,6 @@ use crate::{
     },
 };
 
-/// Batches that importance is judged on before pruning.
-pub const IMPORTANCE_BATCHES: u64 = 8;
-
 /// Everything an evaluation does, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -264,10 +261,7 @@ impl Plan {
         if matches!(self.fine_tuning, Some(FineTuning::Lora(_))) {
             names.push("lora_matrices");
         }
-        if let Some(pruning) = self.pruning {
-            names.extend((pruning.neurons > 0.0).then_some("pruned_neurons"));
-            names.extend((pruning.heads > 0.0).then_some("pruned_heads"));
-        }
+        names.extend(self.pruning.iter().flat_map(PruningPlan::activity));
         names.extend(self.distillation.map(|_| distillation::ACTIVITY));
         if self.sparsity.is_some() {
             names.extend(sparsity::ACTIVITY);
@@ -308,10 +302,9 @@ impl Plan {
         let main = self
             .trainable()
             .map_or(0, |trainable| steps * pass(&self.model, trainable));
-        let judged = match self.pruning {
-            Some(p) if p.judges_by_gradient() => IMPORTANCE_BATCHES * pass(&self.model, Trainable::All),
-            _ => 0,
-        };
+        let judged = self
+            .pruning
+            .map_or(0, |plan| plan.judging_macs(&self.model, batch, rows.context));
         let taught = self
             .distillation
             .map_or(0, |_| self.model.forward_macs(batch, rows.context));

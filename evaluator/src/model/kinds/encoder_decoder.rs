@@ -98,6 +98,13 @@ impl ModelKind for EncoderDecoder {
         self.reading
     }
 
+    fn with_reading(self, blocks: usize) -> Self {
+        EncoderDecoder {
+            reading: blocks,
+            ..self
+        }
+    }
+
     fn more_tokens(&self) -> usize {
         1 + self.sentinels
     }

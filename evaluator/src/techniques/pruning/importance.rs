@@ -3,12 +3,14 @@
 use burn::tensor::{Tensor, backend::Backend};
 
 /// Importance of every layer's structures.
+#[derive(Clone, Debug, Default)]
 pub struct Importance {
     /// One entry for each block.
     pub layers: Vec<LayerImportance>,
 }
 
-/// Importance of one block's structures.
+/// Importance of one block and of its structures; empty where none are removed.
+#[derive(Clone, Debug, Default)]
 pub struct LayerImportance {
     /// Of each neuron, for each network (one, or one for each expert).
     pub neurons: Vec<Vec<f32>>,
@@ -16,6 +18,8 @@ pub struct LayerImportance {
     pub heads: Vec<f32>,
     /// The same of the attention to what another half has read; empty where there is none.
     pub cross_heads: Vec<f32>,
+    /// Of the block itself; 0 where none is removed.
+    pub influence: f32,
 }
 
 /// The `keep` most important, in their old order; the earlier one where two are equal.

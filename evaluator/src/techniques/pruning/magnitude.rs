@@ -15,7 +15,7 @@ pub(super) const ABOUT: About = About {
 };
 
 /// Importance of every structure of a dense model whose heads have `depth` components.
-pub(crate) fn importance<B: Backend>(model: &mut Model<B>, depth: usize, share: usize) -> Importance {
+pub(super) fn importance<B: Backend>(model: &mut Model<B>, depth: usize, share: usize) -> Importance {
     let layers = model.blocks.iter_mut().map(|block| {
         let heads = |attention: &Attention<B>| {
             let columns = incoming(&attention.output);
@@ -40,6 +40,7 @@ pub(crate) fn importance<B: Backend>(model: &mut Model<B>, depth: usize, share: 
             neurons: networks.collect(),
             heads,
             cross_heads,
+            influence: 0.0,
         }
     });
     Importance {

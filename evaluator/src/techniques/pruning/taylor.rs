@@ -18,7 +18,7 @@ pub(super) const ABOUT: About = About {
 };
 
 /// Adds one batch's importance, from the gradients of its loss, to what earlier batches gave.
-pub(crate) fn add_batch<A: AutodiffBackend>(
+pub(super) fn add_batch<A: AutodiffBackend>(
     sum: Option<Importance>,
     model: &mut Model<A>,
     gradients: &A::Gradients,
@@ -46,6 +46,7 @@ pub(crate) fn add_batch<A: AutodiffBackend>(
             neurons: neurons.collect(),
             heads,
             cross_heads,
+            influence: 0.0,
         }
     });
     let batch = Importance {

@@ -1,0 +1,183 @@
+//! Known answers of what structured pruning removes, and how it finds it.
+
+use burn::{backend::Flex, module::AutodiffModule};
+use evaluator::{
+    data::{DataAccess, Dataset},
+    model::{Block, Matrix, Model, ModelPlan, Part, Parts},
+    plan::Plan,
+    techniques::pruning::{self, Importance, LayerImportance},
+    training::Batches,
+};
+use spaces::DataSpec;
+
+use crate::{
+    encoder_decoder,
+    oracles::{logits, random_model, worst},
+    support::{A, VOCABULARY, config, plan, random_weights, recall},
+};
+
+/// A text to judge on.
+fn text() -> Dataset {
+    let spec = DataSpec {
+        corpus: "markov".into(),
+        options: [("length".to_owned(), 4000i64.into())].into(),
+    };
+    Dataset::load(&spec, &DataAccess::anywhere()).unwrap()
+}
+
+/// Turns a block into one that adds nothing to the residual stream.
+fn silence(block: &mut Block<Flex>) {
+    block.each_part("", &mut |path, part| {
+        let adds = ["o_proj", "down_proj", "w2", "mlp.v_proj"];
+        if let Part::Matrix(matrix) = part
+            && adds.iter().any(|name| path.ends_with(name))
+        {
+            *matrix = Matrix::dense(matrix.as_dense().unwrap() * 0.0);
+        }
+    });
+}
+
+fn by_influence(influences: &[f32]) -> Importance {
+    let layer = |influence: &f32| LayerImportance {
+        influence: *influence,
+        ..LayerImportance::default()
+    };
+    Importance {
+        layers: influences.iter().map(layer).collect(),
+    }
+}
+
+fn weights(model: &mut Model<Flex>) -> u64 {
+    let mut sum = 0;
+    model.each_part("", &mut |_, part| {
+        sum += match part {
+            Part::Matrix(m) | Part::Small(m) => m.weights() as u64,
+            Part::Vector(v) => v.dims()[0] as u64,
+        };
+    });
+    sum
+}
+
+#[test]
+fn a_model_without_some_blocks_equals_the_full_one_in_which_they_do_nothing() {
+    for fixed in [
+        "kv_heads = 2",
+        "attention = 'rwkv'\nfeed_forward = 'channel_mix'",
+        "attention = 'linear'\nlinear_features = 'favor'\nexperts = 2\ntop_k = 2",
+        "attention = 'lsh'\nlsh_chunk = 3\nlsh_buckets = 4",
+        "reversible = true\nff_chunks = 3",
+    ] {
+        let fixed = format!("layers = 4\n{fixed}");
+        let (full_plan, full) = random_model::<Flex>(&fixed);
+        let pruned = plan(&format!("{fixed}\nlayer_prune_ratio = 0.5")).served;
+        let mut small = full.clone();
+        pruning::shrink(&mut small, &pruned, &by_influence(&[0.2, 0.9, 0.1, 0.5]));
+        let mut silent = full.clone();
+        for removed in [0, 2] {
+            silence(&mut silent.blocks[removed]);
+        }
+        let (small_logits, silent_logits) = (logits(&small, 2), logits(&silent, 2));
+        let off = worst(&small_logits, &silent_logits);
+        assert!(off < 1e-5, "{fixed}: {off}");
+        assert!(worst(&small_logits, &logits(&full, 2)) > 1e-2, "{fixed}");
+        assert_eq!((small.blocks.len(), pruned.layers.len()), (2, 2));
+        assert_eq!(weights(&mut small), pruned.parameters(), "{fixed}");
+        // two of four blocks: all that is remembered and computed in blocks is half
+        assert_eq!(2 * pruned.state_bytes(), full_plan.model.state_bytes(), "{fixed}");
+        let head = (pruned.vocabulary * pruned.width) as u64;
+        let blocks = |plan: &ModelPlan| plan.decoding_macs(3) - head;
+        assert_eq!(2 * blocks(&pruned), blocks(&full_plan.model), "{fixed}");
+    }
+}
+
+#[test]
+fn blocks_are_removed_from_both_halves() {
+    let of = |fixed: &str| encoder_decoder::read(&format!("layers = 3\n{fixed}")).unwrap();
+    let (full_plan, pruned) = (of("").model, of("layer_prune_ratio = 0.34").served);
+    assert_eq!((full_plan.layers.len(), full_plan.kind.reading()), (6, 3));
+    assert_eq!((pruned.layers.len(), pruned.kind.reading()), (4, 2));
+    let mut full = Model::<Flex>::new(&full_plan, 3, &Default::default());
+    random_weights(&mut full);
+    let mut small = full.clone();
+    // the lowest of all is in the second half twice, yet each half loses one
+    let importance = by_influence(&[0.5, 0.4, 0.6, 0.1, 0.3, 0.2]);
+    pruning::shrink(&mut small, &pruned, &importance);
+    for removed in [1, 3] {
+        silence(&mut full.blocks[removed]);
+    }
+    let batch = encoder_decoder::batch(&of(""), 16, &[16, 12]);
+    let logits = |model: &Model<Flex>| -> Vec<f32> {
+        let logits = model.forward(encoder_decoder::inputs::<Flex>(&batch)).logits;
+        logits.into_data().iter().collect()
+    };
+    assert!(worst(&logits(&small), &logits(&full)) < 1e-5);
+    assert_eq!(weights(&mut small), pruned.parameters());
+}
+
+#[test]
+fn removing_no_block_changes_nothing() {
+    let (plan, full) = random_model::<Flex>("layers = 3\nkv_heads = 2");
+    let mut same = full.clone();
+    let layers = plan.model.layers.iter().map(|layer| LayerImportance {
+        neurons: vec![vec![1.0; layer.feed_forward.hidden()]],
+        heads: vec![1.0; layer.attention.kv_heads],
+        ..LayerImportance::default()
+    });
+    let importance = Importance {
+        layers: layers.collect(),
+    };
+    pruning::shrink(&mut same, &plan.model, &importance);
+    assert_eq!(logits(&same, 2), logits(&full, 2));
+}
+
+#[test]
+fn the_block_that_adds_next_to_nothing_has_the_least_influence() {
+    let data = text();
+    for (fixed, idle) in [
+        ("layers = 3", 1),
+        ("layers = 3\nexperts = 2", 0),
+        ("layers = 4\nreversible = true", 2),
+    ] {
+        let plan = plan(&format!("{fixed}\nlayer_prune_ratio = 0.34"));
+        let mut model = Model::<A>::new(&plan.model, 3, &Default::default());
+        random_weights(&mut model);
+        let block = &mut model.blocks[idle];
+        let almost = |matrix: &Matrix<A>| Matrix::dense((matrix.as_dense().unwrap() * 1e-3).detach());
+        block.attention.output = almost(&block.attention.output);
+        for network in block.feed_forward.networks_mut() {
+            network.down = almost(&network.down);
+        }
+        let batches = Batches::new(&data, 1, &plan.training);
+        let importance = pruning::judge(&mut model, plan.pruning.unwrap(), &plan.model, &batches);
+        let influences: Vec<f32> = importance.layers.iter().map(|l| l.influence).collect();
+        let least = influences[idle];
+        assert!((0.0..0.01).contains(&least), "{influences:?}");
+        let others = influences.iter().enumerate().filter(|(i, _)| *i != idle);
+        assert!(others.into_iter().all(|(_, other)| *other > 10.0 * least), "{influences:?}");
+
+        let mut small = model.valid();
+        pruning::shrink(&mut small, &plan.served, &importance);
+        if fixed.contains("experts") {
+            // next to nothing is enough to send a token to another expert
+            continue;
+        }
+        assert!(worst(&logits(&small, 2), &logits(&model.valid(), 2)) < 0.1, "{fixed}");
+    }
+}
+
+#[test]
+fn layers_that_cannot_be_removed_are_refused_before_training() {
+    let read = |fixed: &str| Plan::read(&config(recall(), fixed), VOCABULARY, None).unwrap_err();
+    for (fixed, part) in [
+        ("layer_prune_ratio = 0.25", "removes none of 2 layers; use 0 or at least 0.500"),
+        ("layer_prune_ratio = 0.5\nlayers = 1", "use layer_prune_ratio = 0"),
+        ("layer_prune_ratio = 0.5\nattention_layer_2 = 'linear'", "attention_layer_1 and so on 'same'"),
+        (
+            "layer_prune_ratio = 0.5\nexperts = 2\nmoe_every = 2",
+            "or layers alike: attention_layer_1 and so on 'same', moe_every = 1",
+        ),
+    ] {
+        let message = read(fixed);
+        assert!(message.contains(part) && message.contains("layer_prune_ratio = 0."), "{message}");
+    }
+}
