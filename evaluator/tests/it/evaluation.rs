@@ -49,6 +49,8 @@ fn what_is_known_before_training_is_what_is_measured_after() {
         "layer_prune_ratio = 0.5\nrecovery = 0.2\nbits = 8",
         "layer_prune_ratio = 0.34\nlayers = 3\nprune_ratio = 0.5\nexperts = 4\nrouter = 'switch'\ncapacity_factor = 1.0",
         "layer_prune_ratio = 0.5\nreversible = true\nff_chunks = 4\nprune_ratio = 0.5\nprune_criterion = 'magnitude'",
+        "prune_ratio = 0.5\nhead_prune_ratio = 0.25\nprune_criterion = 'activation'\nrecovery = 0.2",
+        "prune_ratio = 0.5\nprune_criterion = 'activation'\nlayer_prune_ratio = 0.5\nexperts = 4\nrouter = 'gshard'",
         "reversible = true\nff_chunks = 4\nprune_ratio = 0.5\nhead_prune_ratio = 0.25\nrecovery = 0.2\nbits = 8",
         "reversible = true\nexperts = 4\nrouter = 'switch'\ncapacity_factor = 1.0",
         "sparsity = 0.5\nprune_ratio = 0.5\nrecovery = 0.2",

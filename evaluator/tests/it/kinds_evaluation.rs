@@ -160,6 +160,7 @@ fn every_attention_that_sees_both_ways_is_trained_compressed_and_measured() {
         "experts = 4\nrouter = 'expert_choice'\nprune_ratio = 0.25\nrecovery = 0.3",
         "attention = 'linear'\nprune_ratio = 0.25",
         "layer_prune_ratio = 0.5\nrecovery = 0.2",
+        "prune_ratio = 0.25\nhead_prune_ratio = 0.5\nprune_criterion = 'activation'",
         "layer_prune_ratio = 0.5\nexperts = 2\nrouter = 'expert_choice'",
         "sparsity = 0.5\nsparsity_method = 'sparsegpt'\nexperts = 2\nrouter = 'switch'",
         "bits = 4\nquant_method = 'gptq'",

@@ -1,6 +1,10 @@
 //! Known answers of what structured pruning removes, and how it finds it.
 
-use burn::{backend::Flex, module::AutodiffModule};
+use burn::{
+    backend::Flex,
+    module::AutodiffModule,
+    tensor::{Tensor, TensorData},
+};
 use evaluator::{
     data::{DataAccess, Dataset},
     model::{Block, Matrix, Model, ModelPlan, Part, Parts},
@@ -162,6 +166,47 @@ fn the_block_that_adds_next_to_nothing_has_the_least_influence() {
             continue;
         }
         assert!(worst(&logits(&small, 2), &logits(&model.valid(), 2)) < 0.1, "{fixed}");
+    }
+}
+
+#[test]
+fn neurons_and_heads_that_put_out_nothing_go_first() {
+    let data = text();
+    for fixed in ["kv_heads = 2", "experts = 2", "reversible = true\nff_chunks = 2"] {
+        let plan = plan(&format!(
+            "{fixed}\nprune_ratio = 0.25\nhead_prune_ratio = 0.5\nprune_criterion = 'activation'"
+        ));
+        let layer = &plan.model.layers[0];
+        let (groups, depth) = (layer.attention.kv_heads, layer.attention.depth);
+        let hidden = layer.feed_forward.hidden();
+        let mut model = Model::<A>::new(&plan.model, 3, &Default::default());
+        random_weights(&mut model);
+        let of_kept = |kept: Vec<bool>| {
+            let kept: Vec<f32> = kept.into_iter().map(|k| f32::from(u8::from(k))).collect();
+            Tensor::<A, 2>::from_data(TensorData::new(kept.clone(), [kept.len(), 1]), &Default::default())
+        };
+        // every fourth neuron and every other group of heads, by weights that come before what they put out
+        let neurons = of_kept((0..hidden).map(|i| i % 4 != 1).collect());
+        let heads = of_kept((0..groups * depth).map(|i| (i / depth) % 2 == 0).collect());
+        let silenced = |matrix: &Matrix<A>, kept: &Tensor<A, 2>| {
+            Matrix::dense((matrix.as_dense().unwrap() * kept.clone()).detach())
+        };
+        for block in &mut model.blocks {
+            block.attention.value = silenced(&block.attention.value, &heads);
+            for network in block.feed_forward.networks_mut() {
+                network.up = silenced(&network.up, &neurons);
+            }
+        }
+        let batches = Batches::new(&data, 1, &plan.training);
+        let importance = pruning::judge(&mut model, plan.pruning.unwrap(), &plan.model, &batches);
+        for layer in &importance.layers {
+            let silent = |scores: &[f32]| scores.iter().filter(|score| **score == 0.0).count();
+            assert_eq!(silent(&layer.heads), groups / 2, "{fixed}: {:?}", layer.heads);
+            assert!(layer.neurons.iter().all(|scores| silent(scores) == hidden / 4), "{fixed}");
+        }
+        let mut small = model.valid();
+        pruning::shrink(&mut small, &plan.served, &importance);
+        assert!(worst(&logits(&small, 2), &logits(&model.valid(), 2)) < 1e-3, "{fixed}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use burn::{module::AutodiffModule, tensor::backend::AutodiffBackend};
 
-use super::{Criterion, Importance, LayerImportance, PruningPlan, influence, magnitude, taylor};
+use super::{Criterion, Importance, LayerImportance, PruningPlan, activation, influence, magnitude, taylor};
 use crate::{
     counter,
     model::{Model, ModelPlan, Trainable},
@@ -26,9 +26,9 @@ impl PruningPlan {
         self.cuts_blocks() && self.criterion == Criterion::Taylor
     }
 
-    /// Whether forward passes are watched.
-    fn judges_by_reading(&self) -> bool {
-        self.layers > 0.0
+    /// Whether outputs of structures are watched.
+    fn judges_by_activation(&self) -> bool {
+        self.cuts_blocks() && self.criterion == Criterion::Activation
     }
 
     /// Multiply-adds to judge a model on batches of `batch` examples of `n` tokens a row.
@@ -37,7 +37,7 @@ impl PruningPlan {
         if self.judges_by_gradient() {
             each += model.training_pass(batch, n, Trainable::All).total();
         }
-        if self.judges_by_reading() {
+        if self.judges_by_activation() || self.layers > 0.0 {
             each += model.forward_macs(batch, n);
         }
         BATCHES * each
@@ -57,7 +57,19 @@ where
 {
     let attention = shape.layers.first().map(|l| l.attention);
     let (depth, share) = attention.map_or((1, 1), |a| (a.depth, a.share()));
-    let mut importance = if plan.judges_by_gradient() {
+    let mut reader = model.valid();
+    if plan.judges_by_activation() {
+        activation::watch(&mut reader);
+    }
+    if plan.layers > 0.0 {
+        influence::watch(&mut reader);
+    }
+    if plan.judges_by_activation() || plan.layers > 0.0 {
+        read(&reader, batches);
+    }
+    let mut importance = if plan.judges_by_activation() {
+        activation::importance(&mut reader, depth, share)
+    } else if plan.judges_by_gradient() {
         let mut sum = None;
         for step in FIRST_STEP..FIRST_STEP + BATCHES {
             let (_, of_batch) = gradients(model, batches, step, None);
@@ -71,10 +83,7 @@ where
             layers: vec![LayerImportance::default(); model.blocks.len()],
         }
     };
-    if plan.judges_by_reading() {
-        let mut reader = model.valid();
-        influence::watch(&mut reader);
-        read(&reader, batches);
+    if plan.layers > 0.0 {
         let influences = influence::influences(&reader);
         for (layer, influence) in importance.layers.iter_mut().zip(influences) {
             layer.influence = influence;

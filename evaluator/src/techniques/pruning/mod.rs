@@ -3,6 +3,7 @@
 //! A criterion is one file, a line in the list below, and the arms that the compiler then asks for. What is
 //! removed leaves smaller tensors, or fewer.
 
+mod activation;
 mod importance;
 mod influence;
 mod judge;
@@ -34,6 +35,8 @@ pub enum Criterion {
     Taylor,
     /// By the size of its weights.
     Magnitude,
+    /// By the size of its outputs on training data.
+    Activation,
 }
 
 /// What is removed.
@@ -62,6 +65,7 @@ impl PruningPlan {
             layers,
             criterion: match values.text("prune_criterion") {
                 "magnitude" => Criterion::Magnitude,
+                "activation" => Criterion::Activation,
                 _ => Criterion::Taylor,
             },
             recovery: values.float("recovery"),
@@ -168,7 +172,7 @@ fn keep(name: &str, ratio: f64, n: usize, what: &str) -> Result<usize, String> {
 
 /// What the criteria say of themselves.
 fn criteria() -> Vec<About> {
-    vec![taylor::ABOUT, magnitude::ABOUT]
+    vec![taylor::ABOUT, magnitude::ABOUT, activation::ABOUT]
 }
 
 /// What the techniques say of themselves.
