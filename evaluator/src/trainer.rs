@@ -218,13 +218,20 @@ impl Trainer<'_> {
             phase: "prune".into(),
             ..Progress::default()
         });
-        let (importance, judged) =
-            Record::of(energy, || pruning::judge(&mut sofar.model, pruning, &plan.model, &batches))?;
+        let (importance, judged) = Record::of(energy, || {
+            pruning::judge(&mut sofar.model, pruning, &plan.model, &batches)
+        })?;
         let teacher = plan.distillation.map(|plan| Teacher {
             model: sofar.model.valid(),
             plan,
         });
         pruning::shrink(&mut sofar.model, &plan.served, &importance);
+        let ((), sliced) = Record::of(energy, || {
+            if pruning.width > 0.0 {
+                pruning::slice(&mut sofar.model, &plan.served, &batches);
+            }
+        })?;
+        let judged = judged.and(sliced);
         let steps = plan.recovery_steps(sofar.record.steps);
         let earlier = sofar.record.and(judged);
         let mut model = sofar.model;

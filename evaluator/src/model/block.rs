@@ -43,12 +43,12 @@ pub struct Attention<B: Backend> {
 /// One block.
 #[derive(Module, Debug)]
 pub struct Block<B: Backend> {
-    attention_norm: Param<Tensor<B, 1>>,
+    pub(super) attention_norm: Param<Tensor<B, 1>>,
     /// The attention.
     pub attention: Attention<B>,
     /// The attention to what another half has read, where there is one.
     pub cross: Option<Cross<B>>,
-    feed_forward_norm: Param<Tensor<B, 1>>,
+    pub(super) feed_forward_norm: Param<Tensor<B, 1>>,
     /// The feed-forward part.
     pub feed_forward: FeedForward<B>,
     /// What is seen of the stream around it, while somebody wants to know.

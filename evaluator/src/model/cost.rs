@@ -4,7 +4,7 @@
 
 use std::ops::{Add, AddAssign, Mul, Sub};
 
-use super::{AttentionPlan, LayerPlan, ModelPlan, plan::Projection};
+use super::{AttentionPlan, KindWeight, LayerPlan, ModelPlan, plan::Projection};
 use crate::techniques::{attention::Place, feed_forward::FeedForwardPlan};
 
 /// Multiply-adds of a training pass.
@@ -227,6 +227,25 @@ impl ModelPlan {
         pass
     }
 
+    /// What the head that is the embedding has of its own: the scale of the norm before it, where that is a matrix.
+    pub(super) fn tied_head_weights(&self) -> Vec<KindWeight> {
+        let scale = KindWeight {
+            name: "model.norm_scale",
+            shape: [self.width; 2],
+            small: false,
+        };
+        self.rotated.then_some(scale).into_iter().collect()
+    }
+
+    /// The pass of that head over `tokens`.
+    pub(super) fn tied_head_pass(&self, tokens: usize, trainable: Trainable) -> Pass {
+        let (tokens, width) = (tokens as u64, self.width as u64);
+        let form = trainable.others();
+        let head = matrix_pass(tokens, width, self.vocabulary as u64, true, form);
+        let scale = matrix_pass(tokens, width, width, true, form) * u64::from(self.rotated);
+        head + scale
+    }
+
     /// Times that a training step computes logits: after each exit, and after the last layer.
     fn heads_trained(&self) -> u64 {
         self.early_exit
@@ -311,7 +330,7 @@ impl ModelPlan {
                 + layer.feed_forward.serving_macs(width, 1)
                 - self.left_out_in(i, false)
         });
-        blocks.sum::<u64>() + self.vocabulary as u64 * width
+        blocks.sum::<u64>() + self.tied_head_pass(1, Trainable::All).forward
     }
 
     /// Tokens of one full-length example: those that are written where something is written, and otherwise those that are read.

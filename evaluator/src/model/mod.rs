@@ -14,6 +14,7 @@ mod parts;
 mod plan;
 mod reversible;
 mod rollback;
+mod rotate;
 mod whole;
 
 pub(crate) use self::{
@@ -22,6 +23,7 @@ pub(crate) use self::{
     cost::{Form, matrix_pass},
     halves::both,
     reversible::{Stream, rounded},
+    rotate::Basis,
     whole::Entered,
 };
 pub use self::{

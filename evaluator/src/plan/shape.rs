@@ -133,6 +133,7 @@ pub(super) fn read_model(values: Values, data: Symbols, context: usize) -> Resul
         early_exit: EarlyExit::read(values, kind, layers.len(), reversible.is_some())?,
         reversible,
         sparsity: None,
+        rotated: false,
         layers,
     })
 }

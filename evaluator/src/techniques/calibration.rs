@@ -109,7 +109,9 @@ pub(crate) fn tap<B: Backend>(matrix: &mut Matrix<B>, sums: Sums) {
 
 /// What a tapped matrix was given; `None` of one that was given nothing.
 pub(crate) fn seen<B: Backend>(matrix: &Matrix<B>) -> Option<InputStatistics> {
-    let Matrix::Tapped(tapped) = matrix else { return None };
+    let Matrix::Tapped(tapped) = matrix else {
+        return None;
+    };
     let seen = tapped.seen.lock().unwrap_or_else(PoisonError::into_inner);
     (seen.rows > 0).then(|| seen.clone())
 }

@@ -216,7 +216,11 @@ fn exits_stay_where_layers_go_and_their_heads_are_of_training_alone() {
     let fixed = "kind = 'encoder'\nlayers = 4\nearly_exit = 'max_prob'\nexit_tolerance = 50\nlayer_prune_ratio = 0.5\n\
                  recovery = 0.2\nbits = 4\nquant_method = 'gptq'";
     // work that was counted otherwise than the formula says would fail it
-    let result = evaluate(&job(config(LISTOPS, fixed), &dir.path().join("work")), &mut Silent).unwrap();
+    let result = evaluate(
+        &job(config(LISTOPS, fixed), &dir.path().join("work")),
+        &mut Silent,
+    )
+    .unwrap();
     assert!(result.activity["removed_layers"] == 2 && result.activity["early_exits"] > 0);
 }
 

@@ -194,6 +194,7 @@ fn every_attention_is_trained_compressed_and_measured() {
         "attention = 'sliding_window'\nwindow = 5\nbits = 4",
         "attention = 'linear'\nprune_ratio = 0.25",
         "layer_prune_ratio = 0.5\nprune_ratio = 0.25\nrecovery = 0.2",
+        "width_prune_ratio = 0.25\nhead_prune_ratio = 0.5\nrecovery = 0.2\nbits = 8",
         "prune_ratio = 0.25\nhead_prune_ratio = 0.5\nprune_criterion = 'activation'",
         "sparsity = 0.5\nsparsity_method = 'sparsegpt'\nsparsity_pattern = '4:8'",
         "bits = 4\nquant_method = 'gptq'",

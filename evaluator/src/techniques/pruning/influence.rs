@@ -1,4 +1,4 @@
-//! Which blocks to remove: those that turn the residual stream least (ShortGPT, 2403.03853).
+//! Which blocks to remove: those that turn the residual stream least (`ShortGPT`, 2403.03853).
 //!
 //! A block's influence is `BI = 1 − E cos(x_in, x_out)` over the tokens of training data. Blocks are watched, the model reads
 //! some batches, and each block has its sum.
@@ -7,12 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::{Tensor, backend::Backend};
 
-use super::About;
-use crate::{
-    model::Model,
-    ops::Lengths,
-    training::IntoF32,
-};
+use super::{About, Watched, watched::without_padding};
+use crate::{model::Model, ops::Lengths, training::IntoF32};
 
 pub(super) const ABOUT: About = About {
     name: "block_influence",
@@ -26,53 +22,53 @@ pub(crate) const ACTIVITY: &str = "removed_layers";
 /// Keeps a product of norms from being zero.
 const LEAST: f32 = 1e-12;
 
-/// What was seen of one block so far.
+/// How far one block turned the stream so far.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Watched(Arc<Mutex<Cosines>>);
+pub(crate) struct Cosines(Arc<Mutex<Sums>>);
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Cosines {
-    sum: f64,
+struct Sums {
+    cosines: f64,
     tokens: f64,
 }
 
-impl Watched {
-    /// Takes in the stream before and after the block, each `[b, n, width]`; padding is left out where `lengths` tell it. Of
-    /// two streams it is their mean, which the head reads.
-    pub(crate) fn see<B: Backend>(&self, before: Tensor<B, 3>, after: Tensor<B, 3>, lengths: Option<&Lengths>) {
+impl Cosines {
+    /// Takes in the stream before and after the block, each `[b, n, width]`.
+    pub(super) fn see<B: Backend>(
+        &self,
+        before: Tensor<B, 3>,
+        after: Tensor<B, 3>,
+        lengths: Option<&Lengths>,
+    ) {
         let [b, n, _] = before.dims();
         let norm = |x: &Tensor<B, 3>| x.clone().square().sum_dim(2).sqrt();
         let norms = (norm(&before) * norm(&after)).clamp_min(LEAST);
-        let cosines = ((before * after).sum_dim(2) / norms).reshape([b, n]);
-        let (cosines, tokens) = match lengths {
-            None => (cosines, (b * n) as f64),
-            Some(lengths) => {
-                let there = lengths.present::<B>(n, &cosines.device());
-                (cosines * there, lengths.iter().sum::<usize>() as f64)
-            }
-        };
+        let cosines = without_padding((before * after).sum_dim(2) / norms, lengths);
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.sum += f64::from(cosines.sum().into_scalar_f32());
-        seen.tokens += tokens;
+        seen.cosines += f64::from(cosines.sum().into_scalar_f32());
+        seen.tokens += lengths.map_or(b * n, |lengths| lengths.iter().sum()) as f64;
     }
 
     fn influence(&self) -> f32 {
-        let Cosines { sum, tokens } = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        (1.0 - sum / tokens) as f32
+        let Sums { cosines, tokens } = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (1.0 - cosines / tokens) as f32
     }
 }
 
 /// Has every block watched from now on.
 pub(super) fn watch<B: Backend>(model: &mut Model<B>) {
     for block in &mut model.blocks {
-        block.watched = Some(Watched::default());
+        block.watched = Some(Watched::Influence(Cosines::default()));
     }
 }
 
 /// The influence of every block, from what was seen since it is watched.
 pub(super) fn influences<B: Backend>(model: &Model<B>) -> Vec<f32> {
-    let watched = model.blocks.iter().filter_map(|block| block.watched.as_ref());
-    watched.map(Watched::influence).collect()
+    let watched = model.blocks.iter().filter_map(|block| match &block.watched {
+        Some(Watched::Influence(cosines)) => Some(cosines.influence()),
+        _ => None,
+    });
+    watched.collect()
 }
 
 #[cfg(test)]
@@ -90,11 +86,15 @@ mod tests {
         let before = stream([[1.0, 0.0], [0.0, 2.0], [3.0, 4.0], [1.0, 1.0]]);
         // cosines 1, 0, -1, and 1 of what is padding
         let after = stream([[5.0, 0.0], [1.0, 0.0], [-3.0, -4.0], [2.0, 2.0]]);
-        let all = Watched::default();
+        let all = Cosines::default();
         all.see(before.clone(), after.clone(), None);
         assert!((all.influence() - 0.75).abs() < 1e-6, "{}", all.influence());
-        let present = Watched::default();
+        let present = Cosines::default();
         present.see(before, after, Some(&Lengths::new(vec![2, 1])));
-        assert!((present.influence() - 1.0).abs() < 1e-6, "{}", present.influence());
+        assert!(
+            (present.influence() - 1.0).abs() < 1e-6,
+            "{}",
+            present.influence()
+        );
     }
 }

@@ -2,7 +2,9 @@
 
 use burn::{module::AutodiffModule, tensor::backend::AutodiffBackend};
 
-use super::{Criterion, Importance, LayerImportance, PruningPlan, activation, influence, magnitude, taylor};
+use super::{
+    Criterion, Importance, LayerImportance, PruningPlan, activation, influence, magnitude, slice, taylor,
+};
 use crate::{
     counter,
     model::{Model, ModelPlan, Trainable},
@@ -11,7 +13,7 @@ use crate::{
 };
 
 /// Batches that importance is judged on before pruning.
-const BATCHES: u64 = 8;
+pub(super) const BATCHES: u64 = 8;
 /// Steps whose batches judge: after any that training reaches, and others than those of calibrations.
 const FIRST_STEP: u64 = u64::MAX / 2;
 
@@ -40,17 +42,21 @@ impl PruningPlan {
         if self.judges_by_activation() || self.layers > 0.0 {
             each += model.forward_macs(batch, n);
         }
-        BATCHES * each
+        let mut macs = BATCHES * each;
+        if self.width > 0.0 {
+            let whole = PruningPlan { width: 0.0, ..*self };
+            let (whole, narrow) = (whole.pruned(model), self.pruned(model));
+            // plans of what cannot be pruned were refused before
+            if let (Ok(whole), Ok(narrow)) = (whole, narrow) {
+                macs += slice::macs(&whole, narrow.width, batch, n);
+            }
+        }
+        macs
     }
 }
 
 /// How much every structure matters that `plan` removes some of, in a trained model of this shape.
-pub fn judge<A>(
-    model: &mut Model<A>,
-    plan: PruningPlan,
-    shape: &ModelPlan,
-    batches: &Batches,
-) -> Importance
+pub fn judge<A>(model: &mut Model<A>, plan: PruningPlan, shape: &ModelPlan, batches: &Batches) -> Importance
 where
     A: AutodiffBackend + Ops,
     A::InnerBackend: Ops,
@@ -93,7 +99,7 @@ where
 }
 
 /// Has the model read the batches that judge.
-fn read<B: Ops>(model: &Model<B>, batches: &Batches) {
+pub(super) fn read<B: Ops>(model: &Model<B>, batches: &Batches) {
     // nothing goes back through what is only read
     counter::without_backward(|| {
         for step in FIRST_STEP..FIRST_STEP + BATCHES {

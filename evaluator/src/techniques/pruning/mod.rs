@@ -1,24 +1,29 @@
-//! Structured pruning after training: whole feed-forward neurons, whole key/value head groups and whole blocks are removed.
+//! Structured pruning after training: whole feed-forward neurons, key/value head groups, blocks, and components of the residual
+//! stream are removed.
 //!
 //! A criterion is one file, a line in the list below, and the arms that the compiler then asks for. What is
 //! removed leaves smaller tensors, or fewer.
 
 mod activation;
+mod eigen;
 mod importance;
 mod influence;
 mod judge;
 mod magnitude;
 mod shrink;
+mod slice;
 mod taylor;
+mod watched;
 
 use serde::{Deserialize, Serialize};
 use spaces::{Domain, ParameterInfo};
 
-pub(crate) use self::influence::Watched;
+pub(crate) use self::watched::Watched;
 pub use self::{
     importance::{Importance, LayerImportance},
     judge::judge,
     shrink::shrink,
+    slice::slice,
 };
 use super::About;
 use crate::{
@@ -48,6 +53,8 @@ pub struct PruningPlan {
     pub heads: f64,
     /// Share of blocks, of each half where there are halves.
     pub layers: f64,
+    /// Share of the components of the residual stream.
+    pub width: f64,
     /// How importance of neurons and heads is judged.
     pub criterion: Criterion,
     /// Training after pruning, as a share of the training before.
@@ -57,12 +64,19 @@ pub struct PruningPlan {
 impl PruningPlan {
     /// Reads the parameters of the family; `None` if nothing is removed.
     pub(crate) fn read(values: Values) -> Option<Self> {
-        let [neurons, heads, layers] =
-            ["prune_ratio", "head_prune_ratio", "layer_prune_ratio"].map(|name| values.float(name));
-        (neurons > 0.0 || heads > 0.0 || layers > 0.0).then(|| PruningPlan {
+        let names = [
+            "prune_ratio",
+            "head_prune_ratio",
+            "layer_prune_ratio",
+            "width_prune_ratio",
+        ];
+        let shares = names.map(|name| values.float(name));
+        let [neurons, heads, layers, width] = shares;
+        shares.iter().any(|share| *share > 0.0).then(|| PruningPlan {
             neurons,
             heads,
             layers,
+            width,
             criterion: match values.text("prune_criterion") {
                 "magnitude" => Criterion::Magnitude,
                 "activation" => Criterion::Activation,
@@ -78,6 +92,7 @@ impl PruningPlan {
             (self.neurons, "pruned_neurons"),
             (self.heads, "pruned_heads"),
             (self.layers, influence::ACTIVITY),
+            (self.width, slice::ACTIVITY),
         ];
         let removed = counters.into_iter().filter(|(share, _)| *share > 0.0);
         removed.map(|(_, counter)| counter)
@@ -112,6 +127,9 @@ impl PruningPlan {
                 )?;
                 attention.heads = attention.kv_heads * share;
             }
+        }
+        if self.width > 0.0 {
+            slice::narrow(&mut pruned, self.width)?;
         }
         Ok(pruned)
     }
@@ -178,7 +196,7 @@ fn criteria() -> Vec<About> {
 /// What the techniques say of themselves.
 pub(super) fn about() -> Vec<About> {
     let mut all = criteria();
-    all.push(influence::ABOUT);
+    all.extend([influence::ABOUT, slice::ABOUT]);
     all
 }
 
@@ -207,6 +225,14 @@ pub(super) fn parameters() -> Vec<ParameterInfo> {
         float(
             "layer_prune_ratio",
             "share of layers removed after training, of each half where a kind has two: those that change the residual stream least",
+            0.0,
+            0.95,
+            0.0,
+        )
+        .search(few.clone()),
+        float(
+            "width_prune_ratio",
+            "share of the residual stream's components removed after training, once it is turned into its principal ones; as many stay as the next multiple of 8 says",
             0.0,
             0.95,
             0.0,
