@@ -85,7 +85,7 @@ fn presets() -> Vec<Preset> {
             name: "compress".into(),
             doc: "one trained model (from [base] or from scratch), pruned and packed in many ways".into(),
             fixed: fixed(&[]),
-            space: open(&["prune_ratio", "head_prune_ratio", "prune_criterion", "recovery", "sparsity", "sparsity_method", "sparsity_pattern", "bits", "quant_group", "quant_method"]),
+            space: open(&["prune_ratio", "head_prune_ratio", "layer_prune_ratio", "width_prune_ratio", "prune_criterion", "recovery", "sparsity", "sparsity_method", "sparsity_pattern", "bits", "quant_group", "quant_method"]),
         },
         Preset {
             name: "fine-tune".into(),

@@ -18,7 +18,7 @@ use crate::{
     memory::process_peak_bytes,
     model::{Model, ModelPlan, make_trainable},
     ops::Ops,
-    plan::{Budget, IMPORTANCE_BATCHES, Plan},
+    plan::{Budget, Plan},
     stages::{Claim, Found, Keys, Recording, StageResult},
     techniques::{
         distillation::{DistillationPlan, Teacher},
@@ -27,7 +27,7 @@ use crate::{
     training::{
         Batches, Checkpoint, Record, Stop, Stretch,
         floats::{put_weights, read_tensors, weights_of, write_tensors},
-        gradients, train,
+        train,
     },
 };
 
@@ -218,13 +218,20 @@ impl Trainer<'_> {
             phase: "prune".into(),
             ..Progress::default()
         });
-        let (importance, judged) =
-            Record::of(energy, || self.importance(&mut sofar.model, &batches, pruning))?;
+        let (importance, judged) = Record::of(energy, || {
+            pruning::judge(&mut sofar.model, pruning, &plan.model, &batches)
+        })?;
         let teacher = plan.distillation.map(|plan| Teacher {
             model: sofar.model.valid(),
             plan,
         });
         pruning::shrink(&mut sofar.model, &plan.served, &importance);
+        let ((), sliced) = Record::of(energy, || {
+            if pruning.width > 0.0 {
+                pruning::slice(&mut sofar.model, &plan.served, &batches);
+            }
+        })?;
+        let judged = judged.and(sliced);
         let steps = plan.recovery_steps(sofar.record.steps);
         let earlier = sofar.record.and(judged);
         let mut model = sofar.model;
@@ -342,35 +349,5 @@ impl Trainer<'_> {
             by,
         };
         shelf.keep(claim, &mut made.model, &result, events.events);
-    }
-
-    fn importance<A>(
-        &self,
-        model: &mut Model<A>,
-        batches: &Batches,
-        plan: pruning::PruningPlan,
-    ) -> pruning::Importance
-    where
-        A: AutodiffBackend + Ops,
-        A::InnerBackend: Ops,
-    {
-        let attention = self.plan.model.layers.first().map(|l| l.attention);
-        let (depth, share) = attention.map_or((1, 1), |a| (a.depth, a.share()));
-        if !plan.judges_by_gradient() {
-            return pruning::by_magnitude(model, depth, share);
-        }
-        let mut sum = None;
-        for step in 0..IMPORTANCE_BATCHES {
-            // batches of their own, after any that training reaches
-            let (_, batch_gradients) = gradients(model, batches, u64::MAX / 2 + step, None);
-            sum = Some(pruning::add_taylor_batch(
-                sum,
-                model,
-                &batch_gradients,
-                depth,
-                share,
-            ));
-        }
-        sum.unwrap_or(pruning::Importance { layers: vec![] })
     }
 }

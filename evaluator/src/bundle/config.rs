@@ -21,10 +21,11 @@ pub struct Served {
 impl Served {
     /// The architecture of `transformers` that this model is one of, with its `model_type`.
     ///
-    /// `None` for kinds other than decoders, for packed and sparse weights, for adapters, for two residual streams, for attentions that no architecture there has, for layers
+    /// `None` for kinds other than decoders, for packed and sparse weights, for adapters, for two residual streams and rotated ones, for attentions that no architecture there has, for layers
     /// that differ, and for every router but `top_k` above 1: the gate of one expert is not normalised, and others train in a way that Mixtral does not.
     pub fn standard_architecture(&self) -> Option<(&'static str, &'static str)> {
-        if self.model.kind != Kind::default() || self.model.reversible.is_some() {
+        let plain = self.model.reversible.is_none() && !self.model.rotated;
+        if self.model.kind != Kind::default() || !plain {
             return None;
         }
         let layer = self.model.layers.first()?;
@@ -187,6 +188,7 @@ pub fn served_from_json(text: &str) -> Result<Served, String> {
         ],
         reversible: None,
         sparsity: None,
+        rotated: false,
         early_exit: None,
         tokens: None,
     };

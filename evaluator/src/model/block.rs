@@ -18,6 +18,7 @@ use crate::{
         attention::{Core, Place, Start, State, as_remembered},
         feed_forward::{FeedForward, Last},
         fine_tuning::adapter::Adapters,
+        pruning::Watched,
         quantization::cache::CacheForm,
     },
 };
@@ -47,16 +48,19 @@ pub struct Attention<B: Backend> {
 /// One block.
 #[derive(Module, Debug)]
 pub struct Block<B: Backend> {
-    attention_norm: Param<Tensor<B, 1>>,
+    pub(super) attention_norm: Param<Tensor<B, 1>>,
     /// The attention.
     pub attention: Attention<B>,
     /// The attention to what another half has read, where there is one.
     pub cross: Option<Cross<B>>,
-    feed_forward_norm: Param<Tensor<B, 1>>,
+    pub(super) feed_forward_norm: Param<Tensor<B, 1>>,
     /// The feed-forward part.
     pub feed_forward: FeedForward<B>,
     /// Small networks beside or behind both parts, where a base was adapted by them.
     pub adapters: Option<Adapters<B>>,
+    /// What is seen of the stream around it, while somebody wants to know.
+    #[module(skip)]
+    pub(crate) watched: Option<Watched>,
 }
 
 /// What decoding remembers of the tokens that one block has seen.
@@ -229,6 +233,7 @@ impl<B: Ops> Block<B> {
             feed_forward_norm: initial.ones(width),
             feed_forward: FeedForward::new(&plan.feed_forward, place, initial),
             adapters: plan.adapters.map(|plan| Adapters::new(plan, width, initial)),
+            watched: None,
         }
     }
 

@@ -5,7 +5,7 @@
 use std::ops::{Add, AddAssign, Mul, Sub};
 
 use super::{
-    AttentionPlan, LayerPlan, ModelPlan,
+    AttentionPlan, KindWeight, LayerPlan, ModelPlan,
     plan::Projection,
     trainable::{Form, Trainable, matrix_pass},
 };
@@ -137,10 +137,7 @@ impl ModelPlan {
     /// One training step of dense weights on `batch` examples of `n` tokens a row, where a text is corrupted `n` before that; where experts have a capacity, with room for every token,
     /// and where rows may be padded, without padding.
     pub fn training_pass(&self, batch: usize, n: usize, trainable: Trainable) -> Pass {
-        let heads = self
-            .early_exit
-            .map_or(1, |exits| exits.depths(self.layers.len()).count());
-        let mut pass = self.kind.head_pass(self, batch, n, trainable) * heads as u64;
+        let mut pass = self.kind.head_pass(self, batch, n, trainable) * self.heads_trained();
         let rows = batch * self.kind.form().texts();
         // the embedding is the first thing of each half that may want a gradient
         let embedded = trainable.others() == Form::Trained;
@@ -166,7 +163,32 @@ impl ModelPlan {
         pass
     }
 
-    /// A forward pass alone on `batch` examples of `n` tokens a row, to the last layer's head, without what only training does.
+    /// What the head that is the embedding has of its own: the scale of the norm before it, where that is a matrix.
+    pub(super) fn tied_head_weights(&self) -> Vec<KindWeight> {
+        let scale = KindWeight {
+            name: "model.norm_scale",
+            shape: [self.width; 2],
+            small: false,
+        };
+        self.rotated.then_some(scale).into_iter().collect()
+    }
+
+    /// The pass of that head over `tokens`.
+    pub(super) fn tied_head_pass(&self, tokens: usize, trainable: Trainable) -> Pass {
+        let (tokens, width) = (tokens as u64, self.width as u64);
+        let form = trainable.others();
+        let head = matrix_pass(tokens, width, self.vocabulary as u64, true, form);
+        let scale = matrix_pass(tokens, width, width, true, form) * u64::from(self.rotated);
+        head + scale
+    }
+
+    /// Times that a training step computes logits: after each exit, and after the last layer.
+    fn heads_trained(&self) -> u64 {
+        self.early_exit
+            .map_or(1, |exits| exits.depths(self.layers.len()).count() as u64)
+    }
+
+    /// A forward pass alone, to the last layer's head, on `batch` examples of `n` tokens a row, without what only training does.
     pub fn forward_macs(&self, batch: usize, n: usize) -> u64 {
         let rows = batch * self.kind.form().texts();
         let noise = self.layers.iter().enumerate().filter_map(|(i, layer)| {
@@ -174,11 +196,9 @@ impl ModelPlan {
             let more = (mixture.router_matrices() - 1) * mixture.experts * self.width;
             Some((more * rows * self.seen(i, n)) as u64)
         });
-        let heads = self
-            .early_exit
-            .map_or(1, |exits| exits.depths(self.layers.len()).count());
-        let earlier = self.kind.head_pass(self, batch, n, Trainable::All).forward * (heads as u64 - 1);
-        self.training_pass(batch, n, Trainable::All).forward - earlier - noise.sum::<u64>()
+        let inner_heads = self.heads_trained() - 1;
+        let heads = self.kind.head_pass(self, batch, n, Trainable::All).forward * inner_heads;
+        self.training_pass(batch, n, Trainable::All).forward - heads - noise.sum::<u64>()
     }
 
     /// Multiply-adds of all blocks without the head, forward, on `batch` examples of `n` tokens a row.
@@ -313,7 +333,7 @@ impl ModelPlan {
                 + layer.adapters.map_or(0, |plan| plan.serving_macs(width))
                 - self.left_out_in(i, false)
         });
-        blocks.sum::<u64>() + self.vocabulary as u64 * width
+        blocks.sum::<u64>() + self.tied_head_pass(1, Trainable::All).forward
     }
 
     /// Tokens of one full-length example: those that are written where something is written, and otherwise those that are read.

@@ -14,7 +14,7 @@ use crate::{
 /// A norm and an attention over another sequence.
 #[derive(Module, Debug)]
 pub struct Cross<B: Backend> {
-    norm: Param<Tensor<B, 1>>,
+    pub(super) norm: Param<Tensor<B, 1>>,
     /// Queries from the stream, keys and values from what was read.
     pub attention: Attention<B>,
 }

@@ -14,6 +14,7 @@ mod parts;
 mod plan;
 mod reversible;
 mod rollback;
+mod rotate;
 mod tokens;
 mod trainable;
 mod whole;
@@ -23,6 +24,7 @@ pub(crate) use self::{
     block_matrices::{BlockMatrix, is_block_matrix},
     halves::both,
     reversible::{Stream, rounded},
+    rotate::Basis,
     trainable::{Form, matrix_pass},
     whole::Entered,
 };

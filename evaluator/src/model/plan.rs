@@ -39,6 +39,9 @@ pub struct ModelPlan {
     /// How many weights of the blocks' matrices are stored, where they are stored sparse.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sparsity: Option<SparseForm>,
+    /// Whether the residual stream is in a basis of its own in which a tied head's norm has a matrix for its scale.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rotated: bool,
     /// Where a text can leave before the last layer, if it can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub early_exit: Option<EarlyExit>,
@@ -61,7 +64,7 @@ impl ModelPlan {
     }
 
     /// Positions of a row that a layer sees, for texts of `n` tokens.
-    pub(super) fn seen(&self, layer: usize, n: usize) -> usize {
+    pub(crate) fn seen(&self, layer: usize, n: usize) -> usize {
         if self.looks_across(layer) {
             self.kind.form().written(n)
         } else {

@@ -52,6 +52,21 @@ impl<B: Ops> Stream<B> {
         angles: Angles<B>,
         state: Option<&mut BlockState<B>>,
     ) -> (Self, Option<Tensor<B, 1>>) {
+        let Some(watched) = &block.watched else {
+            return self.on_through(block, angles, state);
+        };
+        let (before, sight) = (self.clone().end(), angles.sight.clone());
+        let (after, auxiliary) = self.on_through(block, angles, state);
+        watched.see(before, after.clone().end(), sight.lengths());
+        (after, auxiliary)
+    }
+
+    fn on_through(
+        self,
+        block: &Block<B>,
+        angles: Angles<B>,
+        state: Option<&mut BlockState<B>>,
+    ) -> (Self, Option<Tensor<B, 1>>) {
         match self {
             Stream::One(x) => {
                 let (x, auxiliary) = block.forward(x, angles, state);

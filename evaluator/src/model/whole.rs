@@ -6,7 +6,8 @@ use burn::{
 };
 
 use super::{
-    Block, Initial, Inputs, Kind, Matrix, ModelPlan, NORM_EPSILON, Part, Parts, ROPE_THETA, Stream,
+    Block, Initial, Inputs, Kind, KindWeight, Matrix, ModelPlan, NORM_EPSILON, Part, Parts, ROPE_THETA,
+    Stream,
     block::{Angles, BlockState, Sight},
     join,
 };
@@ -27,7 +28,7 @@ pub struct Model<B: Backend> {
     pub blocks: Vec<Block<B>>,
     /// The norm of what the half that reads gives to the one that writes, where there are halves.
     pub(super) reading_norm: Option<Param<Tensor<B, 1>>>,
-    norm: Param<Tensor<B, 1>>,
+    pub(super) norm: Param<Tensor<B, 1>>,
     /// Weights of the kind's own, in the order of [`Kind::weights`].
     pub(super) own: Vec<Matrix<B>>,
     #[module(skip)]
@@ -106,7 +107,7 @@ impl<B: Ops> Model<B> {
                 .iter()
                 .map(|weight| initial.matrix(weight.shape[0], weight.shape[1]))
                 .collect(),
-            own_names: weights.iter().map(|weight| (weight.name, weight.small)).collect(),
+            own_names: names_of(&weights),
             kind: plan.kind,
             cos,
             sin,
@@ -114,6 +115,21 @@ impl<B: Ops> Model<B> {
             exits: plan.early_exit,
             tokens: plan.tokens,
         }
+    }
+
+    /// Blocks of the half that reads, before those that write; 0 where there are no halves.
+    pub(crate) fn reading(&self) -> usize {
+        self.kind.reading()
+    }
+
+    /// Keeps the blocks of these numbers alone, as many of each half as `plan` has.
+    pub(crate) fn keep_blocks(&mut self, kept: &[usize], plan: &ModelPlan) {
+        let all = std::mem::take(&mut self.blocks).into_iter().enumerate();
+        self.blocks = all
+            .filter(|(i, _)| kept.contains(i))
+            .map(|(_, block)| block)
+            .collect();
+        self.kind = plan.kind;
     }
 
     /// Where the weights are.
@@ -196,6 +212,22 @@ impl<B: Ops> Model<B> {
             .logits(self, x.end().narrow(1, n - scored, scored), None)
     }
 
+    /// Logits `[.., vocabulary]` of the head that is the embedding, for what comes out of the last block, `[.., width]`.
+    pub(super) fn tied_logits(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let normal = self.normal(x);
+        // a rotated stream has a matrix for the scale of its last norm
+        let normal = match self.own.first() {
+            Some(scale) => scale.apply(normal),
+            None => normal,
+        };
+        self.embedding.apply(normal)
+    }
+
+    /// Names the kind's own weights anew, where their number has changed.
+    pub(super) fn name_own(&mut self, weights: &[KindWeight]) {
+        self.own_names = names_of(weights);
+    }
+
     pub(super) fn embed(&self, tokens: Tensor<B, 2, Int>) -> Tensor<B, 3> {
         let [b, n] = tokens.dims();
         let x = self.embedding.rows(tokens.reshape([b * n]));
@@ -236,6 +268,10 @@ impl<B: Ops> Model<B> {
             source: None,
         }
     }
+}
+
+fn names_of(weights: &[KindWeight]) -> Vec<(&'static str, bool)> {
+    weights.iter().map(|weight| (weight.name, weight.small)).collect()
 }
 
 impl<B: Backend> Parts<B> for Model<B> {

@@ -38,9 +38,6 @@ use crate::{
     training::Rule,
 };
 
-/// Batches that importance is judged on before pruning.
-pub const IMPORTANCE_BATCHES: u64 = 8;
-
 /// Everything an evaluation does, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -277,10 +274,7 @@ impl Plan {
         }
         names.extend(self.fine_tuning.iter().flat_map(FineTuning::activity));
         names.extend(self.trainable().and_then(|_| self.training.rule.activity()));
-        if let Some(pruning) = self.pruning {
-            names.extend((pruning.neurons > 0.0).then_some("pruned_neurons"));
-            names.extend((pruning.heads > 0.0).then_some("pruned_heads"));
-        }
+        names.extend(self.pruning.iter().flat_map(PruningPlan::activity));
         names.extend(self.distillation.map(|_| distillation::ACTIVITY));
         if self.sparsity.is_some() {
             names.extend(sparsity::ACTIVITY);
@@ -332,13 +326,9 @@ impl Plan {
         let main = self
             .trainable()
             .map_or(0, |trainable| steps * step(&self.model, trainable));
-        let judged = match self.pruning {
-            Some(p) if p.judges_by_gradient() => {
-                let pass = self.model.training_pass(batch, rows.context, Trainable::All);
-                IMPORTANCE_BATCHES * pass.total()
-            }
-            _ => 0,
-        };
+        let judged = self
+            .pruning
+            .map_or(0, |plan| plan.judging_macs(&self.model, batch, rows.context));
         let taught = self
             .distillation
             .map_or(0, |_| self.model.forward_macs(batch, rows.context));

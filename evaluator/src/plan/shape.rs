@@ -136,6 +136,7 @@ pub(super) fn read_model(values: Values, data: Symbols, context: usize) -> Resul
         tokens: TokenKeep::read(values, kind, &layers, reversible.is_some())?,
         reversible,
         sparsity: None,
+        rotated: false,
         layers,
     })
 }

@@ -1,4 +1,5 @@
-//! What matrices are given on text of the training data: what GPTQ, AWQ, Wanda and `SparseGPT` judge weights by.
+//! What matrices are given on text of the training data: what GPTQ, AWQ, Wanda and `SparseGPT` judge weights by, and pruning
+//! heads and neurons.
 //!
 //! A matrix is tapped, the model reads some batches, and the tap is taken out again with the sums it has made.
 
@@ -30,7 +31,7 @@ pub type Statistics = BTreeMap<String, InputStatistics>;
 pub struct InputStatistics {
     /// How many rows.
     pub rows: usize,
-    /// `Σ x xᵀ`, `[in, in]` row by row; its diagonal holds the squared norms of the inputs.
+    /// `Σ x xᵀ`, `[in, in]` row by row; its diagonal holds the squared norms of the inputs. Empty where sizes are enough.
     pub second_moment: Vec<f64>,
     /// `Σ |x|`, `[in]`.
     pub absolute: Vec<f64>,
@@ -41,11 +42,25 @@ impl InputStatistics {
     pub fn add<B: Backend>(&mut self, x: Tensor<B, 2>) {
         let [rows, input] = x.dims();
         counter::add_macs(rows * input * input);
-        self.rows += rows;
         let second_moment = x.clone().transpose().matmul(x.clone());
         add_to(&mut self.second_moment, second_moment);
+        self.add_sizes(x);
+    }
+
+    /// Adds rows `x [rows, in]` to all but the second moment, which costs a product.
+    fn add_sizes<B: Backend>(&mut self, x: Tensor<B, 2>) {
+        self.rows += x.dims()[0];
         add_to(&mut self.absolute, x.abs().sum_dim(0));
     }
+}
+
+/// What is summed up of a matrix's inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sums {
+    /// Everything.
+    Moments,
+    /// Everything but the second moment.
+    Sizes,
 }
 
 fn add_to<B: Backend>(sums: &mut Vec<f64>, more: Tensor<B, 2>) {
@@ -62,6 +77,8 @@ pub struct Tapped<B: Backend> {
     pub dense: Dense<B>,
     #[module(skip)]
     seen: Arc<Mutex<InputStatistics>>,
+    #[module(skip)]
+    sums: Sums,
 }
 
 impl<B: Ops> Tapped<B> {
@@ -70,9 +87,33 @@ impl<B: Ops> Tapped<B> {
         let [_, input] = self.dense.weight.dims();
         let rows = x.shape().num_elements() / input;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.add(x.clone().reshape([rows, input]));
+        let given = x.clone().reshape([rows, input]);
+        match self.sums {
+            Sums::Moments => seen.add(given),
+            Sums::Sizes => seen.add_sizes(given),
+        }
         linear(x, self.dense.weight.val())
     }
+}
+
+/// Has a dense matrix remember what it is given from now on.
+pub(crate) fn tap<B: Backend>(matrix: &mut Matrix<B>, sums: Sums) {
+    if let Matrix::Dense(dense) = matrix {
+        *matrix = Matrix::Tapped(Tapped {
+            dense: dense.clone(),
+            seen: Arc::default(),
+            sums,
+        });
+    }
+}
+
+/// What a tapped matrix was given; `None` of one that was given nothing.
+pub(crate) fn seen<B: Backend>(matrix: &Matrix<B>) -> Option<InputStatistics> {
+    let Matrix::Tapped(tapped) = matrix else {
+        return None;
+    };
+    let seen = tapped.seen.lock().unwrap_or_else(PoisonError::into_inner);
+    (seen.rows > 0).then(|| seen.clone())
 }
 
 /// Whether a formula tells how many rows each matrix of a block is given.
@@ -103,13 +144,9 @@ pub fn calibrate<B: Ops>(
 ) -> Statistics {
     model.each_part("", &mut |path, part| {
         if let Part::Matrix(matrix) = part
-            && let Matrix::Dense(dense) = matrix
             && chosen(path)
         {
-            *matrix = Matrix::Tapped(Tapped {
-                dense: dense.clone(),
-                seen: Arc::default(),
-            });
+            tap(matrix, Sums::Moments);
         }
     });
     for step in FIRST_STEP..FIRST_STEP + steps {
@@ -120,14 +157,11 @@ pub fn calibrate<B: Ops>(
     }
     let mut statistics = Statistics::new();
     model.each_part("", &mut |path, part| {
-        if let Part::Matrix(matrix) = part
-            && let Matrix::Tapped(tapped) = matrix
-        {
-            let seen = tapped.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            if seen.rows > 0 {
-                statistics.insert(path.to_owned(), seen);
+        if let Part::Matrix(matrix) = part {
+            statistics.extend(seen(matrix).map(|seen| (path.to_owned(), seen)));
+            if let Matrix::Tapped(tapped) = matrix {
+                *matrix = Matrix::Dense(tapped.dense.clone());
             }
-            *matrix = Matrix::Dense(tapped.dense.clone());
         }
     });
     statistics

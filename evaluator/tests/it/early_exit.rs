@@ -239,6 +239,20 @@ fn exits_are_adapted_pruned_taught_and_packed() {
 }
 
 #[test]
+fn exits_stay_where_layers_go_and_their_heads_are_of_training_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixed = "kind = 'encoder'\nlayers = 4\nearly_exit = 'max_prob'\nexit_tolerance = 50\nlayer_prune_ratio = 0.5\n\
+                 recovery = 0.2\nbits = 4\nquant_method = 'gptq'";
+    // work that was counted otherwise than the formula says would fail it
+    let result = evaluate(
+        &job(config(LISTOPS, fixed), &dir.path().join("work")),
+        &mut Silent,
+    )
+    .unwrap();
+    assert!(result.activity["removed_layers"] == 2 && result.activity["early_exits"] > 0);
+}
+
+#[test]
 fn what_has_no_exit_is_refused_in_one_sentence() {
     let facts = inspect(&config(LISTOPS, "").data, None, &DataAccess::anywhere(), 16).unwrap();
     for (fixed, part) in [
@@ -261,6 +275,10 @@ fn what_has_no_exit_is_refused_in_one_sentence() {
         (
             "kind = 'encoder'\nearly_exit = 'entropy'\noptimizer = 'lomo'",
             "use optimizer = 'sgd' or 'adamw'",
+        ),
+        (
+            "kind = 'encoder'\nearly_exit = 'entropy'\nlayers = 4\nexit_every = 2\nlayer_prune_ratio = 0.5",
+            "use a smaller layer_prune_ratio or exit_every",
         ),
     ] {
         let message = Plan::read(&config(LISTOPS, fixed), &facts.data, None).unwrap_err();

@@ -41,6 +41,7 @@ pub(crate) const BLOCKS: &[&str] = &[
     "attention = 'kde'\nkde_samples = 4\nkde_block = 3\nkde_bits = 2",
     "attention = 'kde'\nkde_samples = 6\nkde_block = 0\nhead_prune_ratio = 0.5\nbits = 8",
     "attention_layer_2 = 'linear'\nbits = 4\nquant_group = 32",
+    "layer_prune_ratio = 0.5\nprune_ratio = 0.25\nexperts = 2",
     "experts = 4\ntop_k = 2",
     "experts = 3\nrouter = 'switch'\ncapacity_factor = 1.0",
     "feed_forward = 'channel_mix'",

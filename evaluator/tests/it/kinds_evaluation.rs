@@ -159,6 +159,10 @@ fn every_attention_that_sees_both_ways_is_trained_compressed_and_measured() {
         "attention = 'sliding_window'\nwindow = 5\nbits = 4",
         "experts = 4\nrouter = 'expert_choice'\nprune_ratio = 0.25\nrecovery = 0.3",
         "attention = 'linear'\nprune_ratio = 0.25",
+        "layer_prune_ratio = 0.5\nrecovery = 0.2",
+        "width_prune_ratio = 0.25\npooling = 'cls'\nlayer_prune_ratio = 0.5",
+        "prune_ratio = 0.25\nhead_prune_ratio = 0.5\nprune_criterion = 'activation'",
+        "layer_prune_ratio = 0.5\nexperts = 2\nrouter = 'expert_choice'",
         "sparsity = 0.5\nsparsity_method = 'sparsegpt'\nexperts = 2\nrouter = 'switch'",
         "bits = 4\nquant_method = 'gptq'\nactivation_bits = 8",
         "bits = 3\nquant_method = 'awq'",
@@ -175,6 +179,10 @@ fn every_attention_that_sees_both_ways_is_trained_compressed_and_measured() {
         ] {
             let dir = tempfile::tempdir().unwrap();
             let fixed = format!("kind = '{kind}'\ncontext = 20\nbatch = 4\ntokens = 1600\n{block}");
+            if kind == "dual_encoder" && block.contains("width_prune_ratio") {
+                // refused: its head multiplies components one by one
+                continue;
+            }
             let result = run(config(data, &fixed), &dir.path().join(i.to_string()));
             assert!(values(&result)["validation_loss"].is_finite(), "{fixed}");
         }

@@ -29,6 +29,7 @@ mod linear;
 mod mixture;
 mod oracles;
 mod parts;
+mod pruning;
 mod resume;
 mod reversible;
 mod rwkv;

@@ -62,6 +62,7 @@ fn a_shrunk_model_equals_the_full_model_with_masked_structures() {
             layers: (0..2)
                 .map(|l| LayerImportance {
                     cross_heads: vec![],
+                    influence: 0.0,
                     neurons: (0..networks).map(|e| score(hidden, l + 5 * e)).collect(),
                     heads: score(attention.kv_heads, l),
                 })

@@ -3,8 +3,9 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{About, Form, Lengths, Model, ModelKind, ModelPlan, Ops, Pass, Symbols, Trainable, Values};
-use crate::model::matrix_pass;
+use super::{
+    About, Form, KindWeight, Lengths, Model, ModelKind, ModelPlan, Ops, Pass, Symbols, Trainable, Values,
+};
 
 /// Foretells the next token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,13 +34,16 @@ impl ModelKind for Decoder {
         Form::NextToken
     }
 
+    fn weights(&self, plan: &ModelPlan) -> Vec<KindWeight> {
+        plan.tied_head_weights()
+    }
+
     // padding stands behind all that is scored, and no token sees what is behind it
     fn logits<B: Ops>(&self, model: &Model<B>, x: Tensor<B, 3>, _: Option<&Lengths>) -> Tensor<B, 3> {
-        model.embedding.apply(model.normal(x))
+        model.tied_logits(x)
     }
 
     fn head_pass(&self, plan: &ModelPlan, examples: usize, n: usize, trainable: Trainable) -> Pass {
-        let (tokens, width) = ((examples * n) as u64, plan.width as u64);
-        matrix_pass(tokens, width, plan.vocabulary as u64, true, trainable.others())
+        plan.tied_head_pass(examples * n, trainable)
     }
 }

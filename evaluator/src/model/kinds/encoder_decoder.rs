@@ -9,10 +9,11 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use spaces::ParameterInfo;
 
-use super::{About, Form, Lengths, Model, ModelKind, ModelPlan, Ops, Pass, Symbols, Trainable, Values};
+use super::{
+    About, Form, KindWeight, Lengths, Model, ModelKind, ModelPlan, Ops, Pass, Symbols, Trainable, Values,
+};
 use crate::{
     data::Corruption,
-    model::matrix_pass,
     parameter::{Declared, float},
 };
 
@@ -98,23 +99,27 @@ impl ModelKind for EncoderDecoder {
         self.reading
     }
 
+    fn with_reading(self, blocks: usize) -> Self {
+        EncoderDecoder {
+            reading: blocks,
+            ..self
+        }
+    }
+
     fn more_tokens(&self) -> usize {
         1 + self.sentinels
     }
 
+    fn weights(&self, plan: &ModelPlan) -> Vec<KindWeight> {
+        plan.tied_head_weights()
+    }
+
     // padding stands behind all that is scored, and no token sees what is behind it
     fn logits<B: Ops>(&self, model: &Model<B>, x: Tensor<B, 3>, _: Option<&Lengths>) -> Tensor<B, 3> {
-        model.embedding.apply(model.normal(x))
+        model.tied_logits(x)
     }
 
     fn head_pass(&self, plan: &ModelPlan, examples: usize, n: usize, trainable: Trainable) -> Pass {
-        let (tokens, width) = (examples * self.corruption.written(n), plan.width as u64);
-        matrix_pass(
-            tokens as u64,
-            width,
-            plan.vocabulary as u64,
-            true,
-            trainable.others(),
-        )
+        plan.tied_head_pass(examples * self.corruption.written(n), trainable)
     }
 }

@@ -53,6 +53,11 @@ trait ModelKind: Copy {
         0
     }
 
+    /// The same with so many blocks in the half that reads, where there is one.
+    fn with_reading(self, _blocks: usize) -> Self {
+        self
+    }
+
     /// Token ids of its own, beyond those of the text.
     fn more_tokens(&self) -> usize {
         0
@@ -158,6 +163,13 @@ macro_rules! kinds {
             pub fn reading(&self) -> usize {
                 match self {
                     $(Kind::$kind(kind) => kind.reading(),)+
+                }
+            }
+
+            /// The same with so many blocks in the half that reads, where there is one.
+            pub(crate) fn with_reading(self, blocks: usize) -> Kind {
+                match self {
+                    $(Kind::$kind(kind) => Kind::$kind(kind.with_reading(blocks)),)+
                 }
             }
 

@@ -77,6 +77,13 @@ macro_rules! variants {
                 }
             }
 
+            /// Whether it has a weight of its own for each component of the residual stream.
+            pub(crate) fn weighs_components(&self) -> bool {
+                match self {
+                    $(Core::$variant(_) => $module::$variant::WEIGHS_COMPONENTS,)+
+                }
+            }
+
             /// Whether a state holds each token in a place of its own.
             pub(crate) fn remembers_each_token(&self) -> bool {
                 match self {

@@ -40,6 +40,8 @@ impl Variant for Rwkv {
 
     const ROTARY: bool = false;
 
+    const WEIGHS_COMPONENTS: bool = true;
+
     const OWN_KEYS: bool = true;
 
     fn read(values: Values) -> Self {

@@ -29,6 +29,9 @@ pub(crate) trait Variant: Copy {
     /// Whether each query head has a key/value head of its own.
     const OWN_KEYS: bool = false;
 
+    /// Whether it has a weight of its own for each component of the residual stream, which then cannot be turned.
+    const WEIGHS_COMPONENTS: bool = false;
+
     /// Whether a state holds each token in a place of its own, so that the last ones are forgotten by lowering
     /// [`State::taken`].
     const REMEMBERS_EACH_TOKEN: bool = false;

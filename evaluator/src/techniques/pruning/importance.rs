@@ -2,13 +2,20 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 
+use crate::{
+    model::{Attention, Model},
+    techniques::feed_forward::Gated,
+};
+
 /// Importance of every layer's structures.
+#[derive(Clone, Debug, Default)]
 pub struct Importance {
     /// One entry for each block.
     pub layers: Vec<LayerImportance>,
 }
 
-/// Importance of one block's structures.
+/// Importance of one block and of its structures; empty where none are removed.
+#[derive(Clone, Debug, Default)]
 pub struct LayerImportance {
     /// Of each neuron, for each network (one, or one for each expert).
     pub neurons: Vec<Vec<f32>>,
@@ -16,6 +23,33 @@ pub struct LayerImportance {
     pub heads: Vec<f32>,
     /// The same of the attention to what another half has read; empty where there is none.
     pub cross_heads: Vec<f32>,
+    /// Of the block itself; 0 where none is removed.
+    pub influence: f32,
+}
+
+/// Importance in every block, by how an attention's heads and a network's neurons are scored.
+pub(super) fn of_blocks<B: Backend>(
+    model: &mut Model<B>,
+    heads: impl Fn(&Attention<B>) -> Vec<f32>,
+    neurons: impl Fn(&Gated<B>) -> Vec<f32>,
+) -> Importance {
+    let layers = model.blocks.iter_mut().map(|block| LayerImportance {
+        heads: heads(&block.attention),
+        cross_heads: block
+            .cross
+            .as_ref()
+            .map_or_else(Vec::new, |cross| heads(&cross.attention)),
+        neurons: block
+            .feed_forward
+            .networks_mut()
+            .into_iter()
+            .map(|network| neurons(network))
+            .collect(),
+        influence: 0.0,
+    });
+    Importance {
+        layers: layers.collect(),
+    }
 }
 
 /// The `keep` most important, in their old order; the earlier one where two are equal.

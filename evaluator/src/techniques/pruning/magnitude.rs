@@ -3,8 +3,8 @@
 use burn::tensor::backend::Backend;
 
 use super::{
-    About, Importance, LayerImportance,
-    importance::{column_sums, runs},
+    About, Importance,
+    importance::{column_sums, of_blocks, runs},
 };
 use crate::model::{Attention, Matrix, Model};
 
@@ -15,36 +15,21 @@ pub(super) const ABOUT: About = About {
 };
 
 /// Importance of every structure of a dense model whose heads have `depth` components.
-pub(crate) fn importance<B: Backend>(model: &mut Model<B>, depth: usize, share: usize) -> Importance {
-    let layers = model.blocks.iter_mut().map(|block| {
-        let heads = |attention: &Attention<B>| {
-            let columns = incoming(&attention.output);
-            runs(&columns, depth * share).map(f32::sqrt).collect()
-        };
-        let cross_heads = block
-            .cross
-            .as_ref()
-            .map_or_else(Vec::new, |cross| heads(&cross.attention));
-        let heads = heads(&block.attention);
-        let networks = block.feed_forward.networks_mut().into_iter().map(|network| {
-            let parts = [
-                outgoing(&network.gate),
-                outgoing(&network.up),
-                incoming(&network.down),
-            ];
-            (0..parts[0].len())
-                .map(|i| parts.iter().map(|p| p[i]).sum::<f32>().sqrt())
-                .collect()
-        });
-        LayerImportance {
-            neurons: networks.collect(),
-            heads,
-            cross_heads,
-        }
-    });
-    Importance {
-        layers: layers.collect(),
-    }
+pub(super) fn importance<B: Backend>(model: &mut Model<B>, depth: usize, share: usize) -> Importance {
+    let heads = |attention: &Attention<B>| {
+        let columns = incoming(&attention.output);
+        runs(&columns, depth * share).map(f32::sqrt).collect()
+    };
+    of_blocks(model, heads, |network| {
+        let parts = [
+            outgoing(&network.gate),
+            outgoing(&network.up),
+            incoming(&network.down),
+        ];
+        (0..parts[0].len())
+            .map(|i| parts.iter().map(|p| p[i]).sum::<f32>().sqrt())
+            .collect()
+    })
 }
 
 /// Squared norm of each column.

@@ -1,21 +1,30 @@
-//! Structured pruning after training: whole feed-forward neurons and whole key/value head groups are removed.
+//! Structured pruning after training: whole feed-forward neurons, key/value head groups, blocks, and components of the residual
+//! stream are removed.
 //!
 //! A criterion is one file, a line in the list below, and the arms that the compiler then asks for. What is
-//! removed leaves smaller tensors.
+//! removed leaves smaller tensors, or fewer.
 
+mod activation;
+mod eigen;
 mod importance;
+mod influence;
+mod judge;
 mod magnitude;
 mod shrink;
+mod slice;
 mod taylor;
+mod watched;
 
 use serde::{Deserialize, Serialize};
 use spaces::{Domain, ParameterInfo};
 
+pub(crate) use self::watched::Watched;
 pub use self::{
     importance::{Importance, LayerImportance},
+    judge::judge,
     shrink::shrink,
+    slice::slice,
 };
-pub(crate) use self::{magnitude::importance as by_magnitude, taylor::add_batch as add_taylor_batch};
 use super::About;
 use crate::{
     model::ModelPlan,
@@ -31,6 +40,8 @@ pub enum Criterion {
     Taylor,
     /// By the size of its weights.
     Magnitude,
+    /// By the size of its outputs on training data.
+    Activation,
 }
 
 /// What is removed.
@@ -40,7 +51,11 @@ pub struct PruningPlan {
     pub neurons: f64,
     /// Share of key/value heads, each with its query heads.
     pub heads: f64,
-    /// How importance is judged.
+    /// Share of blocks, of each half where there are halves.
+    pub layers: f64,
+    /// Share of the components of the residual stream.
+    pub width: f64,
+    /// How importance of neurons and heads is judged.
     pub criterion: Criterion,
     /// Training after pruning, as a share of the training before.
     pub recovery: f64,
@@ -49,21 +64,38 @@ pub struct PruningPlan {
 impl PruningPlan {
     /// Reads the parameters of the family; `None` if nothing is removed.
     pub(crate) fn read(values: Values) -> Option<Self> {
-        let (neurons, heads) = (values.float("prune_ratio"), values.float("head_prune_ratio"));
-        (neurons > 0.0 || heads > 0.0).then(|| PruningPlan {
+        let names = [
+            "prune_ratio",
+            "head_prune_ratio",
+            "layer_prune_ratio",
+            "width_prune_ratio",
+        ];
+        let shares = names.map(|name| values.float(name));
+        let [neurons, heads, layers, width] = shares;
+        shares.iter().any(|share| *share > 0.0).then(|| PruningPlan {
             neurons,
             heads,
+            layers,
+            width,
             criterion: match values.text("prune_criterion") {
                 "magnitude" => Criterion::Magnitude,
+                "activation" => Criterion::Activation,
                 _ => Criterion::Taylor,
             },
             recovery: values.float("recovery"),
         })
     }
 
-    /// Whether importance is judged on batches of training data.
-    pub fn judges_by_gradient(&self) -> bool {
-        self.criterion == Criterion::Taylor
+    /// The counters that are above zero once everything was removed.
+    pub(crate) fn activity(&self) -> impl Iterator<Item = &'static str> {
+        let counters = [
+            (self.neurons, "pruned_neurons"),
+            (self.heads, "pruned_heads"),
+            (self.layers, influence::ACTIVITY),
+            (self.width, slice::ACTIVITY),
+        ];
+        let removed = counters.into_iter().filter(|(share, _)| *share > 0.0);
+        removed.map(|(_, counter)| counter)
     }
 
     /// The plan of the pruned model.
@@ -72,6 +104,7 @@ impl PruningPlan {
     /// A sentence if a share is too small to remove anything or would leave nothing.
     pub fn pruned(&self, plan: &ModelPlan) -> Result<ModelPlan, String> {
         let mut pruned = plan.clone();
+        self.remove_layers(&mut pruned)?;
         for layer in &mut pruned.layers {
             if self.neurons > 0.0 && matches!(layer.feed_forward, FeedForwardPlan::ChannelMix { .. }) {
                 return Err(format!(
@@ -95,17 +128,57 @@ impl PruningPlan {
                 attention.heads = attention.kv_heads * share;
             }
         }
+        if self.width > 0.0 {
+            slice::narrow(&mut pruned, self.width)?;
+        }
         Ok(pruned)
+    }
+
+    /// Takes blocks out of a plan; which ones does not matter, since they are alike.
+    fn remove_layers(&self, plan: &mut ModelPlan) -> Result<(), String> {
+        if self.layers == 0.0 {
+            return Ok(());
+        }
+        let reading = plan.kind.reading();
+        let mut halves = vec![plan.layers.split_off(reading)];
+        if reading > 0 {
+            halves.insert(0, std::mem::take(&mut plan.layers));
+        }
+        for half in &mut halves {
+            if half.iter().any(|layer| *layer != half[0]) {
+                return Err(format!(
+                    "layer_prune_ratio = {} finds out after training which layers go, and these differ, so costs would not be known before; use layer_prune_ratio = 0, or layers alike: attention_layer_1 and so on 'same', moe_every = 1",
+                    self.layers
+                ));
+            }
+            half.truncate(keep("layer_prune_ratio", self.layers, half.len(), "layers")?);
+        }
+        if reading > 0 {
+            plan.kind = plan.kind.with_reading(halves[0].len());
+        }
+        plan.layers = halves.concat();
+        match plan.early_exit {
+            Some(exits) if exits.every >= plan.layers.len() => Err(format!(
+                "layer_prune_ratio = {} leaves {} layers, and exit_every {} no exit before the last of them; use a smaller layer_prune_ratio or exit_every",
+                self.layers,
+                plan.layers.len(),
+                exits.every
+            )),
+            _ => Ok(()),
+        }
     }
 }
 
 fn keep(name: &str, ratio: f64, n: usize, what: &str) -> Result<usize, String> {
     let removed = (ratio * n as f64 + 1e-9).floor() as usize;
     if ratio > 0.0 && removed == 0 {
-        let least = 1.0 / n as f64;
-        return Err(format!(
-            "{name} = {ratio} removes none of {n} {what}; use 0 or at least {least:.3}"
-        ));
+        return Err(match n {
+            1 => format!("{name} = {ratio} would remove from 1 of {what}, which has to stay; use {name} = 0"),
+            _ => format!(
+                "{name} = {ratio} removes none of {n} {what}; use 0 or at least {:.3}",
+                1.0 / n as f64
+            ),
+        });
     }
     if removed == n {
         return Err(format!(
@@ -116,15 +189,22 @@ fn keep(name: &str, ratio: f64, n: usize, what: &str) -> Result<usize, String> {
 }
 
 /// What the criteria say of themselves.
+fn criteria() -> Vec<About> {
+    vec![taylor::ABOUT, magnitude::ABOUT, activation::ABOUT]
+}
+
+/// What the techniques say of themselves.
 pub(super) fn about() -> Vec<About> {
-    vec![taylor::ABOUT, magnitude::ABOUT]
+    let mut all = criteria();
+    all.extend([influence::ABOUT, slice::ABOUT]);
+    all
 }
 
 /// The parameters of the family.
 pub(super) fn parameters() -> Vec<ParameterInfo> {
-    let names: Vec<&str> = about().iter().map(|a| a.name).collect();
+    let names: Vec<&str> = criteria().iter().map(|a| a.name).collect();
     let shares = |high| Domain::float(0.0, high, false, None).expect("not empty");
-    let halves = [0.0, 0.25, 0.5].map(spaces::Value::Float).to_vec();
+    let few = Domain::categorical([0.0, 0.25, 0.5].map(spaces::Value::Float).to_vec()).expect("not empty");
     vec![
         float(
             "prune_ratio",
@@ -141,10 +221,26 @@ pub(super) fn parameters() -> Vec<ParameterInfo> {
             0.95,
             0.0,
         )
-        .search(Domain::categorical(halves).expect("not empty")),
+        .search(few.clone()),
+        float(
+            "layer_prune_ratio",
+            "share of layers removed after training, of each half where a kind has two: those that change the residual stream least",
+            0.0,
+            0.95,
+            0.0,
+        )
+        .search(few.clone()),
+        float(
+            "width_prune_ratio",
+            "share of the residual stream's components removed after training, once it is turned into its principal ones; as many stay as the next multiple of 8 says",
+            0.0,
+            0.95,
+            0.0,
+        )
+        .search(few),
         choice(
             "prune_criterion",
-            "how the least important structures are found",
+            "how the least important neurons and heads are found",
             &names,
         ),
         float(

@@ -1,17 +1,24 @@
-//! Removing structures: rows and columns are cut out, so every tensor, product and cache becomes smaller.
+//! Removing structures: blocks are taken out, rows and columns are cut out, so every tensor, product and cache becomes smaller.
 
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 
-use super::{Importance, importance::most_important};
+use super::{Importance, importance::most_important, influence};
 use crate::{
     counter,
     model::{Attention, AttentionPlan, Matrix, Model, ModelPlan},
+    ops::Ops,
     techniques::attention::{Heads, Place},
 };
 
-/// Cuts the model down to `plan`, keeping the most important structures of each layer.
-pub fn shrink<B: Backend>(model: &mut Model<B>, plan: &ModelPlan, importance: &Importance) {
-    let layers = model.blocks.iter_mut().zip(&plan.layers).zip(&importance.layers);
+/// Cuts the model down to `plan`, keeping the blocks of most influence and the most important structures of each.
+pub fn shrink<B: Ops>(model: &mut Model<B>, plan: &ModelPlan, importance: &Importance) {
+    let kept = kept_blocks(model, plan, importance);
+    if kept.len() < model.blocks.len() {
+        counter::add_activity(influence::ACTIVITY, model.blocks.len() - kept.len());
+        model.keep_blocks(&kept, plan);
+    }
+    let scores = kept.iter().map(|i| &importance.layers[*i]);
+    let layers = model.blocks.iter_mut().zip(&plan.layers).zip(scores);
     for (i, ((block, layer), scores)) in layers.enumerate() {
         let place = plan.place(i);
         cut_heads(&mut block.attention, &layer.attention, &scores.heads, place);
@@ -28,8 +35,21 @@ pub fn shrink<B: Backend>(model: &mut Model<B>, plan: &ModelPlan, importance: &I
     }
 }
 
+/// The numbers of the blocks that stay, from 0: of each half as many as it has in `plan`.
+fn kept_blocks<B: Ops>(model: &Model<B>, plan: &ModelPlan, importance: &Importance) -> Vec<usize> {
+    let influences: Vec<f32> = importance.layers.iter().map(|layer| layer.influence).collect();
+    let (reading, writing) = influences.split_at(model.reading());
+    let mut kept = most_important(reading, plan.kind.reading());
+    let of_writing = most_important(writing, plan.layers.len() - plan.kind.reading());
+    kept.extend(of_writing.iter().map(|i| reading.len() + i));
+    kept
+}
+
 /// Cuts an attention down to its plan, keeping the most important heads.
 fn cut_heads<B: Backend>(attention: &mut Attention<B>, plan: &AttentionPlan, scores: &[f32], place: Place) {
+    if scores.len() <= plan.kv_heads {
+        return;
+    }
     let (depth, share) = (plan.depth, plan.share());
     let groups = most_important(scores, plan.kv_heads);
     counter::add_activity("pruned_heads", (scores.len() - groups.len()) * share);

@@ -6,8 +6,8 @@
 use burn::tensor::{Tensor, backend::AutodiffBackend};
 
 use super::{
-    About, Importance, LayerImportance,
-    importance::{column_sums, runs},
+    About, Importance,
+    importance::{column_sums, of_blocks, runs},
 };
 use crate::model::{Attention, Matrix, Model};
 
@@ -18,39 +18,21 @@ pub(super) const ABOUT: About = About {
 };
 
 /// Adds one batch's importance, from the gradients of its loss, to what earlier batches gave.
-pub(crate) fn add_batch<A: AutodiffBackend>(
+pub(super) fn add_batch<A: AutodiffBackend>(
     sum: Option<Importance>,
     model: &mut Model<A>,
     gradients: &A::Gradients,
     depth: usize,
     share: usize,
 ) -> Importance {
-    let layers = model.blocks.iter_mut().map(|block| {
-        let heads = |attention: &Attention<A>| {
-            let columns = change(&attention.output, gradients);
-            runs(&columns, depth * share).map(f32::abs).collect()
-        };
-        let cross_heads = block
-            .cross
-            .as_ref()
-            .map_or_else(Vec::new, |cross| heads(&cross.attention));
-        let heads = heads(&block.attention);
-        let networks = block.feed_forward.networks_mut().into_iter();
-        let neurons = networks.map(|network| {
-            change(&network.down, gradients)
-                .into_iter()
-                .map(f32::abs)
-                .collect()
-        });
-        LayerImportance {
-            neurons: neurons.collect(),
-            heads,
-            cross_heads,
-        }
-    });
-    let batch = Importance {
-        layers: layers.collect(),
+    let heads = |attention: &Attention<A>| {
+        let columns = change(&attention.output, gradients);
+        runs(&columns, depth * share).map(f32::abs).collect()
     };
+    let batch = of_blocks(model, heads, |network| {
+        let columns = change(&network.down, gradients);
+        columns.into_iter().map(f32::abs).collect()
+    });
     match sum {
         None => batch,
         Some(mut sum) => {
