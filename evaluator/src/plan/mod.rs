@@ -295,7 +295,7 @@ impl Plan {
         !self.model.kind.form().pads() && !self.model.layers.iter().any(|l| l.feed_forward.may_drop())
     }
 
-    /// FLOPs of the whole training for a main training of `steps`: training, judging importance, recovery, finding single weights to remove, calibration.
+    /// FLOPs of the whole training for a main training of `steps`: training, judging importance and slicing, recovery, finding single weights to remove, calibration.
     pub fn training_flops(&self, steps: u64) -> u64 {
         let TrainingPlan { batch, rows, .. } = self.training;
         let pass = |model: &ModelPlan, trainable| model.training_pass(batch, rows.context, trainable).total();

@@ -101,7 +101,7 @@ impl PruningPlan {
     /// The plan of the pruned model.
     ///
     /// # Errors
-    /// A sentence if a share is too small to remove anything or would leave nothing.
+    /// A sentence if a share is too small to remove anything or would leave nothing, or the model has no form without it.
     pub fn pruned(&self, plan: &ModelPlan) -> Result<ModelPlan, String> {
         let mut pruned = plan.clone();
         self.remove_layers(&mut pruned)?;
