@@ -12,10 +12,7 @@ use burn::{
 };
 
 use super::{Attention, Block, Matrix, Model, ModelPlan};
-use crate::{
-    ops::{Ops, linear, matmul},
-    techniques::feed_forward::FeedForward,
-};
+use crate::{counter, ops::Ops, techniques::feed_forward::FeedForward};
 
 /// The directions of the residual stream that are kept.
 pub(crate) struct Basis<B: Backend> {
@@ -31,19 +28,22 @@ impl<B: Ops> Basis<B> {
 
     /// Of a matrix `[out, width]` that reads the stream behind a norm of this scale.
     fn read(&self, matrix: &mut Matrix<B>, scale: &Tensor<B, 1>) {
-        change(matrix, |w| {
-            linear(w * scale.clone().unsqueeze(), self.rows.clone())
-        });
+        change(matrix, |w| self.turned(w * scale.clone().unsqueeze()));
     }
 
     /// Of a matrix `[width, in]` that writes to the stream.
     fn write(&self, matrix: &mut Matrix<B>) {
-        change(matrix, |w| matmul(self.rows.clone(), w));
+        change(matrix, |w| product(self.rows.clone(), w));
     }
 
     /// Of rows `[n, width]` that are put into the stream.
     fn hold(&self, matrix: &mut Matrix<B>) {
-        change(matrix, |w| linear(w, self.rows.clone()));
+        change(matrix, |w| self.turned(w));
+    }
+
+    /// `w Q` of `w [n, width]`.
+    fn turned(&self, w: Tensor<B, 2>) -> Tensor<B, 2> {
+        product(w, self.rows.clone().transpose())
     }
 
     /// Takes a norm's scale out of it.
@@ -86,6 +86,13 @@ impl<B: Ops> Basis<B> {
     }
 }
 
+/// A counted product in 32 bits, whatever activations are multiplied in: it makes weights.
+fn product<B: Backend>(a: Tensor<B, 2>, b: Tensor<B, 2>) -> Tensor<B, 2> {
+    let ([rows, inner], [_, columns]) = (a.dims(), b.dims());
+    counter::add_macs(rows * inner * columns);
+    a.matmul(b)
+}
+
 fn change<B: Ops>(matrix: &mut Matrix<B>, how: impl FnOnce(Tensor<B, 2>) -> Tensor<B, 2>) {
     if let Some(weight) = matrix.as_dense() {
         *matrix = Matrix::dense(how(weight.detach()).detach());
@@ -111,8 +118,7 @@ impl<B: Ops> Model<B> {
             }
         }
         if plan.rotated {
-            let scaled = basis.rows.clone() * scale.unsqueeze();
-            let turned = linear(scaled, basis.rows.clone());
+            let turned = basis.turned(basis.rows.clone() * scale.unsqueeze());
             self.own.push(Matrix::dense(turned.detach()));
         }
         self.name_own(&weights);

@@ -314,7 +314,7 @@ impl Plan {
             && self.fine_tuning.is_none_or(|method| method.has_one_cost())
     }
 
-    /// FLOPs of the whole training for a main training of `steps`: choosing weights, training, judging importance, recovery, finding single weights to remove, calibration.
+    /// FLOPs of the whole training for a main training of `steps`: choosing weights, training, judging importance and slicing, recovery, finding single weights to remove, calibration.
     pub fn training_flops(&self, steps: u64) -> u64 {
         let TrainingPlan {
             batch, rows, rule, ..

@@ -47,7 +47,7 @@ fn what_is_known_before_training_is_what_is_measured_after() {
         "prune_ratio = 0.5\nprune_criterion = 'activation'\nlayer_prune_ratio = 0.5\nexperts = 4\nrouter = 'gshard'",
         "width_prune_ratio = 0.25\nrecovery = 0.2\nbits = 8",
         "width_prune_ratio = 0.5\nexperts = 4\nrouter = 'switch'\ncapacity_factor = 1.0\nprune_ratio = 0.5\nlayer_prune_ratio = 0.5",
-        "width_prune_ratio = 0.5\nattention = 'linear'\nprune_criterion = 'activation'\nhead_prune_ratio = 0.5\ndistill = 'logits'",
+        "width_prune_ratio = 0.5\nattention = 'linear'\nprune_criterion = 'activation'\nprune_ratio = 0.25\nhead_prune_ratio = 0.5\ndistill = 'logits'",
         "width_prune_ratio = 0.25\nkv_heads = 2\nsparsity = 0.5\nsparsity_method = 'sparsegpt'",
         "reversible = true\nff_chunks = 4\nprune_ratio = 0.5\nhead_prune_ratio = 0.25\nrecovery = 0.2\nbits = 8",
         "reversible = true\nexperts = 4\nrouter = 'switch'\ncapacity_factor = 1.0",

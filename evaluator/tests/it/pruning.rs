@@ -278,7 +278,7 @@ fn a_model_turned_into_all_its_principal_components_is_what_it_was() {
         ),
         (
             "decoder",
-            "attention = 'aft'\naft_variant = 'conv'\naft_window = 5\nattention_layer_2 = 'lsh'",
+            "attention = 'aft'\naft_variant = 'conv'\naft_window = 5\nattention_layer_2 = 'linear'",
         ),
         ("encoder", "pooling = 'cls'"),
         ("encoder", "attention = 'sliding_window'\nwindow = 5"),
@@ -419,4 +419,20 @@ fn a_sliced_model_can_be_adapted_and_not_sliced_again() {
         message.contains("slices a base that was sliced before"),
         "{message}"
     );
+}
+
+#[test]
+fn training_recovers_what_removed_layers_and_components_cost() {
+    let dir = tempfile::tempdir().unwrap();
+    for pruned in ["layer_prune_ratio = 0.5", "width_prune_ratio = 0.5"] {
+        let loss = |recovery: f64| {
+            let fixed = format!("tokens = 12800\nrecovery = {recovery}\n{pruned}");
+            let work = dir.path().join(format!("{pruned} {recovery}"));
+            let result = evaluate(&job(config(recall(), &fixed), &work), &mut Silent).unwrap();
+            let loss = result.measurements.iter().find(|m| m.metric == "validation_loss");
+            loss.unwrap().value
+        };
+        let (without, with) = (loss(0.0), loss(0.3));
+        assert!(with < without, "{pruned}: {with} {without}");
+    }
 }

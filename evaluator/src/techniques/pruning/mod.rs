@@ -101,7 +101,7 @@ impl PruningPlan {
     /// The plan of the pruned model.
     ///
     /// # Errors
-    /// A sentence if a share is too small to remove anything or would leave nothing.
+    /// A sentence if a share is too small to remove anything or would leave nothing, or the model has no form without it.
     pub fn pruned(&self, plan: &ModelPlan) -> Result<ModelPlan, String> {
         let mut pruned = plan.clone();
         self.remove_layers(&mut pruned)?;
@@ -163,6 +163,10 @@ impl PruningPlan {
                 self.layers,
                 plan.layers.len(),
                 exits.every
+            )),
+            _ if plan.tokens.is_some() && plan.layers.len() == 1 => Err(format!(
+                "layer_prune_ratio = {} leaves one layer, and token_keep below 1 leaves tokens out of later ones; use a smaller layer_prune_ratio or token_keep = 1",
+                self.layers
             )),
             _ => Ok(()),
         }

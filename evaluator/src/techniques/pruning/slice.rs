@@ -84,6 +84,11 @@ pub(super) fn narrow(plan: &mut ModelPlan, ratio: f64) -> Result<(), String> {
             "{asked} turns the residual stream into other components, and {name} has a weight for each of them; use width_prune_ratio = 0, or other attentions than 'rwkv' and feed_forward = 'gated'"
         ));
     }
+    if plan.layers.iter().any(|layer| layer.adapters.is_some()) {
+        return Err(format!(
+            "{asked} turns the residual stream into other components, and adapters beside it are not turned; use width_prune_ratio = 0 or another fine_tune"
+        ));
+    }
     if plan.rotated {
         return Err(format!(
             "{asked} slices a base that was sliced before; use width_prune_ratio = 0 or the base it was made from"
