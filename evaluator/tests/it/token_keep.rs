@@ -89,9 +89,14 @@ fn work_is_that_of_shorter_rows_and_what_is_executed_is_the_formula() {
             let (macs, skipped) = count_skipped(work);
             assert_eq!(macs + skipped.total(), plan.forward_macs(6, 16), "{fixed}");
         }
+        let (layers, keep) = (plan.layers.len(), plan.tokens.unwrap().share);
+        let read = (0..layers).map(|i| keep.powi(i as i32)).sum::<f64>() / layers as f64;
+        // a row is rounded up to whole tokens, and attention among fewer tokens costs less than their share
+        let most = read + 1.0 / 16.0;
         let share = plan.forward_macs(6, 16) as f64 / whole.forward_macs(6, 16) as f64;
-        assert!(share < 0.8, "{fixed}: {share}");
-        assert!(plan.inference_flops_per_token() < 0.8 * whole.inference_flops_per_token());
+        assert!(share < most, "{fixed}: {share} {most}");
+        let served = plan.inference_flops_per_token() / whole.inference_flops_per_token();
+        assert!(served < most, "{fixed}: {served} {most}");
     }
 }
 
@@ -178,7 +183,7 @@ fn what_cannot_be_left_out_is_refused_in_one_sentence() {
             "an exit would see",
         ),
         (
-            "kind = 'encoder'\ntoken_keep = 0.5\nattention = 'kde'\nkde_samples = 4",
+            "kind = 'encoder'\ntoken_keep = 0.5\nattention = 'kde'\nkde_samples = 4\nkde_block = 4",
             "for each place",
         ),
     ] {
