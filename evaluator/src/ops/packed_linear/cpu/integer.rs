@@ -20,162 +20,156 @@ type Bytes = [i8; LANES * BYTES];
 
 /// An input `[columns]`, rounded.
 pub(super) struct Rounded {
-    /// What meets the lower and the upper codes of each byte; of 8-bit codes all is in the first.
+    /// What meets the lower and the upper codes of each byte; of 8-bit codes all is in the first. Filled up with zeros.
     planes: [Vec<Bytes>; 2],
-    /// The scale of each word's inputs.
+    /// The scale of each group.
     scales: Vec<[f32; LANES]>,
     /// Of each group the sum of its rounded inputs, times their scale.
-    sums: Vec<f32>,
+    sums: Vec<[f32; LANES]>,
 }
 
 impl Rounded {
     pub(super) fn of(x: &[f32], m: Matrix) -> Self {
-        let words = (x.len() * m.bits).div_ceil(32);
-        let vectors = words.div_ceil(LANES);
-        let mut planes = [vec![[0; LANES * BYTES]; vectors], vec![]];
-        if m.bits == 4 {
-            planes[1] = planes[0].clone();
-        }
-        let mut scales = vec![[0.0; LANES]; vectors];
-        let per_word = 32 / m.bits;
-        let mut sums = Vec::with_capacity(m.groups);
-        for (g, group) in x.chunks(m.group).enumerate() {
-            let largest = group.iter().fold(0.0f32, |most, x| most.max(x.abs()));
-            let (scale, inverse) = (
-                largest / HIGHEST,
-                if largest > 0.0 { HIGHEST / largest } else { 0.0 },
-            );
-            let mut sum = 0i32;
-            for (i, x) in group.iter().enumerate() {
-                let rounded = (x * inverse).round_ties_even() as i8;
-                sum += i32::from(rounded);
-                let at = g * m.group + i;
-                let (plane, byte) = if m.bits == 4 { (at % 2, at / 2) } else { (0, at) };
-                planes[plane][byte / (LANES * BYTES)][byte % (LANES * BYTES)] = rounded;
-            }
-            sums.push(scale * sum as f32);
-            let first = g * m.group / per_word;
-            for word in first..first + group.len().div_ceil(per_word) {
-                scales[word / LANES][word % LANES] = scale;
-            }
-        }
-        Rounded { planes, scales, sums }
-    }
-
-    /// The rounded inputs as floats.
-    #[cfg(test)]
-    fn values(&self, m: Matrix) -> Vec<f32> {
-        (0..m.columns)
-            .map(|at| {
-                let (plane, byte) = if m.bits == 4 { (at % 2, at / 2) } else { (0, at) };
-                let word = at * m.bits / 32;
-                let rounded = self.planes[plane][byte / (LANES * BYTES)][byte % (LANES * BYTES)];
-                self.scales[word / LANES][word % LANES] * f32::from(rounded)
-            })
-            .collect()
+        let vectors = (x.len() * m.bits).div_ceil(32).div_ceil(LANES);
+        let groups = m.groups.div_ceil(LANES);
+        let empty = || vec![[0; LANES * BYTES]; vectors];
+        let mut rounded = Rounded {
+            planes: [empty(), if m.bits == 4 { empty() } else { vec![] }],
+            scales: vec![[0.0; LANES]; groups],
+            sums: vec![[0.0; LANES]; groups],
+        };
+        round(x, m.group, &mut rounded);
+        rounded
     }
 }
 
-/// What is made of the words and scales of one row.
-struct Row {
-    words: Vec<[i32; LANES]>,
-    /// The scale of each word.
-    scales: Vec<[f32; LANES]>,
-    /// Of each group its scale times its zero.
-    zeros: Vec<f32>,
-}
-
-impl Row {
-    fn room(m: Matrix) -> Row {
-        let vectors = (m.columns * m.bits).div_ceil(32).div_ceil(LANES);
-        Row {
-            words: vec![[0; LANES]; vectors],
-            scales: vec![[0.0; LANES]; vectors],
-            zeros: vec![0.0; m.groups],
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+fma", "x86_64+avx2+fma"))]
+fn round(x: &[f32], group: usize, out: &mut Rounded) {
+    let (scales, sums) = (out.scales.as_flattened_mut(), out.sums.as_flattened_mut());
+    let [low, high] = &mut out.planes;
+    let (low, high) = (low.as_flattened_mut(), high.as_flattened_mut());
+    for (g, x) in x.chunks(group).enumerate() {
+        let largest = x.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+        let inverse = if largest > 0.0 { HIGHEST / largest } else { 0.0 };
+        let mut whole = [0i8; 128];
+        for (whole, x) in whole.iter_mut().zip(x) {
+            *whole = (x * inverse).round_ties_even() as i8;
+        }
+        let sum: i32 = whole.iter().map(|whole| i32::from(*whole)).sum();
+        (scales[g], sums[g]) = (largest / HIGHEST, largest / HIGHEST * sum as f32);
+        if high.is_empty() {
+            low[g * group..][..x.len()].copy_from_slice(&whole[..x.len()]);
+        } else {
+            let (first, half) = (g * group / 2, x.len().div_ceil(2));
+            let pairs = whole.as_chunks::<2>().0.iter();
+            let planes = low[first..][..half].iter_mut().zip(&mut high[first..][..half]);
+            for ((low, high), pair) in planes.zip(pairs) {
+                (*low, *high) = (pair[0], pair[1]);
+            }
         }
     }
+}
 
+/// A row of the matrix.
+struct Row<'a> {
+    /// Whole vectors of words, and what is left of a row.
+    words: &'a [[i32; LANES]],
+    rest: [i32; LANES],
+    /// The scale of each group.
+    scales: &'a [[f32; LANES]],
+    /// The zero of each group.
+    zeros: &'a [[f32; LANES]],
+    /// Words of a group.
+    per_group: usize,
+}
+
+impl Row<'_> {
+    /// Which of sixteen groups each word of a vector is of, for every vector of words that they have.
     #[inline(always)]
-    fn fill(&mut self, m: Matrix, row: usize, scales: &[f32], zeros: &[f32]) {
-        let words = m.words(row)[0];
-        let flat = self.words.as_flattened_mut();
-        flat[..words.len()].copy_from_slice(words);
-        let per_group = m.group * m.bits / 32;
-        let of_words = self.scales.as_flattened_mut();
-        for (words, scale) in of_words.chunks_mut(per_group).zip(scales) {
-            words.fill(*scale);
-        }
-        for g in 0..m.groups {
-            self.zeros[g] = scales[g] * zeros[g];
-        }
+    fn groups(per_group: usize, vector: usize) -> [i32; LANES] {
+        std::array::from_fn(|lane| ((vector * LANES + lane) / per_group) as i32)
     }
 }
 
 /// `y[r][s] = row r · x[s]` for the rows of one task.
 pub(super) fn multiply(m: Matrix, first: usize, inputs: &[Rounded], y: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if x86::is_there() {
+        return x86::run(m, first, inputs, y);
+    }
+    portable(m, first, inputs, y);
+}
+
+/// The same in instructions of any processor.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+fma", "x86_64+avx2+fma"))]
+fn portable(m: Matrix, first: usize, inputs: &[Rounded], y: &mut [f32]) {
+    each_row(m, first, inputs.len(), y, |row, y| {
+        for (y, x) in y.iter_mut().zip(inputs) {
+            *y = product(m.bits, row, x);
+        }
+    });
+}
+
+/// Calls `multiply` with each row of a task and its place for the products.
+#[inline(always)]
+fn each_row(m: Matrix, first: usize, n: usize, y: &mut [f32], multiply: impl Fn(&Row, &mut [f32])) {
     let View::Even(zeros) = m.levels else {
         unreachable!("levels of a code book are no whole numbers")
     };
-    let (rows, n) = (y.len() / inputs.len(), inputs.len());
-    let mut scales = vec![0.0; rows * m.groups];
-    m.scales(first, &mut scales);
-    let zeros_per_row = m.zeros_per_row();
-    let mut all_zeros = vec![0.0; rows * zeros_per_row];
-    m.zeros(zeros, first, &mut all_zeros);
-    let mut row = Row::room(m);
-    for (r, y) in y.chunks_exact_mut(n).enumerate() {
-        let of_row = &scales[r * m.groups..][..m.groups];
-        row.fill(
-            m,
-            first + r,
-            of_row,
-            &all_zeros[r * zeros_per_row..][..zeros_per_row],
-        );
-        products(m.bits, &row, inputs, y);
+    let rows = y.len() / n;
+    let (mut of_row, mut zeros_of_row) = (vec![0.0; m.groups], vec![0.0; m.zeros_per_row()]);
+    let vectors = m.groups.div_ceil(LANES);
+    let (mut scales, mut levels) = (vec![[0.0; LANES]; vectors], vec![[0.0; LANES]; vectors]);
+    for (row, y) in (first..first + rows).zip(y.chunks_exact_mut(n)) {
+        m.scales(row, &mut of_row);
+        m.zeros(zeros, row, &mut zeros_of_row);
+        scales.as_flattened_mut()[..m.groups].copy_from_slice(&of_row);
+        levels.as_flattened_mut()[..m.groups].copy_from_slice(&zeros_of_row[..m.groups]);
+        let (words, left) = m.words(row)[0].as_chunks::<LANES>();
+        let mut rest = [0; LANES];
+        rest[..left.len()].copy_from_slice(left);
+        let row = Row {
+            words,
+            rest,
+            scales: &scales,
+            zeros: &levels,
+            per_group: m.group * m.bits / 32,
+        };
+        multiply(&row, y);
     }
 }
 
-/// The products of one row with all inputs.
-fn products(bits: usize, row: &Row, inputs: &[Rounded], y: &mut [f32]) {
-    #[cfg(target_arch = "x86_64")]
-    if x86::is_there() {
-        return x86::run(bits, row, inputs, y);
-    }
-    portable(bits, row, inputs, y);
-}
-
-/// [`products`] in instructions of any processor.
-#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+fma", "x86_64+avx2+fma"))]
-fn portable(bits: usize, row: &Row, inputs: &[Rounded], y: &mut [f32]) {
-    for (y, x) in y.iter_mut().zip(inputs) {
-        let mut total = [0.0f32; LANES];
-        for v in 0..row.words.len() {
-            let mut sums = [0i32; LANES];
-            for l in 0..LANES {
-                let codes = row.words[v][l].to_le_bytes();
-                for b in 0..BYTES {
-                    let at = l * BYTES + b;
-                    let (code, low) = (codes[b], i32::from(x.planes[0][v][at]));
-                    sums[l] += if bits == 4 {
-                        let high = i32::from(x.planes[1][v][at]);
-                        i32::from(code & 15) * low + i32::from(code >> 4) * high
-                    } else {
-                        i32::from(code) * low
-                    };
-                }
+/// The product of a row and an input.
+#[inline(always)]
+fn product(bits: usize, row: &Row, x: &Rounded) -> f32 {
+    let mut total = [0.0f32; LANES];
+    for v in 0..x.planes[0].len() {
+        let words = row.words.get(v).unwrap_or(&row.rest);
+        for l in 0..LANES {
+            let (codes, mut sum) = (words[l].to_le_bytes(), 0i32);
+            for b in 0..BYTES {
+                let at = l * BYTES + b;
+                let (code, low) = (codes[b], i32::from(x.planes[0][v][at]));
+                sum += if bits == 4 {
+                    let high = i32::from(x.planes[1][v][at]);
+                    i32::from(code & 15) * low + i32::from(code >> 4) * high
+                } else {
+                    i32::from(code) * low
+                };
             }
-            for l in 0..LANES {
-                total[l] += sums[l] as f32 * (row.scales[v][l] * x.scales[v][l]);
+            let group = (v * LANES + l) / row.per_group;
+            let (g, lane) = (group / LANES, group % LANES);
+            if g < row.scales.len() {
+                total[l] += sum as f32 * (row.scales[g][lane] * x.scales[g][lane]);
             }
         }
-        *y = total.iter().sum::<f32>() - surplus(row, x);
     }
-}
-
-/// What the zeros of a row take from a product.
-#[inline(always)]
-fn surplus(row: &Row, x: &Rounded) -> f32 {
-    row.zeros.iter().zip(&x.sums).map(|(zero, sum)| zero * sum).sum()
+    for g in 0..row.scales.len() {
+        for l in 0..LANES {
+            total[l] -= row.scales[g][l] * row.zeros[g][l] * x.sums[g][l];
+        }
+    }
+    total.iter().sum()
 }
 
 /// The same where a processor sums up products of bytes in one instruction.
@@ -183,72 +177,74 @@ fn surplus(row: &Row, x: &Rounded) -> f32 {
 mod x86 {
     use std::arch::x86_64::{
         __m512, __m512i, _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
-        _mm512_mul_ps, _mm512_reduce_add_ps, _mm512_set1_epi8, _mm512_setzero_ps, _mm512_setzero_si512,
-        _mm512_srli_epi16,
+        _mm512_fnmadd_ps, _mm512_mul_ps, _mm512_permutexvar_ps, _mm512_reduce_add_ps, _mm512_set1_epi8,
+        _mm512_setzero_ps, _mm512_setzero_si512, _mm512_srli_epi16,
     };
 
-    use super::{Rounded, Row, surplus};
+    use super::{LANES, Matrix, Rounded, Row, each_row};
 
     /// Whether the processor sums up products of bytes.
     pub(super) fn is_there() -> bool {
         is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx512vnni")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c")
     }
 
     #[expect(unsafe_code, reason = "instructions that not every processor has")]
-    pub(super) fn run(bits: usize, row: &Row, inputs: &[Rounded], y: &mut [f32]) {
+    pub(super) fn run(m: Matrix, first: usize, inputs: &[Rounded], y: &mut [f32]) {
         // SAFETY: the caller has asked `is_there`, and the function touches memory only by references
-        unsafe { products(bits, row, inputs, y) }
+        unsafe { rows(m, first, inputs, y) }
     }
 
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    fn products(bits: usize, row: &Row, inputs: &[Rounded], y: &mut [f32]) {
-        for (y, x) in y.iter_mut().zip(inputs) {
-            let total = match bits {
-                4 => halves(row, x),
-                _ => bytes(row, x),
-            };
-            *y = _mm512_reduce_add_ps(total) - surplus(row, x);
-        }
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,fma,f16c")]
+    fn rows(m: Matrix, first: usize, inputs: &[Rounded], y: &mut [f32]) {
+        let per_group = m.group * m.bits / 32;
+        // sixteen groups have as many vectors of words as a group has words
+        let groups: Vec<__m512i> = (0..per_group)
+            .map(|v| pulp::cast(Row::groups(per_group, v)))
+            .collect();
+        each_row(m, first, inputs.len(), y, |row, y| {
+            for (y, x) in y.iter_mut().zip(inputs) {
+                *y = if m.bits == 4 {
+                    product::<4>(row, x, &groups)
+                } else {
+                    product::<8>(row, x, &groups)
+                };
+            }
+        });
     }
 
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    fn bytes(row: &Row, x: &Rounded) -> __m512 {
-        let mut total = _mm512_setzero_ps();
-        let vectors = row
-            .words
-            .iter()
-            .zip(&x.planes[0])
-            .zip(row.scales.iter().zip(&x.scales));
-        for ((words, x), (scales, of_x)) in vectors {
-            let codes: __m512i = pulp::cast(*words);
-            let sums = _mm512_dpbusd_epi32(_mm512_setzero_si512(), codes, pulp::cast(*x));
-            let scale = _mm512_mul_ps(pulp::cast(*scales), pulp::cast(*of_x));
-            total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), scale, total);
-        }
-        total
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    fn halves(row: &Row, x: &Rounded) -> __m512 {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,fma,f16c")]
+    fn product<const BITS: usize>(row: &Row, x: &Rounded, groups: &[__m512i]) -> f32 {
         let (mut total, mask) = (_mm512_setzero_ps(), _mm512_set1_epi8(15));
         let [low, high] = &x.planes;
-        let vectors = row
-            .words
-            .iter()
-            .zip(low.iter().zip(high))
-            .zip(row.scales.iter().zip(&x.scales));
-        for ((words, (low, high)), (scales, of_x)) in vectors {
-            let codes: __m512i = pulp::cast(*words);
-            let first = _mm512_and_si512(codes, mask);
-            let second = _mm512_and_si512(_mm512_srli_epi16::<4>(codes), mask);
-            let sums = _mm512_dpbusd_epi32(_mm512_setzero_si512(), first, pulp::cast(*low));
-            let sums = _mm512_dpbusd_epi32(sums, second, pulp::cast(*high));
-            let scale = _mm512_mul_ps(pulp::cast(*scales), pulp::cast(*of_x));
-            total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), scale, total);
+        let of_groups = row.scales.iter().zip(row.zeros).zip(x.scales.iter().zip(&x.sums));
+        for (g, ((scales, zeros), (of_x, sums))) in of_groups.enumerate() {
+            let own: __m512 = pulp::cast(*scales);
+            let both = _mm512_mul_ps(own, pulp::cast(*of_x));
+            let surplus = _mm512_mul_ps(own, pulp::cast(*zeros));
+            total = _mm512_fnmadd_ps(surplus, pulp::cast(*sums), total);
+            let first = g * groups.len();
+            for (v, group) in (first..low.len()).zip(groups) {
+                let words: [i32; LANES] = *row.words.get(v).unwrap_or(&row.rest);
+                let codes: __m512i = pulp::cast(words);
+                let zero = _mm512_setzero_si512();
+                let sums = if BITS == 4 {
+                    let lower = _mm512_and_si512(codes, mask);
+                    let upper = _mm512_and_si512(_mm512_srli_epi16::<4>(codes), mask);
+                    let sums = _mm512_dpbusd_epi32(zero, lower, pulp::cast(low[v]));
+                    _mm512_dpbusd_epi32(sums, upper, pulp::cast(high[v]))
+                } else {
+                    _mm512_dpbusd_epi32(zero, codes, pulp::cast(low[v]))
+                };
+                let scale = _mm512_permutexvar_ps(*group, both);
+                total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), scale, total);
+            }
         }
-        total
+        _mm512_reduce_add_ps(total)
     }
 }
 
@@ -256,60 +252,67 @@ mod x86 {
 mod tests {
     use super::{super::tests::matrix, *};
 
-    /// Both ways, against sums in wide integers: to the bit before scales, and to rounding after.
+    /// Where in the planes the input of a column is.
+    fn place(bits: usize, column: usize) -> (usize, usize) {
+        if bits == 4 {
+            (column % 2, column / 2)
+        } else {
+            (0, column)
+        }
+    }
+
+    /// Both ways, against sums in wide integers.
     #[test]
     fn sums_of_whole_numbers_are_exact() {
         for bits in [4, 8] {
-            for (group, columns) in [(32, 32), (32, 100), (64, 330), (128, 2048)] {
+            for (group, columns) in [(32, 32), (32, 100), (64, 330), (64, 1024), (128, 2048)] {
                 let parts = matrix(5, columns, bits, group, false);
                 let m = Matrix::of(&parts);
                 let x: Vec<f32> = (0..columns)
                     .map(|i| ((i * 37 % 101) as f32 - 50.0) * 0.03)
                     .collect();
                 let rounded = Rounded::of(&x, m);
-                let values = rounded.values(m);
-                for (x, back) in x.iter().zip(&values) {
-                    assert!((x - back).abs() <= 0.5 * 1.5 / HIGHEST + 1e-6, "{x} {back}");
+                let whole = |column: usize| {
+                    let (plane, byte) = place(bits, column);
+                    i64::from(rounded.planes[plane].as_flattened()[byte])
+                };
+                let scale = |column: usize| rounded.scales.as_flattened()[column / group];
+                for (column, x) in x.iter().enumerate() {
+                    let back = scale(column) * whole(column) as f32;
+                    assert!((x - back).abs() <= 0.5001 * scale(column), "{x} {back}");
                 }
                 let (mut scales, mut zeros) = (vec![0.0; m.groups], vec![0.0; m.zeros_per_row()]);
                 let View::Even(words) = m.levels else { panic!() };
-                let mut row = Row::room(m);
+                let inputs = [rounded];
+                let (mut found, mut safe) = ([0.0; 5], [0.0; 5]);
+                multiply(m, 0, &inputs, &mut found);
+                portable(m, 0, &inputs, &mut safe);
+                let rounded = &inputs[0];
+                let whole = |column: usize| {
+                    let (plane, byte) = place(bits, column);
+                    i64::from(rounded.planes[plane].as_flattened()[byte])
+                };
                 for r in 0..5 {
                     m.scales(r, &mut scales);
                     m.zeros(words, r, &mut zeros);
-                    row.fill(m, r, &scales, &zeros);
-                    let code = |at: usize| {
-                        let word = m.words(r)[0][at * bits / 32] as u32;
-                        i64::from(word >> (at * bits % 32)) & ((1 << bits) - 1)
+                    let code = |column: usize| {
+                        let word = m.words(r)[0][column * bits / 32] as u32;
+                        i64::from(word >> (column * bits % 32)) & ((1 << bits) - 1)
                     };
-                    let whole = |at: usize| {
-                        let (plane, byte) = if bits == 4 { (at % 2, at / 2) } else { (0, at) };
-                        i64::from(rounded.planes[plane].as_flattened()[byte])
-                    };
-                    // scales of one, so that what comes out is the sum itself
-                    let plain = Row {
-                        words: row.words.clone(),
-                        scales: vec![[1.0; LANES]; row.scales.len()],
-                        zeros: vec![0.0; m.groups],
-                    };
-                    let mut unscaled = Rounded::of(&x, m);
-                    unscaled.scales.iter_mut().for_each(|s| *s = [1.0; LANES]);
-                    let exact: i64 = (0..columns).map(|at| code(at) * whole(at)).sum();
-                    let (mut found, mut safe) = ([0.0], [0.0]);
-                    products(bits, &plain, std::slice::from_ref(&unscaled), &mut found);
-                    portable(bits, &plain, std::slice::from_ref(&unscaled), &mut safe);
-                    assert_eq!(found[0] as i64, exact, "{bits} bits, {columns} columns");
-                    assert_eq!(safe[0] as i64, exact, "{bits} bits, {columns} columns");
-
-                    let level = |at: usize| scales[at / group] * (code(at) as f32 - zeros[at / group]);
-                    let expected: f64 = (0..columns).map(|at| f64::from(level(at) * values[at])).sum();
-                    let size: f64 = (0..columns)
-                        .map(|at| f64::from((level(at) * values[at]).abs()))
-                        .sum();
-                    products(bits, &row, std::slice::from_ref(&rounded), &mut found);
-                    portable(bits, &row, std::slice::from_ref(&rounded), &mut safe);
-                    for y in [found[0], safe[0]] {
-                        assert!((f64::from(y) - expected).abs() < 1e-5 * size, "{y} {expected}");
+                    let (mut exact, mut size) = (0.0f64, 0.0f64);
+                    for g in 0..m.groups {
+                        let columns = g * group..((g + 1) * group).min(columns);
+                        let sum: i64 = columns.map(|c| (code(c) - zeros[g] as i64) * whole(c)).sum();
+                        let of_x = rounded.scales.as_flattened()[g];
+                        let value = f64::from(scales[g]) * f64::from(of_x) * sum as f64;
+                        exact += value;
+                        size += value.abs() + f64::from(scales[g] * of_x) * 255.0 * 127.0;
+                    }
+                    for y in [found[r], safe[r]] {
+                        assert!(
+                            (f64::from(y) - exact).abs() < 1e-6 * size,
+                            "{bits} bits, {columns}: {y} {exact}"
+                        );
                     }
                 }
             }
