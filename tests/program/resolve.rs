@@ -18,10 +18,8 @@ fn bits_of_layers_follow_from_a_budget_without_training() {
         ),
     );
     program.json(&["measure", "base.toml", "--out", "base", "--json"]);
-    let packed = format!(
-        "[data]\ncorpus = \"crate_sources\"\n\n[base]\npath = \"base\"\n\n[fixed]\ncontext = 32\nbatch = 8\nfine_tune = \"none\"\nbits = 8\nquant_group = 32\nvalidation_tokens = 4096\n"
-    );
-    program.write("packed.toml", &packed);
+    let packed = "[data]\ncorpus = \"crate_sources\"\n\n[base]\npath = \"base\"\n\n[fixed]\ncontext = 32\nbatch = 8\nfine_tune = \"none\"\nbits = 8\nquant_group = 32\nvalidation_tokens = 4096\n";
+    program.write("packed.toml", packed);
     let measured = program.json(&[
         "sensitivity",
         "packed.toml",

@@ -117,15 +117,18 @@ fn each_row(m: Matrix, first: usize, n: usize, y: &mut [f32], multiply: impl Fn(
         unreachable!("levels of a code book are no whole numbers")
     };
     let rows = y.len() / n;
-    let (mut of_row, mut zeros_of_row) = (vec![0.0; m.groups], vec![0.0; m.zeros_per_row()]);
+    // those of all rows at once, because a row has few of them
+    let (groups, zeros_per_row) = (m.groups, m.zeros_per_row());
+    let (mut all_scales, mut all_zeros) = (vec![0.0; rows * groups], vec![0.0; rows * zeros_per_row]);
+    m.scales(first, &mut all_scales);
+    m.zeros(zeros, first, &mut all_zeros);
     let vectors = m.groups.div_ceil(LANES);
     let (mut scales, mut levels) = (vec![[0.0; LANES]; vectors], vec![[0.0; LANES]; vectors]);
-    for (row, y) in (first..first + rows).zip(y.chunks_exact_mut(n)) {
-        m.scales(row, &mut of_row);
-        m.zeros(zeros, row, &mut zeros_of_row);
-        scales.as_flattened_mut()[..m.groups].copy_from_slice(&of_row);
-        levels.as_flattened_mut()[..m.groups].copy_from_slice(&zeros_of_row[..m.groups]);
-        let (words, left) = m.words(row)[0].as_chunks::<LANES>();
+    for (r, y) in y.chunks_exact_mut(n).enumerate() {
+        let (of_row, zeros_of_row) = (&all_scales[r * groups..], &all_zeros[r * zeros_per_row..]);
+        scales.as_flattened_mut()[..groups].copy_from_slice(&of_row[..groups]);
+        levels.as_flattened_mut()[..groups].copy_from_slice(&zeros_of_row[..groups]);
+        let (words, left) = m.words(first + r)[0].as_chunks::<LANES>();
         let mut rest = [0; LANES];
         rest[..left.len()].copy_from_slice(left);
         let row = Row {
