@@ -28,6 +28,7 @@ mod kinds_oracles;
 mod linear;
 mod mixture;
 mod oracles;
+mod packing;
 mod parts;
 mod pruning;
 mod resume;
