@@ -48,6 +48,11 @@ pub fn without_backward<T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
+/// Does `work`, of which the backward part is noted only where something goes back through it.
+pub fn back_where<T>(goes_back: bool, work: impl FnOnce() -> T) -> T {
+    if goes_back { work() } else { without_backward(work) }
+}
+
 /// Multiply-adds left out since the process began. The backward ones are noted with the forward ones: whoever tracks
 /// gradients is taken to go back too.
 pub fn skipped() -> Pass {

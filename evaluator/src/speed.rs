@@ -21,7 +21,7 @@ use crate::{
     ops::{Ops, matmul},
     plan::{Plan, TrainingPlan},
     pool::awake,
-    techniques::{calibration::Statistics, quantization::quantize},
+    techniques::quantization::quantize_unseen,
     training::{Optimizer, Rule, gradients_of, to_device},
 };
 
@@ -168,7 +168,7 @@ where
 {
     let mut model = model.valid();
     if let Some(packing) = plan.quantization {
-        quantize(&mut model, &plan.model, packing, &Statistics::new());
+        quantize_unseen(&mut model, packing);
     }
     model
 }

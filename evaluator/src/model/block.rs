@@ -171,11 +171,7 @@ impl<B: Ops> Attention<B> {
         let [k, v] = over.keys_and_values.clone();
         let goes_back = [&q, &k, &v].into_iter().any(tracks);
         let attend = || self.core.over_another(q, k, v, over.lengths.as_ref());
-        let o = if goes_back {
-            attend()
-        } else {
-            counter::without_backward(attend)
-        };
+        let o = counter::back_where(goes_back, attend);
         self.output.apply(o.reshape([b as i32, n as i32, -1]))
     }
 
@@ -214,11 +210,7 @@ impl<B: Ops> Attention<B> {
             }
             (None, Sight::BothWays(lengths)) => core.whole_both_ways(q, k, v, lengths.as_ref()),
         };
-        let o = if goes_back {
-            attend()
-        } else {
-            counter::without_backward(attend)
-        };
+        let o = counter::back_where(goes_back, attend);
         self.output.apply(o.reshape([b as i32, n as i32, -1]))
     }
 }
@@ -318,11 +310,7 @@ impl<B: Ops> Block<B> {
         let goes_back = tracks(&normal);
         let beside = self.adapters.as_ref().map(|adapters| (adapters, normal.clone()));
         let feed = || self.feed_forward.forward(normal, before, lengths);
-        let (y, auxiliary) = if goes_back {
-            feed()
-        } else {
-            counter::without_backward(feed)
-        };
+        let (y, auxiliary) = counter::back_where(goes_back, feed);
         match beside {
             Some((adapters, normal)) => (adapters.after_feed_forward(normal, y), auxiliary),
             None => (y, auxiliary),

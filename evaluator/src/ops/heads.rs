@@ -2,6 +2,9 @@
 
 use rayon::prelude::*;
 
+/// Multiply-adds of scores that one core forms before another one is worth waking.
+pub(super) const SHARE: usize = 1 << 15;
+
 /// Puts the columns of each head back between those of the others: parts `[n, width]`, one for each sequence and head, to
 /// `[b, n, heads, width]`.
 pub(super) fn interleave<'a>(parts: impl Iterator<Item = &'a [f32]>, heads: usize, width: usize) -> Vec<f32> {

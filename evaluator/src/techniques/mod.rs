@@ -6,6 +6,7 @@ pub mod distillation;
 pub mod dynamic;
 pub mod feed_forward;
 pub mod fine_tuning;
+mod inverse_factor;
 pub mod pruning;
 pub mod quantization;
 pub mod reversible;

@@ -11,7 +11,11 @@ use rayon::prelude::*;
 use super::{AttentionOp, Band, backward::Backward, forward::Forward};
 use crate::{
     model::Pass,
-    ops::{contiguous, cpu_tensor, heads::interleave, values},
+    ops::{
+        contiguous, cpu_tensor,
+        heads::{SHARE, interleave},
+        values,
+    },
 };
 
 /// Of scores and of the weighted sum; backwards one for each of both factors.
@@ -19,8 +23,6 @@ const PRODUCTS: Pass = Pass {
     forward: 2,
     backward: 4,
 };
-/// Multiply-adds of scores that one core forms before another one is worth waking.
-const SHARE: usize = 1 << 15;
 
 /// Sizes of one call or of one of its sequences, and where the rows of one head lie.
 #[derive(Clone)]

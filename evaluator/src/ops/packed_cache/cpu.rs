@@ -12,15 +12,14 @@ use rayon::prelude::*;
 use super::{HALVES, PackedCacheOp, PackedRowsParts, row_bytes};
 use crate::{
     counter,
-    ops::{Band, contiguous, cpu_tensor, heads::interleave, simd, values},
+    ops::{
+        Band, contiguous, cpu_tensor,
+        heads::{SHARE, interleave},
+        simd, values,
+    },
 };
 
 type Parts = PackedRowsParts<FlexTensor, FlexTensor>;
-
-/// Multiply-adds of scores that one core forms before another one is worth waking.
-const SHARE: usize = 1 << 15;
-/// Numbers that go side by side.
-const LANES: usize = 16;
 
 impl PackedCacheOp for Flex {
     fn rows_pack(x: FlexTensor, bits: usize) -> Parts {
@@ -214,20 +213,6 @@ fn values_of(row: Row, out: &mut [f32]) {
     }
 }
 
-#[inline(always)]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0f32; LANES];
-    let (a, a_rest) = a.as_chunks::<LANES>();
-    let (b, b_rest) = b.as_chunks::<LANES>();
-    for (a, b) in a.iter().zip(b) {
-        for l in 0..LANES {
-            sums[l] += a[l] * b[l];
-        }
-    }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    sums.iter().sum::<f32>() + rest
-}
-
 /// The heads `q[i] [share * depth]` of each query that share the keys and values of one group; `out [n * share * depth]`.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+fma", "x86_64+avx2+fma"))]
 fn attend(
@@ -248,7 +233,7 @@ fn attend(
             let key = keys.row(sequence, at, group);
             codes_of(key, &mut codes);
             for (head, q) in q.chunks_exact(depth).enumerate() {
-                let score = key.step * dot(&codes, q) + key.least * sums[head];
+                let score = key.step * simd::dot(&codes, q) + key.least * sums[head];
                 scores[head * seen.len() + j] = score / (depth as f32).sqrt();
             }
         }

@@ -4,17 +4,20 @@
 //! All matrices are judged by the inputs of the unrounded model, in one calibration: with the earlier blocks rounded first it
 //! would take a pass through the model for each block. Columns keep their order.
 
-mod solve;
-
 use rayon::prelude::*;
 
-use self::solve::{inverse, upper_factor};
 use super::{
     About,
     levels::EvenLevels,
     packed::{PackedShape, PackedWeights},
 };
-use crate::{counter, techniques::calibration::InputStatistics};
+use crate::{
+    counter,
+    techniques::{
+        calibration::InputStatistics,
+        inverse_factor::{self, damped, upper_of_inverse},
+    },
+};
 
 pub(super) const ABOUT: About = About {
     name: "gptq",
@@ -25,9 +28,6 @@ pub(super) const ABOUT: About = About {
 /// The counter that is above zero once it has run.
 pub(super) const ACTIVITY: &str = "gptq_weights";
 
-/// What is added to the diagonal of the second moments, over its mean.
-const DAMPING: f64 = 0.01;
-
 /// Columns after which the others are told what was lost; groups are of at most as many and never straddle two such blocks.
 const BLOCK: usize = 128;
 
@@ -36,22 +36,14 @@ const ROWS_PER_TASK: usize = 16;
 
 /// Multiply-adds to pack a matrix `[rows, columns]`, beside those of the calibration.
 pub(super) fn macs(rows: u64, columns: u64) -> u64 {
-    columns * (columns * columns - 1) / 3 + rows * (columns * (columns - 1) / 2)
+    inverse_factor::macs(columns as usize) as u64 + rows * (columns * (columns - 1) / 2)
 }
 
 /// Packs weights `[rows, columns]` that are multiplied with such inputs; `None` where all inputs are 0, which tell nothing.
 pub(super) fn pack(weights: &[f32], shape: PackedShape, inputs: &InputStatistics) -> Option<PackedWeights> {
     let n = shape.columns;
-    let mut h = inputs.second_moment.clone();
-    let mean = (0..n).map(|i| h[i * n + i]).sum::<f64>() / n as f64;
-    if mean <= 0.0 {
-        return None;
-    }
-    for i in 0..n {
-        h[i * n + i] += DAMPING * mean;
-    }
-    // H = R Rᵀ with an upper R gives H⁻¹ = Uᵀ U with U = R⁻¹: the Cholesky factor of the inverse without the inverse
-    let factor = inverse(&upper_factor(h, n), n);
+    let factor = upper_of_inverse(damped(&inputs.second_moment, n)?, n);
+    let factor: Vec<f32> = factor.into_iter().map(|x| x as f32).collect();
     let mut packed = PackedWeights::new(shape);
     let tasks: Vec<_> = weights
         .par_chunks(ROWS_PER_TASK * n)

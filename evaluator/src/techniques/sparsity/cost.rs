@@ -1,7 +1,10 @@
 //! What finding the weights to remove costs, by formula. The evaluation of every method is held against it.
 
-use super::{Method, SparsityPlan, factor};
-use crate::model::{BlockMatrix, ModelPlan};
+use super::{Method, SparsityPlan};
+use crate::{
+    model::{BlockMatrix, ModelPlan},
+    techniques::inverse_factor,
+};
 
 impl SparsityPlan {
     /// Multiply-adds on batches of `batch` examples of `n` tokens a row: reading them, summing up what matrices are given, and `SparseGPT`'s own.
@@ -19,6 +22,6 @@ impl SparsityPlan {
 
 /// `SparseGPT`'s multiply-adds on a matrix and those like it: the factor, and every weight's share in what its row makes up for.
 fn removal_macs(m: &BlockMatrix) -> u64 {
-    let one = factor::macs(m.input) + m.out * m.input * (m.input - 1) / 2;
+    let one = inverse_factor::macs(m.input) + m.out * m.input * (m.input - 1) / 2;
     (m.copies * one) as u64
 }

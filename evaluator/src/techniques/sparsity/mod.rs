@@ -4,7 +4,6 @@
 //! shared, and how many weights stay follows from the plan alone, whatever the method.
 
 mod cost;
-mod factor;
 mod form;
 mod magnitude;
 mod select;

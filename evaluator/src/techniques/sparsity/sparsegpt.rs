@@ -6,8 +6,14 @@
 
 use rayon::prelude::*;
 
-use super::{About, factor::upper_of_inverse, form::Pattern, select::mark_highest, sparse::SparseShape};
-use crate::{counter, techniques::calibration::InputStatistics};
+use super::{About, form::Pattern, select::mark_highest, sparse::SparseShape};
+use crate::{
+    counter,
+    techniques::{
+        calibration::InputStatistics,
+        inverse_factor::{damped, upper_of_inverse},
+    },
+};
 
 pub(super) const ABOUT: About = About {
     name: "sparsegpt",
@@ -17,8 +23,6 @@ pub(super) const ABOUT: About = About {
 
 /// Columns in which weights are chosen at once.
 const BLOCK: usize = 128;
-/// What is added to the diagonal, over its mean.
-const DAMPING: f64 = 0.01;
 
 /// Changes the weights `[rows, columns]` that stay, for inputs like these, and tells which these are.
 pub(super) fn prune(
@@ -28,17 +32,10 @@ pub(super) fn prune(
     inputs: Option<&InputStatistics>,
 ) -> Vec<bool> {
     let n = shape.columns;
-    let mut moment = match inputs {
-        Some(inputs) => inputs.second_moment.clone(),
-        None => vec![0.0; n * n],
-    };
-    let mean = (0..n).map(|j| moment[j * n + j]).sum::<f64>() / n as f64;
     // inputs that are all zero tell nothing, and neither do those that nobody has seen
-    let damping = if mean > 0.0 { DAMPING * mean } else { 1.0 };
-    for j in 0..n {
-        moment[j * n + j] += damping;
-    }
-    let upper = upper_of_inverse(&moment, n);
+    let moment = inputs.and_then(|inputs| damped(&inputs.second_moment, n));
+    let identity = || (0..n * n).map(|i| f64::from(u8::from(i / n == i % n))).collect();
+    let upper = upper_of_inverse(moment.unwrap_or_else(identity), n);
     counter::add_macs(shape.rows * n * (n - 1) / 2);
     let mut kept = vec![false; weights.len()];
     weights
