@@ -14,14 +14,12 @@ use crate::{
     data::DataAccess,
     evaluate::load_data,
     model::{Model, ModelPlan},
-    ops::{Ops, cross_entropy},
+    ops::Ops,
     plan::Plan,
     techniques::quantization::{BITS, QuantizationPlan, layers, observe, quantize},
-    training::{Batches, IntoF32, to_device},
+    training::{Batches, Beside, score_on},
 };
 
-/// Steps whose batches losses are measured on, beyond those of any training and other than those of a calibration.
-const FIRST_STEP: u64 = u64::MAX / 8;
 /// Batches that losses are measured on.
 const BATCHES: u64 = 16;
 
@@ -136,18 +134,6 @@ fn parts_of(model: &ModelPlan, packing: QuantizationPlan) -> Vec<(String, With)>
 
 /// The mean loss, and of how many targets.
 fn loss_of<B: Ops>(model: &Model<B>, batches: &Batches) -> (f64, u64) {
-    let (mut sum, mut targets) = (0.0, 0);
-    for step in FIRST_STEP..FIRST_STEP + BATCHES {
-        let batch = batches
-            .data
-            .train_batch(batches.seed, step, batches.batch, batches.rows);
-        let scored = batch.scored() as u64;
-        let (inputs, expected) = to_device::<B>(batch, &model.device());
-        let logits = model.forward(inputs).logits;
-        let [b, n, outputs] = logits.dims();
-        let loss = cross_entropy(logits.reshape([b * n, outputs]), expected);
-        sum += f64::from(loss.into_scalar_f32()) * scored as f64;
-        targets += scored;
-    }
-    (sum / targets.max(1) as f64, targets)
+    let scores = score_on(model, batches.beside(Beside::Sensitivity, BATCHES));
+    (scores.loss / scores.scored.max(1) as f64, scores.scored)
 }

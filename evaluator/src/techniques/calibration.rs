@@ -15,13 +15,11 @@ use burn::{
 
 use crate::{
     counter,
+    data::Batch,
     model::{Dense, Matrix, Model, ModelPlan, Part, Parts},
     ops::{Ops, linear},
-    training::{Batches, to_device},
+    training::{Batches, Beside, to_device},
 };
-
-/// Steps whose batches calibrate; far beyond those of any training, and others than those that importance is judged on.
-const FIRST_STEP: u64 = u64::MAX / 4;
 
 /// What matrices were given, by path.
 pub type Statistics = BTreeMap<String, InputStatistics>;
@@ -149,12 +147,7 @@ pub fn calibrate<B: Ops>(
             tap(matrix, Sums::Moments);
         }
     });
-    for step in FIRST_STEP..FIRST_STEP + steps {
-        let batch = batches
-            .data
-            .train_batch(batches.seed, step, batches.batch, batches.rows);
-        drop(model.forward(to_device::<B>(batch, &model.device()).0));
-    }
+    read(model, batches.beside(Beside::Calibration, steps));
     let mut statistics = Statistics::new();
     model.each_part("", &mut |path, part| {
         if let Part::Matrix(matrix) = part {
@@ -165,6 +158,13 @@ pub fn calibrate<B: Ops>(
         }
     });
     statistics
+}
+
+/// Has the model read batches.
+pub(super) fn read<B: Ops>(model: &Model<B>, batches: impl Iterator<Item = Batch>) {
+    for batch in batches {
+        drop(model.forward(to_device::<B>(batch, &model.device()).0));
+    }
 }
 
 #[cfg(test)]

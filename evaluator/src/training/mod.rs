@@ -1,5 +1,6 @@
 //! Training: the loop, its optimizer, its checkpoints.
 
+mod batches;
 mod checkpoint;
 pub(crate) mod floats;
 mod optimizer;
@@ -17,19 +18,21 @@ use burn::tensor::{Tensor, backend::AutodiffBackend};
 use spaces::{Evidence, Measurement, protocol::Progress};
 
 pub use self::{
+    batches::Batches,
     checkpoint::{CHECKPOINT_FILES, Checkpoint},
     optimizer::{Optimizer, Rule},
     record::Record,
     schedule::learning_rate,
-    step::{Batches, gradients_of},
+    step::gradients_of,
 };
 pub(crate) use self::{
+    batches::Beside,
     optimizer::{about as rules, parameters},
-    step::{IntoF32, Scores, gradients, score, to_device},
+    step::{IntoF32, Scores, score, score_on, to_device},
 };
 use self::{
     optimizer::{collect, lomo, mezo},
-    step::{Task, quick_loss},
+    step::{Task, gradients, quick_loss},
 };
 use crate::{
     EvaluationError, Events, counter,

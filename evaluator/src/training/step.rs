@@ -5,42 +5,16 @@ use burn::tensor::{
     backend::{AutodiffBackend, Backend},
 };
 
-use super::reversible;
+use super::{batches::Batches, reversible};
 use crate::{
-    data::{Batch, Dataset, Rows},
+    data::Batch,
     model::{Inputs, Model},
     ops::{Lengths, Ops, cross_entropy},
-    plan::TrainingPlan,
     techniques::distillation::Teacher,
 };
 
 /// Held-out tokens behind a point of the learning curve.
 const QUICK_TOKENS: usize = 4096;
-
-/// A training's batches: functions of seed and step.
-#[derive(Clone, Copy)]
-pub struct Batches<'a> {
-    /// The data.
-    pub data: &'a Dataset,
-    /// Seed of the training.
-    pub seed: u64,
-    /// Examples of a batch.
-    pub batch: usize,
-    /// How its rows are cut.
-    pub rows: Rows,
-}
-
-impl<'a> Batches<'a> {
-    /// The batches that a plan asks for.
-    pub fn new(data: &'a Dataset, seed: u64, plan: &TrainingPlan) -> Self {
-        Batches {
-            data,
-            seed,
-            batch: plan.batch,
-            rows: plan.rows,
-        }
-    }
-}
 
 /// Inputs and targets on the device.
 pub(crate) fn to_device<B: Backend>(batch: Batch, device: &B::Device) -> (Inputs<B>, Tensor<B, 1, Int>) {
@@ -89,9 +63,7 @@ impl<'a, A: AutodiffBackend + Ops> Task<'a, A> {
     where
         A::InnerBackend: Ops,
     {
-        let batch = batches
-            .data
-            .train_batch(batches.seed, step, batches.batch, batches.rows);
+        let batch = batches.of_step(step);
         let told = teacher.map(|teacher| {
             let inputs = to_device::<A::InnerBackend>(batch.clone(), device).0;
             (teacher, teacher.logits(inputs))
@@ -193,8 +165,16 @@ pub(crate) struct Scores {
 
 /// Scores a model on held-out data.
 pub(crate) fn score<B: Ops>(model: &Model<B>, batches: &Batches, max_tokens: usize) -> Scores {
+    score_on(
+        model,
+        batches.data.validation(batches.batch, batches.rows, max_tokens),
+    )
+}
+
+/// Scores a model on these batches.
+pub(crate) fn score_on<B: Ops>(model: &Model<B>, batches: impl IntoIterator<Item = Batch>) -> Scores {
     let mut scores = Scores::default();
-    for batch in batches.data.validation(batches.batch, batches.rows, max_tokens) {
+    for batch in batches {
         let scored = batch.scored() as u64;
         let (inputs, targets) = to_device::<B>(batch, &model.device());
         let logits = model.forward(inputs).logits;

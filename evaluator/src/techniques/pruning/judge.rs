@@ -9,14 +9,12 @@ use crate::{
     counter,
     model::{Model, ModelPlan, Trainable},
     ops::Ops,
-    training::{Batches, gradients, to_device},
+    techniques::calibration,
+    training::{Batches, Beside, gradients_of},
 };
 
 /// Batches that importance is judged on before pruning.
 pub(super) const BATCHES: u64 = 8;
-/// Steps whose batches judge: after any that training reaches, and others than those of calibrations.
-const FIRST_STEP: u64 = u64::MAX / 2;
-
 impl PruningPlan {
     /// Whether structures inside of blocks are removed, which the criterion is asked about.
     fn cuts_blocks(&self) -> bool {
@@ -77,8 +75,8 @@ where
         activation::importance(&mut reader, depth, share)
     } else if plan.judges_by_gradient() {
         let mut sum = None;
-        for step in FIRST_STEP..FIRST_STEP + BATCHES {
-            let (_, of_batch) = gradients(model, batches, step, None);
+        for batch in batches.beside(Beside::Importance, BATCHES) {
+            let (_, of_batch) = gradients_of(model, batch);
             sum = Some(taylor::add_batch(sum, model, &of_batch, depth, share));
         }
         sum.unwrap_or_default()
@@ -101,12 +99,5 @@ where
 /// Has the model read the batches that judge.
 pub(super) fn read<B: Ops>(model: &Model<B>, batches: &Batches) {
     // nothing goes back through what is only read
-    counter::without_backward(|| {
-        for step in FIRST_STEP..FIRST_STEP + BATCHES {
-            let batch = batches
-                .data
-                .train_batch(batches.seed, step, batches.batch, batches.rows);
-            drop(model.forward(to_device::<B>(batch, &model.device()).0));
-        }
-    });
+    counter::without_backward(|| calibration::read(model, batches.beside(Beside::Importance, BATCHES)));
 }

@@ -96,11 +96,14 @@ impl QuantizationPlan {
             _ => Method::Rtn,
         };
         let layers = LayerBits::read(values, model)?;
-        let packed = std::iter::once(bits)
-            .chain(layers.asked())
-            .filter(|bits| *bits < 32);
+        let first_not_of = |known: &[usize]| {
+            let mut packed = std::iter::once(bits)
+                .chain(layers.asked())
+                .filter(|bits| *bits < 32);
+            packed.find(|bits| !known.contains(bits))
+        };
         if method == Method::Nf4
-            && let Some(bits) = packed.into_iter().find(|bits| *bits != nf4::BITS)
+            && let Some(bits) = first_not_of(&[nf4::BITS])
         {
             return Err(format!(
                 "quant_method = 'nf4' has 16 levels, which are codes of {} bits, not of {bits}; use bits = {0} or another quant_method",
@@ -112,15 +115,12 @@ impl QuantizationPlan {
             _ => whole(),
         };
         if activation_bits < 32 {
-            let mut packed = std::iter::once(bits)
-                .chain(layers.asked())
-                .filter(|bits| *bits < 32);
             if method == Method::Nf4 {
                 return Err(format!(
                     "activation_bits = {activation_bits} multiplies whole numbers, and levels of quant_method = 'nf4' are none; use activation_bits = 32 or another quant_method"
                 ));
             }
-            if let Some(bits) = packed.find(|bits| ![4, 8].contains(bits)) {
+            if let Some(bits) = first_not_of(&[4, 8]) {
                 return Err(format!(
                     "activation_bits = {activation_bits} multiplies codes of 8 or 4 bits, not of {bits}; use bits = 8 or 4 everywhere, or activation_bits = 32"
                 ));

@@ -24,7 +24,7 @@ use crate::{
     model::{Model, ModelPlan, TensorMut, Trainable, each_tensor},
     ops::Ops,
     parameter::{Declared, Values, choice, float, int},
-    training::{Batches, gradients_of},
+    training::{Batches, Beside, gradients_of},
 };
 
 pub(super) const ABOUT: About = About {
@@ -35,9 +35,6 @@ pub(super) const ABOUT: About = About {
 
 /// The counter of weights that a mask leaves to be trained; of gradients where it is drawn anew in each step.
 pub(super) const ACTIVITY: &str = "mask_trained_weights";
-
-/// Step of the first example that Fisher information is taken on; far beyond those of any training.
-const FIRST_STEP: u64 = u64::MAX / 4 * 3;
 
 /// Which weights are trained.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -199,9 +196,9 @@ impl MaskPlan {
     {
         let (scores, fraction) = match self {
             MaskPlan::Fisher { fraction, samples } => {
+                let examples = Batches { batch: 1, ..*batches };
                 let gradients = |model: &Model<A>, sample| {
-                    let step = FIRST_STEP + sample;
-                    let example = batches.data.train_batch(batches.seed, step, 1, batches.rows);
+                    let example = examples.one_beside(Beside::Information, sample);
                     gradients_of(model, example).1
                 };
                 (fisher_information(model, samples, gradients), fraction)
