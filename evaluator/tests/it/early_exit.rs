@@ -1,11 +1,10 @@
 //! Early exit: what is left out is really left out, and nothing else changes.
 
-use burn::backend::Flex;
-use burn::tensor::{Int, Tensor};
+use burn::{backend::Flex, tensor::Tensor};
 use evaluator::{
     Silent,
     counter::{count_macs, count_skipped},
-    data::{Batch, DataAccess},
+    data::DataAccess,
     device::DeviceChoice,
     evaluate, inspect,
     model::{Inputs, Model, ModelPlan, Trainable},
@@ -17,10 +16,10 @@ use evaluator::{
 };
 use spaces::Evidence;
 
-use crate::support::{A, config, job, random_weights, tokens};
-
-const LISTOPS: &str = "[data]\ncorpus = 'listops'\nmax_depth = 3\nmax_args = 4\nmin_length = 4\nmax_length = 20\n\
-                       train_examples = 4000\nvalid_examples = 600";
+use crate::{
+    listops::{LISTOPS, batch, plan, random, read, texts},
+    support::{A, config, job},
+};
 
 const EXITS: &[&str] = &[
     "early_exit = 'max_prob'\nlayers = 4",
@@ -29,32 +28,10 @@ const EXITS: &[&str] = &[
     "early_exit = 'max_prob'\nlayers = 3\nattention = 'sliding_window'\nwindow = 5\nkv_heads = 2",
 ];
 
-fn plan(fixed: &str) -> Plan {
-    let facts = inspect(&config(LISTOPS, "").data, None, &DataAccess::anywhere(), 16).unwrap();
-    Plan::read(
-        &config(LISTOPS, &format!("kind = 'encoder'\n{fixed}")),
-        &facts.data,
-        None,
-    )
-    .unwrap()
-}
-
 fn model(fixed: &str, threshold: Threshold) -> (Model<Flex>, ModelPlan) {
     let mut plan = plan(fixed).served;
     plan.early_exit.as_mut().unwrap().threshold = threshold;
-    let mut model = Model::<Flex>::new(&plan, 3, &Default::default());
-    random_weights(&mut model);
-    (model, plan)
-}
-
-/// Texts of several lengths.
-fn texts(rows: usize) -> Inputs<Flex> {
-    let tokens: Tensor<Flex, 2, Int> = tokens(rows, 16, 5);
-    Inputs {
-        tokens: tokens.clamp(0, 15),
-        lengths: Some(Lengths::new((0..rows).map(|row| 3 + row * 5 % 14).collect())),
-        written: None,
-    }
+    (random(&plan), plan)
 }
 
 fn values(logits: Tensor<Flex, 3>) -> Vec<f32> {
@@ -139,15 +116,7 @@ fn counted_work_of_training_has_a_head_for_each_exit() {
     for fixed in EXITS {
         let plan = plan(fixed);
         let model = Model::<A>::new(&plan.model, 3, &Default::default());
-        let batch = Batch {
-            batch: 3,
-            context: 16,
-            inputs: (0..48).map(|i| i % 15).collect(),
-            lengths: vec![16, 9, 3],
-            written: vec![],
-            targets: vec![1, 0, 7],
-        };
-        let ((_, macs), skipped) = count_skipped(|| count_macs(|| drop(gradients_of(&model, batch))));
+        let ((_, macs), skipped) = count_skipped(|| count_macs(|| drop(gradients_of(&model, batch()))));
         let formula = plan.model.training_pass(3, 16, Trainable::All);
         assert_eq!(macs + skipped.total(), formula.total(), "{fixed}");
     }
@@ -235,6 +204,10 @@ fn exits_are_adapted_pruned_taught_and_packed() {
         let result = evaluate(&job(config, &work), &mut Silent).unwrap();
         let depth = result.measurements.iter().find(|m| m.metric == "mean_exit_layer");
         assert!(depth.unwrap().value <= 3.0, "{more}");
+        for (what, counter) in [("lora", "lora_matrices"), ("logits", "distilled_rows"), ("gptq", "gptq_weights")] {
+            let done = result.activity.get(counter).is_some_and(|n| *n > 0);
+            assert!(done || !more.contains(what), "{more}: {counter}");
+        }
     }
 }
 
@@ -254,7 +227,6 @@ fn exits_stay_where_layers_go_and_their_heads_are_of_training_alone() {
 
 #[test]
 fn what_has_no_exit_is_refused_in_one_sentence() {
-    let facts = inspect(&config(LISTOPS, "").data, None, &DataAccess::anywhere(), 16).unwrap();
     for (fixed, part) in [
         (
             "early_exit = 'max_prob'",
@@ -281,7 +253,7 @@ fn what_has_no_exit_is_refused_in_one_sentence() {
             "use a smaller layer_prune_ratio or exit_every",
         ),
     ] {
-        let message = Plan::read(&config(LISTOPS, fixed), &facts.data, None).unwrap_err();
+        let message = read(fixed).unwrap_err();
         assert!(message.contains(part), "{message}");
     }
 }

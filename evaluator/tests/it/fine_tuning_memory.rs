@@ -8,12 +8,12 @@ use evaluator::{
     energy,
     memory::{live_bytes, peak_bytes},
     model::{Model, TensorMut, each_tensor},
-    training::{Batches, Optimizer, Record, Stretch, gradients_of, train},
+    training::{Optimizer, Stretch, gradients_of, train},
 };
 
 use crate::{
     fine_tuning::base_plan,
-    support::{A, config, plan_for, recall},
+    support::{A, config, plan_for, recall, stretch},
 };
 
 const WIDE: &str = "width = 256\nlayers = 2\ncontext = 16";
@@ -27,15 +27,8 @@ fn training_bytes(tuning: &str) -> (f64, f64) {
     let mut model = Model::<A>::new(&base_plan(&plan), 1, &Default::default());
     plan.fine_tuning.unwrap().attach(&mut model, &plan.model, 1);
     let stretch = Stretch {
-        phase: "train",
-        plan: &plan.training,
-        budget: plan.training.budget,
-        tuning: plan.fine_tuning,
-        batches: Batches::new(&data, 1, &plan.training),
-        checkpoints: dir.path(),
         checkpoint_every: std::time::Duration::MAX,
-        earlier: Record::default(),
-        stop: None,
+        ..stretch(&plan, &data, dir.path())
     };
     let held = live_bytes() - before;
     let (trained, peak) = peak_bytes(|| {

@@ -1,20 +1,19 @@
 //! Trainings of a base: what stays, what changes, that they go on where they were stopped.
 
-use std::{cell::Cell, path::Path, time::Duration};
+use std::path::Path;
 
 use evaluator::{
     EvaluationError,
     data::{DataAccess, Dataset},
-    energy,
     model::Model,
     techniques::fine_tuning::mask::kept_weights,
-    training::{Batches, Checkpoint, Record, Stretch, train},
+    training::Record,
 };
 
 use crate::{
     fine_tuning::{base_plan, bits, method},
-    resume::StopAfter,
-    support::{A, TUNINGS, config, plan_for, recall},
+    resume::go_on,
+    support::{A, TUNINGS, config, plan_for, recall, stretch},
 };
 
 /// What a training gives, or why it stopped.
@@ -28,26 +27,7 @@ fn trained(fixed: &str, dir: &Path, stop_after: u64) -> (Model<A>, Trained) {
     let mut model = base.clone();
     method(&plan).attach(&mut model, &plan.model, 1);
     let start = model.clone();
-    let stretch = Stretch {
-        phase: "train",
-        plan: &plan.training,
-        budget: plan.training.budget,
-        tuning: plan.fine_tuning,
-        batches: Batches::new(&data, 1, &plan.training),
-        checkpoints: dir,
-        checkpoint_every: Duration::ZERO,
-        earlier: Record::default(),
-        stop: None,
-    };
-    let found = Checkpoint::find(dir, &Default::default());
-    let result = train(
-        model,
-        &stretch,
-        None,
-        found,
-        energy::open(None).as_mut(),
-        &mut StopAfter(Cell::new(stop_after)),
-    );
+    let result = go_on(model, &stretch(&plan, &data, dir), stop_after);
     (start, result)
 }
 

@@ -26,6 +26,7 @@ mod kinds;
 mod kinds_evaluation;
 mod kinds_oracles;
 mod linear;
+mod listops;
 mod mixture;
 mod oracles;
 mod packing;

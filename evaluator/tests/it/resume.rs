@@ -1,6 +1,6 @@
 //! A training that is stopped anywhere goes on to the same bits.
 
-use std::{cell::Cell, fs, path::Path, time::Duration};
+use std::{cell::Cell, fs, path::Path};
 
 use burn::{backend::Flex, tensor::Tensor};
 use evaluator::{
@@ -8,14 +8,14 @@ use evaluator::{
     data::{DataAccess, Dataset},
     energy,
     model::Model,
-    training::{Batches, Checkpoint, Record, Stretch, train},
+    training::{Checkpoint, Record, Stretch, train},
 };
 use spaces::{Measurement, protocol::Progress};
 
-use crate::support::{A, config, plan, tokens};
+use crate::support::{A, config, plan, stretch, tokens};
 
 /// Stops the training when it has asked this many times.
-pub(crate) struct StopAfter(pub(crate) Cell<u64>);
+struct StopAfter(Cell<u64>);
 
 impl Events for StopAfter {
     fn progress(&mut self, _: Progress) {}
@@ -37,24 +37,21 @@ fn run(dir: &Path, fixed: &str, stop_after: u64) -> Result<(Model<A>, Record), E
         vocabulary: data.vocab,
         ..plan.model.clone()
     };
-    let stretch = Stretch {
-        phase: "train",
-        plan: &plan.training,
-        budget: plan.training.budget,
-        tuning: None,
-        batches: Batches::new(&data, 1, &plan.training),
-        checkpoints: dir,
-        checkpoint_every: Duration::ZERO,
-        earlier: Record::default(),
-        stop: None,
-    };
-    let found = Checkpoint::find(dir, &Default::default());
     let model = Model::new(&model_plan, 1, &Default::default());
+    go_on(model, &stretch(&plan, &data, dir), stop_after)
+}
+
+/// Trains from the last checkpoint on, if there is one.
+pub(crate) fn go_on(
+    model: Model<A>,
+    stretch: &Stretch,
+    stop_after: u64,
+) -> Result<(Model<A>, Record), EvaluationError> {
     train(
         model,
-        &stretch,
+        stretch,
         None,
-        found,
+        Checkpoint::find(stretch.checkpoints, &Default::default()),
         energy::open(None).as_mut(),
         &mut StopAfter(Cell::new(stop_after)),
     )

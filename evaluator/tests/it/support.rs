@@ -1,6 +1,6 @@
 //! Small configurations, models and text.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use burn::{
     backend::{Autodiff, Flex},
@@ -19,7 +19,7 @@ use evaluator::{
         quantization::{observe, quantize},
         sparsity,
     },
-    training::Batches,
+    training::{Batches, Record, Stretch},
 };
 use spaces::{Config, DataSpec, study::config_from_toml};
 
@@ -275,4 +275,19 @@ pub(crate) fn text_data(dir: &Path, n: usize) -> String {
     let file = dir.join("text.txt");
     std::fs::write(&file, prose(n)).unwrap();
     format!("[data]\ncorpus = \"text\"\npath = \"{}\"", file.display())
+}
+
+/// A whole training with a checkpoint after every step.
+pub(crate) fn stretch<'a>(plan: &'a Plan, data: &'a Dataset, checkpoints: &'a Path) -> Stretch<'a> {
+    Stretch {
+        phase: "train",
+        plan: &plan.training,
+        budget: plan.training.budget,
+        tuning: plan.fine_tuning,
+        batches: Batches::new(data, 1, &plan.training),
+        checkpoints,
+        checkpoint_every: Duration::ZERO,
+        earlier: Record::default(),
+        stop: None,
+    }
 }

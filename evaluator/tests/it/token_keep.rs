@@ -1,26 +1,21 @@
 //! Input pruning: later layers really read fewer tokens, and nothing else changes.
 
-use burn::{
-    backend::Flex,
-    tensor::{Int, Tensor},
-};
+use burn::backend::Flex;
 use evaluator::{
     Silent,
     counter::{count_macs, count_skipped, without_backward},
-    data::{Batch, DataAccess},
+    data::DataAccess,
     device::DeviceChoice,
     evaluate, inspect,
     model::{Inputs, Model, ModelPlan, Trainable},
-    ops::Lengths,
-    plan::Plan,
     remeasure,
     training::gradients_of,
 };
 
-use crate::support::{A, config, job, random_weights, tokens};
-
-const LISTOPS: &str = "[data]\ncorpus = 'listops'\nmax_depth = 3\nmax_args = 4\nmin_length = 4\nmax_length = 20\n\
-                       train_examples = 4000\nvalid_examples = 600";
+use crate::{
+    listops::{LISTOPS, batch, ids, length, plan, random, read, texts},
+    support::{A, config, job},
+};
 
 const MODELS: &[&str] = &[
     "token_keep = 0.7\nlayers = 4",
@@ -30,29 +25,9 @@ const MODELS: &[&str] = &[
     "token_keep = 0.6\nlayers = 3\nattention = 'sliding_window'\nwindow = 5\nbits = 8",
 ];
 
-fn plan(fixed: &str) -> Plan {
-    let facts = inspect(&config(LISTOPS, "").data, None, &DataAccess::anywhere(), 16).unwrap();
-    let config = config(LISTOPS, &format!("kind = 'encoder'\n{fixed}"));
-    Plan::read(&config, &facts.data, None).unwrap()
-}
-
 fn model(fixed: &str) -> (Model<Flex>, ModelPlan) {
     let plan = plan(fixed).served;
-    let mut model = Model::<Flex>::new(&plan, 3, &Default::default());
-    random_weights(&mut model);
-    (model, plan)
-}
-
-fn ids(rows: usize) -> Tensor<Flex, 2, Int> {
-    tokens::<Flex>(rows, 16, 5).clamp(0, 15)
-}
-
-fn texts(rows: usize) -> Inputs<Flex> {
-    Inputs {
-        tokens: ids(rows),
-        lengths: Some(Lengths::new((0..rows).map(|row| 3 + row * 5 % 14).collect())),
-        written: None,
-    }
+    (random(&plan), plan)
 }
 
 fn logits(model: &Model<Flex>, inputs: Inputs<Flex>) -> Vec<f32> {
@@ -107,9 +82,8 @@ fn a_text_is_read_as_if_it_were_alone() {
         let together = logits(&model, texts(5));
         let outputs = together.len() / 5;
         for row in 0..5 {
-            let length = 3 + row * 5 % 14;
             let alone = Inputs {
-                tokens: ids(5).slice([row..row + 1, 0..length]),
+                tokens: ids(5).slice([row..row + 1, 0..length(row)]),
                 lengths: None,
                 written: None,
             };
@@ -126,15 +100,7 @@ fn counted_work_of_training_is_the_formula_and_tokens_that_stay_get_gradients() 
     for fixed in MODELS {
         let plan = plan(fixed);
         let model = Model::<A>::new(&plan.model, 3, &Default::default());
-        let batch = Batch {
-            batch: 3,
-            context: 16,
-            inputs: (0..48).map(|i| i * 7 % 15).collect(),
-            lengths: vec![16, 9, 4],
-            written: vec![],
-            targets: vec![1, 2, 3],
-        };
-        let work = || count_macs(|| gradients_of(&model, batch));
+        let work = || count_macs(|| gradients_of(&model, batch()));
         let (((_, gradients), macs), skipped) = count_skipped(work);
         let formula = plan.model.training_pass(3, 16, Trainable::All).total();
         assert_eq!(macs + skipped.total(), formula, "{fixed}");
@@ -167,7 +133,6 @@ fn a_model_that_reads_less_is_trained_compressed_measured_and_comes_back() {
 
 #[test]
 fn what_cannot_be_left_out_is_refused_in_one_sentence() {
-    let facts = inspect(&config(LISTOPS, "").data, None, &DataAccess::anywhere(), 16).unwrap();
     for (fixed, part) in [
         ("token_keep = 0.5", "kind 'decoder' needs all of them"),
         (
@@ -187,7 +152,7 @@ fn what_cannot_be_left_out_is_refused_in_one_sentence() {
             "for each place",
         ),
     ] {
-        let message = Plan::read(&config(LISTOPS, fixed), &facts.data, None).unwrap_err();
+        let message = read(fixed).unwrap_err();
         assert!(
             message.contains(part) && message.contains("use token_keep = 1"),
             "{message}"
