@@ -2,10 +2,10 @@
 //!
 //! Needs Chromium and its driver (Debian: `apt-get install chromium chromium-driver fonts-dejavu-core`).
 
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{path::Path, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use fantoccini::{Client, ClientBuilder, error::CmdError, wd::WebDriverCompatibleCommand};
+use fantoccini::{Client, ClientBuilder, error::CmdError};
 use hyper_util::client::legacy::connect::HttpConnector;
 use nix::{
     sys::signal::{Signal, killpg},
@@ -13,10 +13,9 @@ use nix::{
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
-};
+use tokio::process::{Child, Command};
+
+use crate::driver::{OwnProtocol, start_driver};
 
 /// How long a page may take to show its data; generous, since tests share a machine with whatever else runs on it.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -341,33 +340,6 @@ impl Drop for Browser {
     }
 }
 
-/// Starts a driver on a port of its choice, in a process group of its own.
-async fn start_driver() -> (Child, u16) {
-    let mut driver = Command::new("chromedriver")
-        .arg("--port=0")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-        .expect("chromedriver is installed: apt-get install chromium chromium-driver fonts-dejavu-core");
-    let output = driver.stdout.take().expect("piped above");
-    let mut lines = BufReader::new(output).lines();
-    while let Some(line) = lines.next_line().await.expect("the driver's output can be read") {
-        let said = line
-            .rsplit_once("on port ")
-            .map(|(_, rest)| rest.trim_end_matches('.'));
-        if line.contains("successfully")
-            && let Some(port) = said.and_then(|port| port.parse().ok())
-        {
-            // a driver whose output nobody reads would stop when the pipe is full
-            tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-            return (driver, port);
-        }
-    }
-    panic!("chromedriver ended before it said its port; run it by hand to see why");
-}
-
 /// axe-core as the lock file of the page's package names it.
 async fn axe_source() -> String {
     let ui = crate::repository().join("web/ui");
@@ -384,22 +356,4 @@ async fn axe_source() -> String {
         );
     }
     std::fs::read_to_string(&file).expect("npm has just installed it")
-}
-
-#[derive(Debug)]
-struct OwnProtocol {
-    body: String,
-}
-
-impl WebDriverCompatibleCommand for OwnProtocol {
-    fn endpoint(&self, base: &url::Url, session: Option<&str>) -> Result<url::Url, url::ParseError> {
-        base.join(&format!(
-            "session/{}/goog/cdp/execute",
-            session.unwrap_or_default()
-        ))
-    }
-
-    fn method_and_body(&self, _: &url::Url) -> (http::Method, Option<String>) {
-        (http::Method::POST, Some(self.body.clone()))
-    }
 }

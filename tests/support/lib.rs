@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 pub mod browser;
+mod driver;
 pub mod program;
 
 /// The root of the repository that is under test.
