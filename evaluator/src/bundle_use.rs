@@ -57,6 +57,9 @@ pub(crate) fn remeasure<B: Ops>(
         });
     }
     let plan = Plan::of_bundle(&origin.config, &served, origin.trained);
+    if let Some(packing) = &plan.quantization {
+        packing.check_device(device).map_err(EvaluationError::Invalid)?;
+    }
     set_precision(plan.precision);
     let mut source = energy::open(device.gpu_uuid());
     let mut subject = Subject {

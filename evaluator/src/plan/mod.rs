@@ -247,6 +247,9 @@ impl Plan {
                     .into(),
             );
         }
+        if let Some(packing) = &self.quantization {
+            packing.check_device(device)?;
+        }
         set_precision(self.precision);
         Ok(())
     }

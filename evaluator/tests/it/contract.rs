@@ -356,3 +356,18 @@ fn sixteen_bit_products_are_refused_on_a_processor_in_one_sentence() {
         .prepare(&Device::Cpu)
         .unwrap();
 }
+
+#[test]
+fn whole_numbers_are_refused_where_floats_would_take_their_place() {
+    let gpu = Device::Cuda {
+        index: 0,
+        uuid: "GPU-0".into(),
+    };
+    let plan = plan("bits = 8\nactivation_bits = 8");
+    let error = plan.prepare(&gpu).unwrap_err();
+    assert!(
+        error.contains("on processors alone yet") && error.contains("use activation_bits = 32"),
+        "{error}"
+    );
+    plan.prepare(&Device::Cpu).unwrap();
+}

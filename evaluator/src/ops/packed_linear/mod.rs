@@ -106,7 +106,7 @@ pub fn unpack_rows<B: PackedLinearOp>(w: Parts<B>) -> Tensor<B, 2> {
 #[cfg(feature = "cuda")]
 impl PackedLinearOp for burn::backend::Cuda {}
 
-/// Inputs `[n, columns]` rounded to 255 levels of each group, as floats; what a GPU multiplies in place of whole numbers.
+/// Inputs `[n, columns]` rounded to 255 levels of each group, as floats: what the kernel's whole numbers are held against, and what a GPU writes text with.
 fn rounded<B: Backend>(x: Tensor<B, 2>, group: usize) -> Tensor<B, 2> {
     let [n, columns] = x.dims();
     let groups = columns.div_ceil(group);

@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     counter,
+    device::Device,
     model::{Matrix, Model, ModelPlan, Part, Parts, Pass, is_block_matrix},
     ops::Ops,
     parameter::{Declared, Values, choice, int},
@@ -138,6 +139,18 @@ impl QuantizationPlan {
             activation_bits,
             layers,
         }))
+    }
+
+    /// Refuses to measure whole numbers where there is no kernel for them and floats would be multiplied in their place.
+    pub(crate) fn check_device(&self, device: &Device) -> Result<(), String> {
+        if self.activation_bits == whole() || *device == Device::Cpu {
+            return Ok(());
+        }
+        Err(format!(
+            "activation_bits = {} multiplies whole numbers on processors alone yet; use activation_bits = {}, or device cpu",
+            self.activation_bits,
+            whole()
+        ))
     }
 
     /// How the matrix of this path is packed; `None` where it is not.
