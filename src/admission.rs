@@ -2,17 +2,16 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use evaluator::{EvaluationError, Facts, plan};
+use evaluator::{EvaluationError, Facts, Folders, plan};
 use search::{Ask, AskError, History, Known, Oracle, Problem};
-use spaces::{Candidate, Catalog, DataSpec, Domain, SpecError, Study, Value, study::BaseSpec};
+use spaces::{Candidate, Catalog, Domain, SpecError, Study, Value};
 
 use crate::files::ReadableData;
 
-/// Data and base of a study, which decide its facts.
+/// Data and models of a study, which decide its facts.
 type Key = String;
 
 /// Loads each study's data once and remembers what follows from it.
@@ -63,18 +62,18 @@ impl Inspector {
         &self.catalog
     }
 
-    /// The facts of a study's data and base. Reads files.
+    /// The facts of a study's data and models. Reads files.
     pub(crate) fn facts(&self, study: &Study) -> Result<Arc<Facts>, EvaluationError> {
         let context = largest_context(study, &self.catalog);
-        let key = key(&study.spec.data, study.spec.base.as_ref(), context);
+        let key = key(study, context);
         let known = |map: &HashMap<Key, Arc<Facts>>| map.get(&key).cloned();
         if let Some(facts) = known(&self.facts.lock().unwrap_or_else(PoisonError::into_inner)) {
             return Ok(facts);
         }
-        let base = study.spec.base.as_ref().map(|b| Path::new(&b.path));
+        let folders = Folders::of(study.spec.base.as_ref(), study.spec.teacher.as_ref());
         let facts = Arc::new(evaluator::inspect(
             &study.spec.data,
-            base,
+            folders,
             &self.readable.access(),
             context,
         )?);
@@ -129,7 +128,7 @@ impl web::Admission for Inspector {
         }
         let facts = self
             .facts(study)
-            .map_err(|e| vec![SpecError::new(place(&e), e.to_string())])?;
+            .map_err(|e| vec![SpecError::new(place(&e, study), e.to_string())])?;
         let problem = Self::problem(study).map_err(|m| vec![SpecError::new("constraint", m)])?;
         // one proposal, to see that anything can be built within the limits before anybody waits for it
         let mut oracle = StudyOracle {
@@ -173,16 +172,18 @@ fn wrong_starts(study: &Study, oracle: &mut dyn Oracle) -> Vec<SpecError> {
 }
 
 /// Where in a study file the error stands.
-fn place(error: &EvaluationError) -> &'static str {
+fn place(error: &EvaluationError, study: &Study) -> &'static str {
     match error {
+        EvaluationError::Bundle(_) if study.spec.base.is_none() => "teacher.path",
         EvaluationError::Bundle(_) => "base.path",
         EvaluationError::Invalid(_) => "data.tokenizer",
         _ => "data",
     }
 }
 
-fn key(data: &DataSpec, base: Option<&BaseSpec>, context: usize) -> Key {
-    serde_json::to_string(&(data, base, context)).expect("plain data serialises")
+fn key(study: &Study, context: usize) -> Key {
+    let spec = &study.spec;
+    serde_json::to_string(&(&spec.data, &spec.base, &spec.teacher, context)).expect("plain data serialises")
 }
 
 /// The longest sequence that any candidate may have.

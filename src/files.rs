@@ -25,10 +25,10 @@ pub(crate) fn read_text(file: &Path) -> anyhow::Result<String> {
     })
 }
 
-/// Makes the paths of a study or configuration absolute: in a file they are relative to its folder.
+/// Makes the paths of a study or configuration, those of its base and teacher included, absolute: in a file they are relative to its folder.
 pub(crate) fn make_absolute(
     data: &mut DataSpec,
-    base: Option<&mut BaseSpec>,
+    models: [Option<&mut BaseSpec>; 2],
     file: &Path,
 ) -> anyhow::Result<()> {
     let file = std::path::absolute(file)?;
@@ -42,8 +42,8 @@ pub(crate) fn make_absolute(
     {
         *tokenizer = format!("file:{}", absolute(path));
     }
-    if let Some(base) = base {
-        base.path = absolute(&base.path);
+    for model in models.into_iter().flatten() {
+        model.path = absolute(&model.path);
     }
     Ok(())
 }
@@ -83,12 +83,13 @@ impl ReadableData {
     }
 
     /// Lets studies read what this study names: whoever runs a command on the machine decides what is read there.
-    pub(crate) fn grant(&self, data: &DataSpec, base: Option<&BaseSpec>) -> anyhow::Result<()> {
+    pub(crate) fn grant(&self, data: &DataSpec, models: [Option<&BaseSpec>; 2]) -> anyhow::Result<()> {
         let Some(known) = self.paths() else { return Ok(()) };
         let tokenizer = data.tokenizer().and_then(|t| t.strip_prefix("file:"));
-        let named = [data.path(), tokenizer, base.map(|b| b.path.as_str())];
-        let new: Vec<&str> = named
+        let models = models.map(|model| model.map(|m| m.path.as_str()));
+        let new: Vec<&str> = [data.path(), tokenizer]
             .into_iter()
+            .chain(models)
             .flatten()
             .filter(|p| !known.iter().any(|k| k == Path::new(p)))
             .collect();
@@ -143,8 +144,8 @@ mod tests {
         let readable = ReadableData::new(vec![], &dir.path().join("home"));
         let allowed = |path: &Path| readable.access().resolve(&path.display().to_string()).is_ok();
         assert!(allowed(&inside) && !allowed(&outside));
-        readable.grant(&data(&outside), None).unwrap();
-        readable.grant(&data(&outside), None).unwrap();
+        readable.grant(&data(&outside), [None, None]).unwrap();
+        readable.grant(&data(&outside), [None, None]).unwrap();
         assert!(allowed(&outside));
         assert_eq!(
             fs::read_to_string(dir.path().join("home/readable-data"))
@@ -163,9 +164,14 @@ mod tests {
         let mut base = BaseSpec {
             path: "/models/x".into(),
         };
-        make_absolute(&mut spec, Some(&mut base), Path::new("/studies/s.toml")).unwrap();
+        let mut teacher = BaseSpec { path: "big".into() };
+        let models = [Some(&mut base), Some(&mut teacher)];
+        make_absolute(&mut spec, models, Path::new("/studies/s.toml")).unwrap();
         assert_eq!(spec.path(), Some("/studies/texts/a.txt"));
         assert_eq!(spec.tokenizer(), Some("file:/studies/t.json"));
-        assert_eq!(base.path, "/models/x");
+        assert_eq!(
+            (base.path.as_str(), teacher.path.as_str()),
+            ("/models/x", "/studies/big")
+        );
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use burn::{module::AutodiffModule, tensor::backend::AutodiffBackend};
 use spaces::{
-    Config, DataSpec, Value, fingerprint,
+    Config, fingerprint,
     protocol::{Evaluation, Progress},
 };
 
@@ -18,11 +18,12 @@ use crate::{
     bundle::{self, Provenance, Served},
     compress::compress,
     counter,
-    data::{DataAccess, DataFacts, Dataset},
+    data::{DataAccess, Dataset},
     device::{Device, DeviceChoice, processor},
     energy,
     meters::{Subject, TrainingRun, measure},
     model::{Model, ModelPlan, make_trainable},
+    named::{Folders, load_data},
     ops::Ops,
     plan::Plan,
     stages::Keys,
@@ -55,87 +56,6 @@ pub struct Job {
     pub labels: BTreeMap<String, String>,
 }
 
-/// What a study's data and base say, so that costs are known without loading them again.
-#[derive(Clone, Debug)]
-pub struct Facts {
-    /// Of the data.
-    pub data: DataFacts,
-    /// Shape of the base checkpoint.
-    pub base: Option<ModelPlan>,
-}
-
-impl Facts {
-    /// The metrics that follow from a configuration alone.
-    ///
-    /// # Errors
-    /// One sentence where it cannot be built.
-    pub fn known(&self, config: &Config) -> Result<BTreeMap<String, f64>, String> {
-        let plan = Plan::read(config, &self.data, self.base.as_ref())?;
-        Ok(plan.known(&self.data))
-    }
-}
-
-/// Loads the data and the base's shape that a configuration names.
-///
-/// # Errors
-/// [`EvaluationError`] where either cannot be had.
-pub fn load_data(
-    data: &DataSpec,
-    base: Option<&Path>,
-    access: &DataAccess,
-) -> Result<(Dataset, Option<Served>), EvaluationError> {
-    let served = match base {
-        Some(path) => {
-            let dir = access.resolve(&path.display().to_string())?;
-            Some(bundle::read_served(&dir)?)
-        }
-        None => None,
-    };
-    let mut spec = data.clone();
-    if let Some(base) = base {
-        if spec.tokenizer().is_some() {
-            return Err(EvaluationError::Invalid(
-                "data.tokenizer is given beside [base]; remove it, the base brings its tokenizer".into(),
-            ));
-        }
-        let file = base.join("tokenizer.json");
-        spec.options.insert(
-            "tokenizer".into(),
-            Value::Text(format!("file:{}", file.display())),
-        );
-    }
-    let dataset = Dataset::load(&spec, access)?;
-    if served.as_ref().is_some_and(|s| s.quantization.is_some()) {
-        return Err(EvaluationError::Invalid(
-            "the base is packed to few bits; start from a 32-bit model".into(),
-        ));
-    }
-    if served.as_ref().is_some_and(|s| s.model.sparsity.is_some()) {
-        return Err(EvaluationError::Invalid(
-            "the weights of the base are stored sparse; start from a dense model".into(),
-        ));
-    }
-    Ok((dataset, served))
-}
-
-/// Facts of a study's data and base, for sequences of up to `context` tokens.
-///
-/// # Errors
-/// [`EvaluationError`] where either cannot be had, or the data is too short.
-pub fn inspect(
-    data: &DataSpec,
-    base: Option<&Path>,
-    access: &DataAccess,
-    context: usize,
-) -> Result<Facts, EvaluationError> {
-    let (dataset, served) = load_data(data, base, access)?;
-    dataset.check_some_context(context)?;
-    Ok(Facts {
-        data: dataset.facts().clone(),
-        base: served.map(|s| s.model),
-    })
-}
-
 /// Evaluates on the backend `A`; see [`crate::evaluate`].
 pub(crate) fn run<A>(
     job: &Job,
@@ -152,8 +72,9 @@ where
         phase: "load".into(),
         ..Progress::default()
     });
-    let base = job.config.base.as_ref().map(|b| PathBuf::from(&b.path));
-    let (data, base_served) = load_data(&job.config.data, base.as_deref(), &job.access)?;
+    let folders = Folders::of(job.config.base.as_ref(), job.config.teacher.as_ref());
+    let named = load_data(&job.config.data, folders, &job.access)?;
+    let data = &named.data;
     if let Some(expected) = job
         .expected_fingerprint
         .as_ref()
@@ -164,8 +85,7 @@ where
             expected: expected.clone(),
         });
     }
-    let plan = Plan::read(&job.config, data.facts(), base_served.as_ref().map(|s| &s.model))
-        .map_err(EvaluationError::Invalid)?;
+    let plan = Plan::read(&job.config, data.facts(), named.given()).map_err(EvaluationError::Invalid)?;
     plan.prepare(device).map_err(EvaluationError::Invalid)?;
     data.check_context(plan.training.rows)?;
     prepare_folder(job)?;
@@ -174,21 +94,24 @@ where
     let trainer = Trainer {
         job,
         plan: &plan,
-        data: &data,
+        data,
         checkpoints: job.work_dir.join("checkpoint"),
         state: job.work_dir.join(STATE),
         stages: match &job.stages {
             Some(shelf) => {
-                let base = base
-                    .as_ref()
-                    .map(|path| job.access.resolve(&path.display().to_string()));
-                Some((shelf, Keys::of(job, &data, base.transpose()?.as_deref(), device)?))
+                let resolved = |path: Option<&Path>| {
+                    let path = path.map(|path| job.access.resolve(&path.display().to_string()));
+                    path.transpose()
+                };
+                let (base, teacher) = (resolved(folders.base)?, resolved(folders.teacher)?);
+                let dirs = [base.as_deref(), teacher.as_deref()];
+                Some((shelf, Keys::of(job, data, dirs, device)?))
             }
             None => None,
         },
     };
     let start = |plan: &ModelPlan| -> Result<Model<A>, EvaluationError> {
-        Ok(match &base {
+        Ok(match folders.base {
             Some(path) => {
                 let (model, _) = bundle::read_model::<A::InnerBackend>(
                     &job.access.resolve(&path.display().to_string())?,
@@ -214,7 +137,7 @@ where
     } = trainer.run::<A>(start, backend, source.as_mut(), events)?;
 
     let mut model = model.valid();
-    let batches = Batches::new(&data, job.seed, &plan.training);
+    let batches = Batches::new(data, job.seed, &plan.training);
     let compressed = compress(&mut model, &plan, &batches, source.as_mut(), events)?;
     let (record, spent) = (record.and(compressed), spent.and(compressed));
     events.progress(Progress {
@@ -233,7 +156,7 @@ where
     };
     if let Some(exits) = &mut served.model.early_exit {
         let held_out = HeldOut {
-            data: &data,
+            data,
             rows: plan.training.rows,
             tokens: plan.validation_tokens,
         };
@@ -252,7 +175,7 @@ where
     let mut subject = Subject {
         model: &model,
         plan: &plan,
-        data: &data,
+        data,
         bundle: &dir,
         device,
         training: (record.macs > 0).then_some(&training),
@@ -271,7 +194,7 @@ where
             "a technique was on and did nothing: counter '{idle}' is 0"
         )));
     }
-    let mut provenance = provenance(job, device, &data, &plan, &served);
+    let mut provenance = provenance(job, device, data, &plan, &served);
     provenance.insert("training_steps".into(), record.steps.to_string());
     if from > 0 {
         provenance.insert("resumed_at_step".into(), from.to_string());

@@ -22,6 +22,7 @@ mod fill;
 pub mod memory;
 mod meters;
 pub mod model;
+mod named;
 pub mod ops;
 mod parameter;
 pub mod plan;
@@ -43,8 +44,9 @@ pub use self::{
     bundle_use::Sampling,
     catalog::catalog,
     error::EvaluationError,
-    evaluate::{Facts, Job, inspect, load_data},
+    evaluate::Job,
     events::{Events, Silent},
+    named::{Facts, Folders, Named, inspect, load_data},
     scaling::AttentionCost,
     sparse_speed::SparseProduct,
     speed::{Rounds, Speed, Work},

@@ -12,8 +12,8 @@ use crate::{
     EvaluationError, Events,
     bundle::{self, served_bytes},
     data::DataAccess,
-    evaluate::load_data,
     model::{Model, ModelPlan},
+    named::load_data,
     ops::Ops,
     plan::Plan,
     techniques::quantization::{BITS, QuantizationPlan, layers, observe, quantize},
@@ -67,8 +67,9 @@ pub(crate) fn measure<B: Ops>(
     let base = config.base.as_ref().ok_or_else(|| {
         invalid("a sensitivity is that of a trained model; add [base] with path = \"FOLDER\"")
     })?;
-    let (data, served) = load_data(&config.data, Some(Path::new(&base.path)), access)?;
-    let plan = Plan::read(config, data.facts(), served.as_ref().map(|s| &s.model))
+    let named = load_data(&config.data, Some(Path::new(&base.path)), access)?;
+    let data = named.data;
+    let plan = Plan::read(config, data.facts(), named.base.as_ref().map(|s| &s.model))
         .map_err(EvaluationError::Invalid)?;
     let packing = plan.quantization.ok_or_else(|| {
         invalid("bits = 32 packs nothing; set bits = 8 or less, with the quant_method and quant_group that are meant")

@@ -1,6 +1,7 @@
 //! The training part of an evaluation: from the start or a checkpoint, with pruning and recovery.
 
 use std::{
+    collections::HashMap,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,7 +13,7 @@ use burn::{
 use spaces::{Measurement, protocol::Progress};
 
 use crate::{
-    EvaluationError, Events, Job, Shelf, counter,
+    EvaluationError, Events, Job, Shelf, bundle, counter,
     data::Dataset,
     energy,
     memory::process_peak_bytes,
@@ -20,10 +21,7 @@ use crate::{
     ops::Ops,
     plan::{Budget, Plan},
     stages::{Claim, Found, Keys, Recording, StageResult},
-    techniques::{
-        distillation::{DistillationPlan, Teacher},
-        pruning,
-    },
+    techniques::{distillation::Teacher, pruning},
     training::{
         Batches, Checkpoint, Record, Stop, Stretch,
         floats::{put_weights, read_tensors, weights_of, write_tensors},
@@ -113,6 +111,9 @@ const START: &str = "start";
 /// Time between two checkpoints: what a killed worker loses at most.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(15);
 
+/// Under which name a kept teacher's file says which of its blocks the student's came from.
+const ORIGINS: &str = "origins";
+
 const MAIN: &str = "train";
 const RECOVERY: &str = "recover";
 
@@ -158,9 +159,9 @@ impl Trainer<'_> {
             from,
         };
         if let Some(checkpoint) = resumed.take_if(|c| c.phase == RECOVERY) {
-            let teacher = match plan.distillation {
-                Some(distillation) => Some(self.teacher_from_file(distillation, backend)?),
-                None => None,
+            let teacher = match self.given_teacher(backend)? {
+                Some(teacher) => Some(teacher),
+                None => self.teacher_from_file(backend)?,
             };
             let earlier = checkpoint.earlier;
             let budget = Budget::Steps(checkpoint.total_steps);
@@ -203,7 +204,9 @@ impl Trainer<'_> {
         let mut sofar = match found {
             Some(found) => found,
             None => {
-                let (model, record) = self.main(start, stretch, resumed, energy, &mut events)?;
+                let teacher = self.given_teacher(backend)?;
+                let (model, record) =
+                    self.main(start, stretch, teacher.as_ref(), resumed, energy, &mut events)?;
                 let mut made = trained(model, record, record.steps, None);
                 self.keep(keep_trained, &mut made, &mut events);
                 made
@@ -221,11 +224,12 @@ impl Trainer<'_> {
         let (importance, judged) = Record::of(energy, || {
             pruning::judge(&mut sofar.model, pruning, &plan.model, &batches)
         })?;
-        let teacher = plan.distillation.map(|plan| Teacher {
-            model: sofar.model.valid(),
-            plan,
-        });
-        pruning::shrink(&mut sofar.model, &plan.served, &importance);
+        let whole = (plan.teacher.is_none() && plan.distillation.is_some()).then(|| sofar.model.valid());
+        let kept = pruning::shrink(&mut sofar.model, &plan.served, &importance);
+        let teacher = match (whole, plan.distillation) {
+            (Some(whole), Some(plan)) => Some(Teacher::new(whole, plan, Some(kept))),
+            _ => self.given_teacher(backend)?,
+        };
         let ((), sliced) = Record::of(energy, || {
             if pruning.width > 0.0 {
                 pruning::slice(&mut sofar.model, &plan.served, &batches);
@@ -265,6 +269,7 @@ impl Trainer<'_> {
         &'s self,
         start: impl Fn(&ModelPlan) -> Result<Model<A>, EvaluationError>,
         stretch: impl Fn(&'s str, Budget, Record) -> Stretch<'s>,
+        teacher: Option<&Teacher<A::InnerBackend>>,
         resumed: Option<Checkpoint<A::InnerBackend>>,
         energy: &mut dyn energy::Source,
         events: &mut dyn Events,
@@ -289,7 +294,7 @@ impl Trainer<'_> {
                 tuning: plan.fine_tuning,
                 ..stretch(MAIN, plan.training.budget, Record::default())
             };
-            (model, record) = train(model, &main, None, resumed, energy, events)?;
+            (model, record) = train(model, &main, teacher, resumed, energy, events)?;
         }
         if let Some(tuning) = plan.fine_tuning {
             tuning.finish(&mut model);
@@ -297,14 +302,32 @@ impl Trainer<'_> {
         Ok((model, record))
     }
 
-    /// Where the teacher lies while a recovery may have to go on from a checkpoint.
+    /// The model of `[teacher]`, where something is learnt from it.
+    fn given_teacher<B: Ops>(&self, backend: &B::Device) -> Result<Option<Teacher<B>>, EvaluationError> {
+        let (Some(plan), Some(_), Some(given)) = (
+            self.plan.distillation,
+            &self.plan.teacher,
+            &self.job.config.teacher,
+        ) else {
+            return Ok(None);
+        };
+        let (model, _) = bundle::read_model(&self.job.access.resolve(&given.path)?, backend)?;
+        Ok(Some(Teacher::new(model, plan, None)))
+    }
+
+    /// Where the model before pruning lies while a recovery that learns from it may have to go on from a checkpoint.
     fn teacher_file(&self) -> PathBuf {
         self.job.work_dir.join("teacher.safetensors")
     }
 
     fn keep_teacher<B: Ops>(&self, teacher: &Teacher<B>) -> Result<(), EvaluationError> {
+        let Some(origins) = &teacher.origins else {
+            return Ok(());
+        };
+        let origins = serde_json::to_string(origins).expect("plain data serialises");
+        let about = HashMap::from([(ORIGINS.to_owned(), origins)]);
         let (file, part) = (self.teacher_file(), self.job.work_dir.join("teacher.part"));
-        write_tensors(&part, &weights_of(&mut teacher.model.clone()), None)
+        write_tensors(&part, &weights_of(&mut teacher.model.clone()), Some(about))
             .and_then(|()| std::fs::rename(&part, &file))
             .map_err(|source| EvaluationError::Disk {
                 path: file.display().to_string(),
@@ -312,19 +335,23 @@ impl Trainer<'_> {
             })
     }
 
-    fn teacher_from_file<B: Ops>(
-        &self,
-        plan: DistillationPlan,
-        backend: &B::Device,
-    ) -> Result<Teacher<B>, EvaluationError> {
+    fn teacher_from_file<B: Ops>(&self, backend: &B::Device) -> Result<Option<Teacher<B>>, EvaluationError> {
+        let Some(plan) = self.plan.distillation else {
+            return Ok(None);
+        };
         let file = self.teacher_file();
         let mut model = Model::empty(&self.plan.model, backend);
-        let mut found = read_tensors(&file).ok_or_else(|| EvaluationError::Disk {
+        let gone = || EvaluationError::Disk {
             path: file.display().to_string(),
             source: std::io::Error::other("the teacher of a recovery that goes on is not there any more"),
-        })?;
+        };
+        let mut found = read_tensors(&file).ok_or_else(gone)?;
         put_weights(&mut model, &mut found.floats);
-        Ok(Teacher { model, plan })
+        let origins = found
+            .about
+            .get(ORIGINS)
+            .and_then(|text| serde_json::from_str(text).ok());
+        Ok(Some(Teacher::new(model, plan, Some(origins.ok_or_else(gone)?))))
     }
 
     /// Keeps what was made, where this trial is the one to make it.

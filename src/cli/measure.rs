@@ -53,7 +53,11 @@ impl Measure {
         let name = self.config.display().to_string();
         let catalog = evaluator::catalog();
         let mut config = config_from_toml(&text, &catalog).map_err(|e| spec_errors(&name, &e))?;
-        make_absolute(&mut config.data, config.base.as_mut(), &self.config)?;
+        make_absolute(
+            &mut config.data,
+            [config.base.as_mut(), config.teacher.as_mut()],
+            &self.config,
+        )?;
         if let Some(out) = &self.out {
             check_free(out)?;
         }

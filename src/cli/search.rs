@@ -60,7 +60,11 @@ impl Search {
         let catalog = catalog();
         let mut study =
             study_from_toml(&read_text(&self.study)?, &catalog).map_err(|e| spec_errors(&name, &e))?;
-        make_absolute(&mut study.spec.data, study.spec.base.as_mut(), &self.study)?;
+        make_absolute(
+            &mut study.spec.data,
+            [study.spec.base.as_mut(), study.spec.teacher.as_mut()],
+            &self.study,
+        )?;
         let out = self
             .out
             .clone()
@@ -73,7 +77,10 @@ impl Search {
             ))
         })?;
         let readable = ReadableData::new(vec![], &global.data_dir());
-        readable.grant(&study.spec.data, study.spec.base.as_ref())?;
+        readable.grant(
+            &study.spec.data,
+            [study.spec.base.as_ref(), study.spec.teacher.as_ref()],
+        )?;
         block_on(async {
             let settings = ServerSettings {
                 listen: self.listen,

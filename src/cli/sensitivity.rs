@@ -66,7 +66,11 @@ impl SensitivityCommand {
         let text = read_text(&self.config)?;
         let mut config =
             config_from_toml(&text, &evaluator::catalog()).map_err(|e| spec_errors(&name, &e))?;
-        make_absolute(&mut config.data, config.base.as_mut(), &self.config)?;
+        make_absolute(
+            &mut config.data,
+            [config.base.as_mut(), config.teacher.as_mut()],
+            &self.config,
+        )?;
         let mut follow = Follow(trial_bar());
         let measured = measure_sensitivity(&config, &DataAccess::anywhere(), self.device, &mut follow);
         follow.0.finish();

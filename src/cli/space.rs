@@ -209,7 +209,11 @@ fn show(catalog: &Catalog, name: &str) -> anyhow::Result<String> {
 fn check(file: &std::path::Path, catalog: Catalog, global: &Global) -> anyhow::Result<()> {
     let name = file.display().to_string();
     let mut study = study_from_toml(&read_text(file)?, &catalog).map_err(|e| spec_errors(&name, &e))?;
-    make_absolute(&mut study.spec.data, study.spec.base.as_mut(), file)?;
+    make_absolute(
+        &mut study.spec.data,
+        [study.spec.base.as_mut(), study.spec.teacher.as_mut()],
+        file,
+    )?;
     let readable = ReadableData::new(vec!["/".into()], &global.data_dir());
     let inspector = Inspector::new(std::sync::Arc::new(catalog), readable);
     inspector.admit(&study).map_err(|e| spec_errors(&name, &e))?;

@@ -175,6 +175,13 @@ impl<B: Ops> Attention<B> {
         self.output.apply(o.reshape([b as i32, n as i32, -1]))
     }
 
+    /// The values of whole sequences `x [b, n, width]`, `[b, n, kv_heads, depth]`.
+    fn values(&self, x: Tensor<B, 3>) -> Tensor<B, 4> {
+        let own: Vec<Tensor<B, 2>> = self.own.iter().filter_map(Matrix::as_dense).collect();
+        let [_, _, for_value] = self.core.inputs(x, &own, None);
+        self.heads(&self.value, for_value)
+    }
+
     /// `x [b, n, width]` to its attention output; with a state, `x` continues what the state remembers.
     fn forward(&self, x: Tensor<B, 3>, angles: Angles<B>, state: Option<&mut State<B>>) -> Tensor<B, 3> {
         let [b, n, _] = x.dims();
@@ -270,6 +277,12 @@ impl<B: Ops> Block<B> {
             Some(adapters) => adapters.after_attention(y),
             None => y,
         }
+    }
+
+    /// The values that the attention has of the stream `x [b, n, width]`, `[b, n, kv_heads, depth]`.
+    pub(crate) fn values(&self, x: Tensor<B, 3>) -> Tensor<B, 4> {
+        let normal = rms_norm(x, self.attention_norm.val(), NORM_EPSILON as f32);
+        self.attention.values(normal)
     }
 
     /// What the feed-forward part adds, for the stream `x [b, n, width]` of rows of these lengths, and its auxiliary loss.

@@ -38,6 +38,8 @@ pub struct Model<B: Backend> {
     // one table for all blocks: heads have one depth
     cos: Tensor<B, 2>,
     sin: Tensor<B, 2>,
+    /// Matrices that turn its residual stream after each block into a teacher's, while it is taught by one of another width.
+    pub(crate) translations: Vec<Matrix<B>>,
     /// The form of its two residual streams, where layers are reversible.
     #[module(skip)]
     pub reversible: Option<Reversible>,
@@ -109,6 +111,7 @@ impl<B: Ops> Model<B> {
                 .collect(),
             own_names: names_of(&weights),
             kind: plan.kind,
+            translations: vec![],
             cos,
             sin,
             reversible: plan.reversible,
@@ -294,6 +297,12 @@ impl<B: Backend> Parts<B> for Model<B> {
                 Part::Matrix(own)
             };
             visitor(&join(path, name), part);
+        }
+        for (i, translation) in self.translations.iter_mut().enumerate() {
+            visitor(
+                &join(path, &format!("translations.{i}")),
+                Part::Matrix(translation),
+            );
         }
     }
 }

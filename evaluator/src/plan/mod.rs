@@ -3,6 +3,7 @@
 mod comparable;
 mod parameters;
 mod shape;
+mod training;
 
 use std::collections::BTreeMap;
 
@@ -10,16 +11,20 @@ use spaces::{Config, Evidence, Measurement};
 
 pub(crate) use self::parameters::parameters;
 use self::shape::{check_tables, read_model};
-pub use self::{comparable::incomparable, parameters::conflicts_with_base};
+pub use self::{
+    comparable::incomparable,
+    parameters::conflicts_with_base,
+    training::{Budget, TrainingPlan},
+};
 use crate::{
     bundle,
-    data::{DataFacts, Form, Rows, Symbols},
+    data::{DataFacts, Symbols},
     device::Device,
     model::{LayerPlan, ModelPlan, Trainable},
     ops::{Precision, set_precision},
     parameter::Values,
     techniques::{
-        distillation::{self, DistillationPlan},
+        distillation::{self, DistillationPlan, Lesson},
         dynamic::{
             early_exit::{EXITS_ACTIVITY, EarlyExit},
             token_keep::{ACTIVITY as TOKENS_ACTIVITY, TokenKeep},
@@ -51,8 +56,11 @@ pub struct Plan {
     pub training: TrainingPlan,
     /// What is removed afterwards.
     pub pruning: Option<PruningPlan>,
-    /// What recovery learns from the model before pruning.
+    /// What is learnt from a teacher.
     pub distillation: Option<DistillationPlan>,
+    /// The model of `[teacher]`, where something is learnt and there is one; otherwise recovery learns from the model before
+    /// pruning.
+    pub teacher: Option<ModelPlan>,
     /// Which single weights are removed after that.
     pub sparsity: Option<SparsityPlan>,
     /// How weights are packed.
@@ -65,86 +73,33 @@ pub struct Plan {
     pub precision: Precision,
 }
 
-/// How long a training lasts.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Budget {
-    /// A number of optimizer steps.
-    Steps(u64),
-    /// Wall time in seconds; turned into steps by timing the first ones.
-    Seconds(f64),
+/// Models that are there before a training begins.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Given<'a> {
+    /// The one that it starts from.
+    pub base: Option<&'a ModelPlan>,
+    /// The one that it learns from.
+    pub teacher: Option<&'a ModelPlan>,
 }
 
-/// The training loop's numbers.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct TrainingPlan {
-    /// How long it lasts.
-    pub budget: Budget,
-    /// Examples of one step.
-    pub batch: usize,
-    /// Tokens of one row, and what is asked of it.
-    pub rows: Rows,
-    /// Highest learning rate.
-    pub learning_rate: f64,
-    /// Share of the steps in which the rate rises from 0.
-    pub warmup: f64,
-    /// The last rate over the highest one.
-    pub final_rate: f64,
-    /// Decay of matrices.
-    pub weight_decay: f64,
-    /// Largest norm of the gradient of all weights together.
-    pub gradient_clip: f64,
-    /// How a step changes the weights.
-    pub rule: Rule,
-}
-
-impl TrainingPlan {
-    fn read(values: Values, form: Form, rule: Rule) -> Self {
-        let (batch, context, seconds) = (
-            values.int("batch"),
-            values.int("context"),
-            values.float("training_time"),
-        );
-        TrainingPlan {
-            budget: if seconds > 0.0 {
-                Budget::Seconds(seconds)
-            } else {
-                let step = batch * form.texts() * context;
-                Budget::Steps((values.int("tokens") as u64 / step as u64).max(1))
-            },
-            batch,
-            rows: Rows { context, form },
-            learning_rate: values.float("learning_rate"),
-            warmup: values.float("warmup"),
-            final_rate: values.float("final_rate"),
-            weight_decay: values.float("weight_decay"),
-            gradient_clip: values.float("gradient_clip"),
-            rule,
-        }
-    }
-
-    /// The factor on gradients whose norm, all together, is this.
-    pub(crate) fn clipping(&self, norm: f64) -> f64 {
-        // a norm that is not a number passes through, so that the loop sees it in the loss
-        if norm > self.gradient_clip {
-            self.gradient_clip / norm
-        } else {
-            1.0
-        }
-    }
-
-    /// Tokens of one step, padding included.
-    pub fn step_tokens(&self) -> usize {
-        self.batch * self.rows.form.texts() * self.rows.context
+impl<'a> From<Option<&'a ModelPlan>> for Given<'a> {
+    fn from(base: Option<&'a ModelPlan>) -> Self {
+        Given { base, teacher: None }
     }
 }
 
 impl Plan {
-    /// Reads a configuration for data with these symbols; `base` is the shape of the checkpoint it starts from.
+    /// Reads a configuration for data with these symbols; `given` are the shapes of the checkpoint it starts from, and of
+    /// the model it learns from.
     ///
     /// # Errors
     /// One sentence: which value cannot be built with which other, and what to use instead.
-    pub fn read(config: &Config, data: impl Into<Symbols>, base: Option<&ModelPlan>) -> Result<Plan, String> {
-        let data: Symbols = data.into();
+    pub fn read<'a>(
+        config: &Config,
+        data: impl Into<Symbols>,
+        given: impl Into<Given<'a>>,
+    ) -> Result<Plan, String> {
+        let (data, Given { base, teacher }): (Symbols, Given) = (data.into(), given.into());
         let vocabulary = data.vocabulary;
         let values = Values(&config.values);
         let context = values.int("context");
@@ -187,11 +142,16 @@ impl Plan {
             None => model.clone(),
         };
         let distillation = DistillationPlan::read(values);
-        if distillation.is_some() && model.reversible.is_some() {
-            return Err(
-                "distill = 'logits' needs layers that keep what they computed, and reversible = true keeps nothing; use distill = 'none' or reversible = false"
-                    .into(),
-            );
+        let teacher = distillation.and(teacher).map(ModelPlan::with_whole_cache);
+        let fine_tuning_here = base.map(|_| fine_tuning);
+        if let Some(distillation) = distillation {
+            distillation.check(&Lesson {
+                student: &model,
+                teacher: teacher.as_ref(),
+                rule,
+                trainable: trainable(fine_tuning_here),
+                recovers: pruning.as_ref().is_some_and(|plan| plan.recovery > 0.0),
+            })?;
         }
         let sparsity = SparsityPlan::read(values, &served)?;
         if sparsity.is_some() && model.early_exit.is_some() {
@@ -206,10 +166,11 @@ impl Plan {
         Ok(Plan {
             model,
             served,
-            fine_tuning: base.map(|_| fine_tuning),
+            fine_tuning: fine_tuning_here,
             training: TrainingPlan::read(values, form, rule),
             pruning,
             distillation,
+            teacher,
             sparsity,
             quantization,
             validation_tokens: values.int("validation_tokens"),
@@ -228,6 +189,7 @@ impl Plan {
             training: TrainingPlan::read(values, served.model.kind.form(), Rule::AdamW),
             pruning: None,
             distillation: None,
+            teacher: None,
             sparsity: None,
             quantization: served.quantization,
             validation_tokens: values.int("validation_tokens"),
@@ -295,8 +257,7 @@ impl Plan {
 
     /// Which weights the main training changes; `None` where there is no training.
     pub fn trainable(&self) -> Option<Trainable> {
-        self.fine_tuning
-            .map_or(Some(Trainable::All), |method| method.trainable())
+        trainable(self.fine_tuning)
     }
 
     /// Optimizer steps of the recovery after pruning, for a main training of `steps`.
@@ -326,16 +287,22 @@ impl Plan {
         let chosen = self
             .fine_tuning
             .map_or(0, |method| method.macs_before(&self.model, rows.context));
-        let main = self
-            .trainable()
-            .map_or(0, |trainable| steps * step(&self.model, trainable));
+        let taught = |student: &ModelPlan, teacher: &ModelPlan| {
+            self.distillation
+                .map_or(0, |plan| plan.macs(student, teacher, batch, rows.context))
+        };
+        let from_teacher = self
+            .teacher
+            .as_ref()
+            .map_or(0, |teacher| taught(&self.model, teacher));
+        let main = self.trainable().map_or(0, |trainable| {
+            steps * (step(&self.model, trainable) + from_teacher)
+        });
         let judged = self
             .pruning
             .map_or(0, |plan| plan.judging_macs(&self.model, batch, rows.context));
-        let taught = self
-            .distillation
-            .map_or(0, |_| self.model.forward_macs(batch, rows.context));
-        let recovery = step(&self.served, Trainable::All) + taught;
+        let teacher = self.teacher.as_ref().unwrap_or(&self.model);
+        let recovery = step(&self.served, Trainable::All) + taught(&self.served, teacher);
         let sparsity = self
             .sparsity
             .map_or(0, |plan| plan.macs(&self.served, batch, rows.context));
@@ -385,6 +352,11 @@ impl Plan {
         };
         self.known(facts).into_iter().map(row).collect()
     }
+}
+
+/// Which weights a training changes that starts from a base, adapted so, or from scratch.
+fn trainable(fine_tuning: Option<FineTuning>) -> Option<Trainable> {
+    fine_tuning.map_or(Some(Trainable::All), |method| method.trainable())
 }
 
 /// What products are multiplied in; 32-bit floats where a bundle of an older version says nothing.

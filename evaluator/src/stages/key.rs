@@ -26,14 +26,15 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// What a job's results are called. Machines whose times do not compare do not share them.
+    /// What a job's results are called, by the folders of the base and the teacher beside its configuration. Machines whose
+    /// times do not compare do not share them.
     ///
     /// # Errors
-    /// [`BundleError::File`] where the base cannot be read.
+    /// [`BundleError::File`] where one of the two cannot be read.
     pub(crate) fn of(
         job: &Job,
         data: &Dataset,
-        base: Option<&Path>,
+        [base, teacher]: [Option<&Path>; 2],
         device: &Device,
     ) -> Result<Keys, BundleError> {
         let catalog = catalog();
@@ -46,11 +47,18 @@ impl Keys {
             .values
             .iter()
             .filter(|(name, _)| !MEASURING.contains(&name.as_str()) && !LATER.contains(&group(name)))
-            .partition(|(name, _)| PRUNING.contains(&group(name)));
+            // a teacher that is there teaches the training too
+            .partition(|(name, _)| {
+                let group = group(name);
+                PRUNING.contains(&group) && (teacher.is_none() || group != "distillation")
+            });
         let from = (
             (VERSION, env!("CARGO_PKG_VERSION"), device.describe()),
             (&job.config.data.corpus, &data.fingerprint),
-            base.map(of_base).transpose()?,
+            [base, teacher]
+                .map(|dir| dir.map(of_model).transpose())
+                .into_iter()
+                .collect::<Result<Vec<_>, _>>()?,
             (job.seed, training),
         );
         let name = |from: &[u8]| fingerprint(from);
@@ -60,8 +68,8 @@ impl Keys {
     }
 }
 
-/// The content of a base's weights and shape.
-fn of_base(dir: &Path) -> Result<Vec<String>, BundleError> {
+/// The content of a model's weights and shape.
+fn of_model(dir: &Path) -> Result<Vec<String>, BundleError> {
     let read = |path: &Path| fs::read(path).map_err(BundleError::file(path));
     let entries = fs::read_dir(dir).map_err(BundleError::file(dir))?;
     let mut files: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();

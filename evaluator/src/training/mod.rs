@@ -40,7 +40,10 @@ use crate::{
     model::Model,
     ops::Ops,
     plan::{Budget, TrainingPlan},
-    techniques::{distillation::Teacher, fine_tuning::FineTuning},
+    techniques::{
+        distillation::{Teacher, detach},
+        fine_tuning::FineTuning,
+    },
 };
 
 /// Steps between two readings of the loss; a reading waits for the device.
@@ -112,6 +115,9 @@ where
         - resumed
             .as_ref()
             .map_or(0.0, |checkpoint| checkpoint.record.joules);
+    if let Some(teacher) = teacher {
+        teacher.attach(&mut model, stretch.batches.seed);
+    }
     if let Some(checkpoint) = resumed {
         total = Some(checkpoint.total_steps);
         record = checkpoint.record;
@@ -208,6 +214,9 @@ where
     if let (Some(stop), Some(total)) = (stretch.stop, total) {
         A::sync(&device).map_err(EvaluationError::device)?;
         Checkpoint::save(stop.keep, stretch, total, record, &mut model, &optimizer)?;
+    }
+    if teacher.is_some() {
+        detach(&mut model);
     }
     Ok((model, record))
 }

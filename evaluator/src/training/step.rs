@@ -10,7 +10,7 @@ use crate::{
     data::Batch,
     model::{Inputs, Model},
     ops::{Lengths, Ops, cross_entropy},
-    techniques::distillation::Teacher,
+    techniques::distillation::{Teacher, Told},
 };
 
 /// Held-out tokens behind a point of the learning curve.
@@ -42,14 +42,11 @@ pub(crate) fn to_device<B: Backend>(batch: Batch, device: &B::Device) -> (Inputs
     (inputs, Tensor::from_data(TensorData::new(targets, [n]), device))
 }
 
-/// What a teacher says of a batch, `[rows, outputs]`.
-type Told<'a, B> = (&'a Teacher<B>, Tensor<B, 2>);
-
 /// A training batch on the device, with what a teacher says of it where there is one.
 pub(super) struct Task<'a, A: AutodiffBackend> {
     pub(super) inputs: Inputs<A>,
     targets: Tensor<A, 1, Int>,
-    told: Option<Told<'a, A::InnerBackend>>,
+    told: Option<(&'a Teacher<A::InnerBackend>, Told<A::InnerBackend>)>,
 }
 
 impl<'a, A: AutodiffBackend + Ops> Task<'a, A> {
@@ -66,7 +63,7 @@ impl<'a, A: AutodiffBackend + Ops> Task<'a, A> {
         let batch = batches.of_step(step);
         let told = teacher.map(|teacher| {
             let inputs = to_device::<A::InnerBackend>(batch.clone(), device).0;
-            (teacher, teacher.logits(inputs))
+            (teacher, teacher.tell(inputs))
         });
         let (inputs, targets) = to_device(batch, device);
         Task {
@@ -93,10 +90,12 @@ impl<'a, A: AutodiffBackend + Ops> Task<'a, A> {
                 (self.loss_of(forward.logits), forward.auxiliary)
             }
         };
-        match auxiliary {
-            Some(auxiliary) => loss + auxiliary,
-            None => loss,
-        }
+        let inside = self.told.as_ref();
+        let inside = inside.and_then(|(teacher, told)| teacher.loss_inside(model, told));
+        inside
+            .into_iter()
+            .chain(auxiliary)
+            .fold(loss, |sum, more| sum + more)
     }
 
     /// The loss of logits `[b, n, outputs]` after any layer, `[1]`.
@@ -105,10 +104,7 @@ impl<'a, A: AutodiffBackend + Ops> Task<'a, A> {
         let logits = logits.reshape([b * n, outputs]);
         let loss = cross_entropy(logits.clone(), self.targets.clone());
         match &self.told {
-            Some((teacher, told)) => {
-                let told = Tensor::from_inner(told.clone());
-                teacher.loss(loss, [logits, told], self.targets.clone())
-            }
+            Some((teacher, told)) => teacher.loss(loss, logits, told, self.targets.clone()),
             None => loss,
         }
     }

@@ -39,4 +39,5 @@ mod slicing;
 mod speculation;
 mod stages;
 mod support;
+mod teacher;
 mod token_keep;

@@ -36,6 +36,9 @@ pub struct StudySpec {
     /// The checkpoint to start from, if not from scratch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<BaseSpec>,
+    /// The model to learn from beside the data, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<BaseSpec>,
     /// Parameters held constant.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fixed: BTreeMap<String, Value>,
@@ -61,6 +64,9 @@ pub struct ConfigSpec {
     /// The checkpoint to start from, if not from scratch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<BaseSpec>,
+    /// The model to learn from beside the data, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<BaseSpec>,
     /// The parameters that differ from their defaults.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fixed: BTreeMap<String, Value>,
@@ -89,7 +95,7 @@ impl DataSpec {
     }
 }
 
-/// The `[base]` table.
+/// The `[base]` table, or `[teacher]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BaseSpec {

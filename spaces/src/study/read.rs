@@ -14,13 +14,14 @@ const STUDY_KEYS: &[&str] = &[
     "name",
     "data",
     "base",
+    "teacher",
     "fixed",
     "space",
     "objective",
     "constraint",
     "search",
 ];
-const CONFIG_KEYS: &[&str] = &["name", "data", "base", "fixed"];
+const CONFIG_KEYS: &[&str] = &["name", "data", "base", "teacher", "fixed"];
 const SEARCH_KEYS: &[&str] = &[
     "method",
     "trials",
@@ -51,7 +52,8 @@ pub fn read_study(json: &Json) -> Result<StudySpec, Vec<SpecError>> {
     let spec = StudySpec {
         name,
         data: reader.data(&root),
-        base: reader.base(&root),
+        base: reader.model(&root, "base"),
+        teacher: reader.model(&root, "teacher"),
         fixed: reader.scalars(root.get("fixed"), "fixed"),
         space: reader.space(&root),
         objective: reader.objectives(&root),
@@ -78,13 +80,14 @@ pub fn read_config(json: &Json) -> Result<ConfigSpec, Vec<SpecError>> {
     }
     let rest: Map<String, Json> = root
         .iter()
-        .filter(|(k, _)| !STUDY_KEYS[4..].contains(&k.as_str()))
+        .filter(|(k, _)| !STUDY_KEYS[5..].contains(&k.as_str()))
         .map(|(k, v)| (k.clone(), v.clone()))
         .collect();
     reader.unknown_keys(&rest, "", CONFIG_KEYS);
     let spec = ConfigSpec {
         data: reader.data(&root),
-        base: reader.base(&root),
+        base: reader.model(&root, "base"),
+        teacher: reader.model(&root, "teacher"),
         fixed: reader.scalars(root.get("fixed"), "fixed"),
     };
     reader.finish(spec)
@@ -118,11 +121,11 @@ impl Reader {
         }
     }
 
-    fn base(&mut self, root: &Map<String, Json>) -> Option<BaseSpec> {
-        let table = self.table(root.get("base")?, "base")?;
-        self.unknown_keys(&table, "base", &["path"]);
+    fn model(&mut self, root: &Map<String, Json>, key: &str) -> Option<BaseSpec> {
+        let table = self.table(root.get(key)?, key)?;
+        self.unknown_keys(&table, key, &["path"]);
         Some(BaseSpec {
-            path: self.required_text(&table, "base", "path")?,
+            path: self.required_text(&table, key, "path")?,
         })
     }
 

@@ -38,6 +38,9 @@ pub struct Config {
     /// The checkpoint to start from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<BaseSpec>,
+    /// The model to learn from beside the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<BaseSpec>,
     /// Every parameter that has a meaning here, defaults included.
     pub values: BTreeMap<String, Value>,
 }
@@ -50,6 +53,7 @@ impl Study {
         Config {
             data: self.spec.data.clone(),
             base: self.spec.base.clone(),
+            teacher: self.spec.teacher.clone(),
             values: catalog.resolve(&chosen),
         }
     }
@@ -194,6 +198,7 @@ pub fn resolve_config(spec: &ConfigSpec, catalog: &Catalog) -> Result<Config, Ve
         Ok(Config {
             data: spec.data.clone(),
             base: spec.base.clone(),
+            teacher: spec.teacher.clone(),
             values,
         })
     } else {

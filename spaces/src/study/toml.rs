@@ -42,7 +42,7 @@ pub fn json_to_toml(json: &Json) -> Option<String> {
 
 fn sections(mut document: DocumentMut) -> String {
     // the serializer writes every nested table inline; sections read better
-    for key in ["data", "base", "fixed", "space", "search"] {
+    for key in ["data", "base", "teacher", "fixed", "space", "search"] {
         if let Some(Item::Value(toml_edit::Value::InlineTable(table))) = document.get(key) {
             let table = table.clone().into_table();
             document.insert(key, Item::Table(table));

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use spaces::{
     Catalog, Condition, CorpusInfo, Domain, MethodInfo, ParameterInfo, Preset, Value,
     study::{
-        ParameterSpec, RangeSpec, config_from_toml, json_to_toml, read_study, study_from_toml, study_to_toml,
+        BaseSpec, ParameterSpec, RangeSpec, config_from_toml, json_to_toml, read_study, study_from_toml,
+        study_to_toml,
     },
 };
 
@@ -184,6 +185,34 @@ fn a_good_file_is_resolved_and_converts_both_ways() {
     assert_eq!(config.values["training_time"], Value::Float(120.0));
     assert_eq!(config.values["window"], Value::Int(8));
     assert!(!config.values.contains_key("top_k"), "one expert: no routing");
+}
+
+#[test]
+fn models_that_are_started_from_and_learnt_from_convert_both_ways() {
+    let text = GOOD.replace(
+        "[fixed]",
+        "[base]\npath = \"small\"\n\n[teacher]\npath = \"large\"\n\n[fixed]",
+    );
+    let study = study_from_toml(&text, &catalog()).unwrap();
+    let path = |model: &Option<BaseSpec>| model.as_ref().map(|m| m.path.clone());
+    assert_eq!(path(&study.spec.base).as_deref(), Some("small"));
+    assert_eq!(path(&study.spec.teacher).as_deref(), Some("large"));
+    let written = study_to_toml(&study.spec);
+    assert!(written.contains("[teacher]\npath = \"large\""), "{written}");
+    assert_eq!(study_from_toml(&written, &catalog()).unwrap().spec, study.spec);
+    let json = serde_json::to_value(&study.spec).unwrap();
+    assert_eq!(read_study(&json).unwrap(), study.spec);
+    let candidate = study.space.decode(&[0.5; 6]);
+    let config = study.config(&catalog(), &candidate);
+    assert_eq!(path(&config.teacher).as_deref(), Some("large"));
+    let again = serde_json::to_value(&config).unwrap();
+    assert_eq!(serde_json::from_value::<spaces::Config>(again).unwrap(), config);
+    let alone = "[data]\ncorpus = \"text\"\npath = \"t\"\n[teacher]\npath = \"large\"\n";
+    let config = config_from_toml(alone, &catalog()).unwrap();
+    assert_eq!(
+        (path(&config.base), path(&config.teacher).as_deref()),
+        (None, Some("large"))
+    );
 }
 
 #[test]

@@ -99,6 +99,8 @@ pub struct TrialView {
     pub data: DataSpec,
     /// The checkpoint it starts from, if not from scratch.
     pub base: Option<BaseSpec>,
+    /// The model it learns from beside the data, if there is one.
+    pub teacher: Option<BaseSpec>,
     /// Attempts it may have.
     pub max_attempts: u32,
     /// How much each technique that is on has done.
@@ -172,6 +174,7 @@ pub fn trial_view(detail: &TrialDetail, study: &Resolved, catalog: &Catalog) -> 
         candidate: detail.trial.candidate.values.clone(),
         data: study.row.spec.data.clone(),
         base: study.row.spec.base.clone(),
+        teacher: study.row.spec.teacher.clone(),
         max_attempts: detail.trial.max_attempts,
         activity: detail.activity.clone(),
         provenance: detail.provenance.clone(),

@@ -162,6 +162,7 @@ export interface Spec {
   name: string;
   data: { corpus: string } & Record<string, Value>;
   base?: { path: string };
+  teacher?: { path: string };
   fixed?: Record<string, Value>;
   space?: { preset?: string } & Record<string, ParameterSpec | string | undefined>;
   objective: { metric: string }[];

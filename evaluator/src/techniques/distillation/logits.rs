@@ -11,7 +11,7 @@ use super::About;
 
 pub(super) const ABOUT: About = About {
     name: "logits",
-    doc: "recovery learns the probabilities that the model gave before it was pruned",
+    doc: "the probabilities of a teacher",
     paper: "1503.02531",
 };
 
@@ -26,10 +26,15 @@ pub(super) fn loss<B: Backend>(
     let teacher = teacher.detach() / temperature;
     let p = softmax(teacher.clone(), 1);
     let apart = log_softmax(teacher, 1) - log_softmax(student / temperature, 1);
-    let rows = (p * apart).sum_dim(1).squeeze_dim::<1>(1);
+    mean_of_scored(p * apart, targets) * temperature.powi(2)
+}
+
+/// The mean over the rows that are scored, `[1]`, of the sums of rows of `x [rows, outputs]`.
+pub(super) fn mean_of_scored<B: Backend>(x: Tensor<B, 2>, targets: Tensor<B, 1, Int>) -> Tensor<B, 1> {
+    let rows = x.sum_dim(1).squeeze_dim::<1>(1);
     let scored = targets.greater_equal_elem(0).float();
     let count = scored.clone().sum().clamp_min(1.0);
-    (rows * scored).sum() / count * temperature.powi(2)
+    (rows * scored).sum() / count
 }
 
 #[cfg(test)]

@@ -1,28 +1,55 @@
-//! Knowledge distillation: what is left after pruning learns from the model before it, not from the data alone.
+//! Knowledge distillation: a model learns from another one, not from the data alone.
 //!
-//! A method is one file, a line in the list below, and the arms that the compiler then asks for.
+//! The teacher is the model before it was pruned, for what is left of it, or the one of `[teacher]`, for the training itself and
+//! for recovery. The loss of the data stays, with the rest of the weight. A method is one file, a line in the list below, and
+//! the arms that the compiler then asks for.
 
+mod check;
+mod hidden;
 mod logits;
+mod relation;
+mod reverse_kl;
+mod streams;
 
-use burn::tensor::{Int, Tensor, backend::Backend};
+use burn::tensor::{
+    Int, Tensor,
+    backend::{AutodiffBackend, Backend},
+};
 use serde::{Deserialize, Serialize};
 use spaces::{Domain, ParameterInfo};
 
+pub(crate) use self::{check::Lesson, streams::LastPass};
 use super::About;
 use crate::{
     counter,
-    model::{Inputs, Model},
-    ops::Ops,
+    model::{Form, Initial, Inputs, Matrix, Model, ModelPlan, matrix_pass},
+    ops::{Lengths, Ops},
     parameter::{Declared, Values, choice, float},
 };
 
 /// The counter of rows that a teacher has told something of.
 pub(crate) const ACTIVITY: &str = "distilled_rows";
 
+/// What of a teacher is learnt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// Its probabilities.
+    Logits,
+    /// Its probabilities, what it finds unlikely first.
+    ReverseKl,
+    /// Its residual stream.
+    Hidden,
+    /// How alike its tokens' values are.
+    Relation,
+}
+
 /// What is learnt from the teacher, and how much.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DistillationPlan {
-    /// Divides the logits of both models.
+    /// What is learnt.
+    pub method: Method,
+    /// Divides the logits of both models, where they are learnt.
     pub temperature: f64,
     /// Share of the loss that is the teacher's; the rest is that of the data.
     pub weight: f64,
@@ -31,43 +58,200 @@ pub struct DistillationPlan {
 impl DistillationPlan {
     /// Reads the parameters of the family; `None` where the data alone teaches.
     pub(crate) fn read(values: Values) -> Option<Self> {
-        (values.text("distill") == logits::ABOUT.name).then(|| DistillationPlan {
+        let method = match values.text("distill") {
+            "logits" => Method::Logits,
+            "reverse_kl" => Method::ReverseKl,
+            "hidden" => Method::Hidden,
+            "relation" => Method::Relation,
+            _ => return None,
+        };
+        Some(DistillationPlan {
+            method,
             temperature: values.float("distill_temperature"),
             weight: values.float("distill_weight"),
         })
+    }
+
+    /// Multiply-adds that a step takes more on `batch` examples of `n` tokens a row, the teacher's own included.
+    pub(crate) fn macs(self, student: &ModelPlan, teacher: &ModelPlan, batch: usize, n: usize) -> u64 {
+        let rows = batch * student.kind.form().texts();
+        let inside = match self.method {
+            Method::Logits | Method::ReverseKl => 0,
+            Method::Relation => relation::macs(student, teacher, rows, n),
+            Method::Hidden if student.width == teacher.width => 0,
+            Method::Hidden => {
+                let translated = |layer| {
+                    let tokens = (rows * student.seen(layer, n)) as u64;
+                    let (from, to) = (student.width as u64, teacher.width as u64);
+                    matrix_pass(tokens, from, to, true, Form::Trained).total()
+                };
+                (0..student.layers.len()).map(translated).sum()
+            }
+        };
+        teacher.forward_macs(batch, n) + inside
     }
 }
 
 /// A model that is learnt from.
 pub struct Teacher<B: Backend> {
-    /// The model.
-    pub model: Model<B>,
-    /// What is learnt from it.
-    pub plan: DistillationPlan,
+    pub(crate) model: Model<B>,
+    pub(crate) plan: DistillationPlan,
+    /// The block that each of the student's came from, where it came from this model.
+    pub(crate) origins: Option<Vec<usize>>,
+}
+
+/// What a teacher tells of a batch.
+pub(crate) struct Told<B: Backend> {
+    /// Its logits, `[rows, outputs]`.
+    logits: Tensor<B, 2>,
+    inside: Inside<B>,
+}
+
+enum Inside<B: Backend> {
+    Nothing,
+    /// The stream after each block, `[b, n, width]`.
+    Streams(Vec<Tensor<B, 3>>),
+    /// The values of the last block, `[b, n, heads, depth]`.
+    Values(Tensor<B, 4>),
 }
 
 impl<B: Ops> Teacher<B> {
-    /// The teacher's logits `[rows, outputs]` for a batch.
-    pub(crate) fn logits(&self, inputs: Inputs<B>) -> Tensor<B, 2> {
+    /// A teacher of a plan; `origins` are the blocks that the student's came from, where they came from this model.
+    pub fn new(mut model: Model<B>, plan: DistillationPlan, origins: Option<Vec<usize>>) -> Self {
+        plan.method.watch(&mut model);
+        Teacher { model, plan, origins }
+    }
+
+    /// Makes a student ready to learn, before its first step.
+    pub(crate) fn attach<A>(&self, student: &mut Model<A>, seed: u64)
+    where
+        A: AutodiffBackend<InnerBackend = B> + Ops,
+    {
+        self.plan.method.watch(student);
+        let (from, to) = (student.embedding.dims()[1], self.model.embedding.dims()[1]);
+        if self.plan.method == Method::Hidden && from != to {
+            let blocks = student.blocks.len();
+            let mut initial = Initial::new(seed, blocks, student.device());
+            let deviation = 1.0 / (from as f32).sqrt();
+            let matrix = |_| Matrix::dense(initial.normal(to, from, deviation));
+            student.translations = (0..blocks).map(matrix).collect();
+        }
+    }
+
+    /// What it tells of a batch.
+    pub(crate) fn tell(&self, inputs: Inputs<B>) -> Told<B> {
         // nothing goes back through it
-        let logits = counter::without_backward(|| self.model.forward(inputs).logits);
-        let [b, n, outputs] = logits.dims();
-        counter::add_activity(ACTIVITY, b * n);
-        logits.reshape([b * n, outputs])
+        counter::without_backward(|| {
+            let logits = self.model.forward(inputs).logits;
+            let [b, n, outputs] = logits.dims();
+            counter::add_activity(ACTIVITY, b * n);
+            Told {
+                logits: logits.reshape([b * n, outputs]),
+                inside: match self.plan.method {
+                    Method::Logits | Method::ReverseKl => Inside::Nothing,
+                    Method::Hidden => {
+                        let blocks = self.model.blocks.iter();
+                        Inside::Streams(blocks.map(|block| streams::taken(block).after).collect())
+                    }
+                    Method::Relation => Inside::Values(last_values(&self.model).0),
+                },
+            }
+        })
+    }
+
+    /// The loss of the student's logits after any of its layers, `[rows, outputs]`, of which `data` is that of the data, both `[1]`.
+    pub(crate) fn loss<A>(
+        &self,
+        data: Tensor<A, 1>,
+        logits: Tensor<A, 2>,
+        told: &Told<B>,
+        targets: Tensor<A, 1, Int>,
+    ) -> Tensor<A, 1>
+    where
+        A: AutodiffBackend<InnerBackend = B> + Ops,
+    {
+        let DistillationPlan {
+            method,
+            temperature,
+            weight,
+        } = self.plan;
+        let of_teacher = match method {
+            Method::Logits => logits::loss,
+            Method::ReverseKl => reverse_kl::loss,
+            Method::Hidden | Method::Relation => return data * (1.0 - weight),
+        };
+        let told = Tensor::from_inner(told.logits.clone());
+        data * (1.0 - weight) + of_teacher(logits, told, targets, temperature) * weight
+    }
+
+    /// The loss of what is inside a student that has just gone through the same batch, `[1]`, where that is learnt.
+    pub(crate) fn loss_inside<A>(&self, student: &Model<A>, told: &Told<B>) -> Option<Tensor<A, 1>>
+    where
+        A: AutodiffBackend<InnerBackend = B> + Ops,
+    {
+        let loss = match &told.inside {
+            Inside::Nothing => return None,
+            Inside::Values(values) => {
+                let (own, lengths) = last_values(student);
+                relation::loss(own, Tensor::from_inner(values.clone()), lengths.as_ref())
+            }
+            Inside::Streams(streams) => {
+                let layers = self.layers_for(student);
+                let n = layers.len() as f64;
+                let blocks = student.blocks.iter().zip(layers).enumerate();
+                let losses = blocks.map(|(i, (block, layer))| {
+                    let told = Tensor::from_inner(streams[layer].clone());
+                    hidden::loss(streams::taken(block), told, student.translations.get(i))
+                });
+                losses.reduce(|a, b| a + b)? / n
+            }
+        };
+        Some(loss * self.plan.weight)
+    }
+
+    /// The block that each of a student's learns from: the one it came from, or the one as far on in its half.
+    fn layers_for<A: Ops>(&self, student: &Model<A>) -> Vec<usize> {
+        if let Some(origins) = &self.origins {
+            return origins.clone();
+        }
+        let (reading, read) = (student.reading(), self.model.reading());
+        let mut layers = as_far_on(reading, read);
+        let writing = as_far_on(student.blocks.len() - reading, self.model.blocks.len() - read);
+        layers.extend(writing.into_iter().map(|layer| read + layer));
+        layers
     }
 }
 
-impl<B: Backend> Teacher<B> {
-    /// The loss of the student's logits after any of its layers, `[rows, outputs]` of which `data` is that of the data, both `[1]`.
-    pub(crate) fn loss<A: Backend>(
-        &self,
-        data: Tensor<A, 1>,
-        [student, teacher]: [Tensor<A, 2>; 2],
-        targets: Tensor<A, 1, Int>,
-    ) -> Tensor<A, 1> {
-        let DistillationPlan { temperature, weight } = self.plan;
-        data * (1.0 - weight) + logits::loss(student, teacher, targets, temperature) * weight
+impl Method {
+    /// Has a model keep what is asked of it.
+    fn watch<B: Backend>(self, model: &mut Model<B>) {
+        let blocks = model.blocks.len();
+        match self {
+            Method::Logits | Method::ReverseKl => {}
+            Method::Hidden => streams::keep(model, 0..blocks),
+            Method::Relation => streams::keep(model, blocks - 1..blocks),
+        }
     }
+}
+
+/// Takes away what a student had beside it while it was taught.
+pub(crate) fn detach<B: Backend>(student: &mut Model<B>) {
+    student.translations.clear();
+    for block in &mut student.blocks {
+        block.watched = None;
+    }
+}
+
+/// Of each of `few` layers the one of `many` that ends as far on, from 0.
+fn as_far_on(few: usize, many: usize) -> Vec<usize> {
+    (1..=few).map(|layer| (layer * many).div_ceil(few) - 1).collect()
+}
+
+/// The values of a model's last block in the pass that is done, `[b, n, heads, depth]`, and how long its rows are.
+fn last_values<B: Ops>(model: &Model<B>) -> (Tensor<B, 4>, Option<Lengths>) {
+    let last = model.blocks.last().expect("a model has blocks");
+    let around = streams::taken(last);
+    (last.values(around.before), around.lengths)
 }
 
 /// What the methods say of themselves.
@@ -75,10 +259,13 @@ pub(super) fn about() -> Vec<About> {
     vec![
         About {
             name: "none",
-            doc: "recovery learns from the data alone",
+            doc: "the data alone",
             paper: "",
         },
         logits::ABOUT,
+        reverse_kl::ABOUT,
+        hidden::ABOUT,
+        relation::ABOUT,
     ]
 }
 
@@ -86,14 +273,12 @@ pub(super) fn about() -> Vec<About> {
 pub(super) fn parameters() -> Vec<ParameterInfo> {
     let names: Vec<&str> = about().iter().map(|a| a.name).collect();
     let range = |low, high, log| Domain::float(low, high, log, None).expect("not empty");
-    let taught = "distill == 'logits'";
     vec![
         choice(
             "distill",
-            "what recovery after pruning learns from the model before it",
+            "what is learnt beside the data: by recovery from the model before it was pruned, or from [teacher]",
             &names,
-        )
-        .when("prune_ratio > 0 and recovery > 0"),
+        ),
         float(
             "distill_temperature",
             "divides the logits of both models, so that less likely outputs count",
@@ -101,7 +286,7 @@ pub(super) fn parameters() -> Vec<ParameterInfo> {
             100.0,
             2.0,
         )
-        .when(taught)
+        .when("distill in ['logits', 'reverse_kl']")
         .search(range(1.0, 8.0, true)),
         float(
             "distill_weight",
@@ -110,7 +295,10 @@ pub(super) fn parameters() -> Vec<ParameterInfo> {
             1.0,
             0.5,
         )
-        .when(taught)
+        .when("distill != 'none'")
         .search(range(0.1, 1.0, false)),
     ]
 }
+
+#[cfg(test)]
+mod tests;

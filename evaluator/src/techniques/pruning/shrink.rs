@@ -10,8 +10,9 @@ use crate::{
     techniques::attention::{Heads, Place},
 };
 
-/// Cuts the model down to `plan`, keeping the blocks of most influence and the most important structures of each.
-pub fn shrink<B: Ops>(model: &mut Model<B>, plan: &ModelPlan, importance: &Importance) {
+/// Cuts the model down to `plan`, keeping the blocks of most influence and the most important structures of each. Gives the
+/// numbers of the blocks that stay.
+pub fn shrink<B: Ops>(model: &mut Model<B>, plan: &ModelPlan, importance: &Importance) -> Vec<usize> {
     let kept = kept_blocks(model, plan, importance);
     if kept.len() < model.blocks.len() {
         counter::add_activity(influence::ACTIVITY, model.blocks.len() - kept.len());
@@ -33,6 +34,7 @@ pub fn shrink<B: Ops>(model: &mut Model<B>, plan: &ModelPlan, importance: &Impor
             select(&mut network.down, 1, &neurons);
         }
     }
+    kept
 }
 
 /// The numbers of the blocks that stay, from 0: of each half as many as it has in `plan`.

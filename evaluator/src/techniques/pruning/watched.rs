@@ -3,7 +3,10 @@
 use burn::tensor::{Tensor, backend::Backend};
 
 use super::{influence::Cosines, slice::Spread};
-use crate::ops::{Lengths, Ops};
+use crate::{
+    ops::{Lengths, Ops},
+    techniques::distillation::LastPass,
+};
 
 /// What a block's stream is watched for.
 #[derive(Clone, Debug)]
@@ -12,6 +15,8 @@ pub(crate) enum Watched {
     Influence(Cosines),
     /// Where it lies.
     Spread(Spread),
+    /// What it is in each pass, for whoever teaches or is taught.
+    LastPass(LastPass),
 }
 
 impl Watched {
@@ -21,6 +26,7 @@ impl Watched {
         match self {
             Watched::Influence(cosines) => cosines.see(before, after, lengths),
             Watched::Spread(spread) => spread.see(before, after, lengths),
+            Watched::LastPass(last) => last.see(before, after, lengths),
         }
     }
 }

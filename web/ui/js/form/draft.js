@@ -25,6 +25,7 @@
  * @property {string} corpus
  * @property {Record<string, string>} data
  * @property {string} base
+ * @property {string} teacher
  * @property {string} preset
  * @property {string[]} objectives
  * @property {LimitDraft[]} limits
@@ -41,6 +42,7 @@ export function emptyDraft() {
     corpus: "",
     data: {},
     base: "",
+    teacher: "",
     preset: "",
     objectives: [],
     limits: [],
@@ -86,6 +88,7 @@ export function toSpec(draft) {
     name: draft.name.trim(),
     data: { corpus: draft.corpus, ...options },
     ...(draft.base.trim() ? { base: { path: draft.base.trim() } } : {}),
+    ...(draft.teacher.trim() ? { teacher: { path: draft.teacher.trim() } } : {}),
     ...(Object.keys(fixed).length ? { fixed } : {}),
     space,
     objective: draft.objectives.map((metric) => ({ metric })),
@@ -144,6 +147,7 @@ export function fromSpec(spec) {
   draft.corpus = corpus;
   draft.data = Object.fromEntries(Object.entries(options).map(([k, v]) => [k, String(v)]));
   draft.base = spec.base?.path ?? "";
+  draft.teacher = spec.teacher?.path ?? "";
   draft.preset = preset ?? "";
   draft.objectives = spec.objective.map((o) => o.metric);
   draft.limits = (spec.constraint ?? []).flatMap((c) => [

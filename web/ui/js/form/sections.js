@@ -33,6 +33,7 @@ export function basics(place, catalog, draft, changed, redraw) {
       return field(`data.${option.name}`, heading(option.name), input, { doc: `${option.doc}${"categorical" in option.allowed ? "" : ` (${words(option.allowed)})`}`, unit: option.unit });
     }),
     field("base.path", "Start from", text(draft.base, (v) => { draft.base = v; changed(); }, { placeholder: "from scratch" }), { doc: "optional: a folder with a checkpoint" }),
+    field("teacher.path", "Learn from", text(draft.teacher, (v) => { draft.teacher = v; changed(); }, { placeholder: "the data alone" }), { doc: "optional: a folder with a model that teaches, as distill says" }),
   );
 }
 

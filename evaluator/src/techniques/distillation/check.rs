@@ -1,0 +1,123 @@
+//! What can be taught, and by whom.
+
+use super::{DistillationPlan, Method};
+use crate::{
+    model::{ModelPlan, Trainable},
+    training::Rule,
+};
+
+/// What a training in which somebody is taught consists of.
+pub(crate) struct Lesson<'a> {
+    /// Who is taught.
+    pub(crate) student: &'a ModelPlan,
+    /// The model of `[teacher]`, where there is one.
+    pub(crate) teacher: Option<&'a ModelPlan>,
+    /// How weights are changed.
+    pub(crate) rule: Rule,
+    /// Which weights the main training changes, where there is one.
+    pub(crate) trainable: Option<Trainable>,
+    /// Whether something is pruned, and training recovers it.
+    pub(crate) recovers: bool,
+}
+
+impl DistillationPlan {
+    /// Whether it can be learnt in this training.
+    ///
+    /// # Errors
+    /// A sentence on what it cannot be learnt from, or by whom, and what to use instead.
+    pub(crate) fn check(self, lesson: &Lesson) -> Result<(), String> {
+        let asked = format!("distill = '{}'", self.method.name());
+        let Lesson { student, teacher, .. } = lesson;
+        match (teacher, lesson.recovers) {
+            (Some(_), false) if lesson.trainable.is_none() => {
+                return Err(format!(
+                    "{asked} and nothing is trained that could learn; use fine_tune = 'full', prune something with recovery above 0, or distill = 'none'"
+                ));
+            }
+            (None, false) => {
+                return Err(format!(
+                    "{asked} has nobody to learn from; add [teacher] with path = \"FOLDER\", prune something (prune_ratio, head_prune_ratio, layer_prune_ratio, width_prune_ratio) with recovery above 0, or use distill = 'none'"
+                ));
+            }
+            _ => {}
+        }
+        if student.reversible.is_some() {
+            return Err(format!(
+                "{asked} needs layers that keep what they computed, and reversible = true keeps nothing; use distill = 'none' or reversible = false"
+            ));
+        }
+        if self.method.is_inside() {
+            self.check_inside(&asked, lesson)?;
+        }
+        teacher.map_or(Ok(()), |teacher| speaks_alike(teacher, student))
+    }
+
+    /// The same of what is learnt from the inside of a model.
+    fn check_inside(self, asked: &str, lesson: &Lesson) -> Result<(), String> {
+        let Lesson { student, teacher, .. } = lesson;
+        let shortens = student.tokens.is_some() || teacher.is_some_and(|teacher| teacher.tokens.is_some());
+        if shortens {
+            return Err(format!(
+                "{asked} compares tokens one by one, and with token_keep below 1 two models keep other ones; use distill = 'logits' or token_keep = 1"
+            ));
+        }
+        match lesson.rule {
+            Rule::AdamW | Rule::Sgd => {}
+            Rule::Lomo | Rule::Mezo { .. } => {
+                return Err(format!(
+                    "{asked} is learnt from gradients of the whole model, which this optimizer never has; use distill = 'logits', or optimizer = 'adamw' or 'sgd'"
+                ));
+            }
+        }
+        let partly = lesson
+            .trainable
+            .is_some_and(|trainable| trainable != Trainable::All);
+        if teacher.is_some() && partly {
+            return Err(format!(
+                "{asked} wants every layer to learn, and this fine_tune trains a part of the weights; use distill = 'logits' or fine_tune = 'full'"
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Method {
+    fn name(self) -> &'static str {
+        match self {
+            Method::Logits => super::logits::ABOUT.name,
+            Method::ReverseKl => super::reverse_kl::ABOUT.name,
+            Method::Hidden => super::hidden::ABOUT.name,
+            Method::Relation => super::relation::ABOUT.name,
+        }
+    }
+
+    /// Whether more than a model's outputs is learnt.
+    fn is_inside(self) -> bool {
+        matches!(self, Method::Hidden | Method::Relation)
+    }
+}
+
+/// Whether a teacher's outputs are those of a student.
+fn speaks_alike(teacher: &ModelPlan, student: &ModelPlan) -> Result<(), String> {
+    if teacher.kind.name() != student.kind.name() {
+        return Err(format!(
+            "the model of [teacher] is an {} and what learns from it an {}; use kind = '{}' or another teacher",
+            teacher.kind.words(),
+            student.kind.words(),
+            teacher.kind.name()
+        ));
+    }
+    if teacher.kind.form() != student.kind.form() || teacher.vocabulary != student.vocabulary {
+        return Err(format!(
+            "the model of [teacher] foretells {} tokens and what learns from it {}, or fills other gaps; use a teacher of the same tokenizer and settings",
+            teacher.vocabulary, student.vocabulary
+        ));
+    }
+    if teacher.context < student.context {
+        return Err(format!(
+            "context {} is longer than the {} that the model of [teacher] has seen; use context = {} or less",
+            student.context, teacher.context, teacher.context
+        ));
+    }
+    Ok(())
+}
