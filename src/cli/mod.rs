@@ -16,6 +16,7 @@ mod sensitivity;
 mod serve;
 mod space;
 mod studies;
+mod teach;
 mod trials;
 mod up;
 mod worker;
@@ -55,6 +56,7 @@ commands! {
     #[command(name = "sensitivity")]
     sensitivity::SensitivityCommand,
     resolve::Resolve,
+    teach::Teach,
     optimize::Optimize,
     space::Space,
     doctor::Doctor,

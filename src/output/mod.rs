@@ -15,7 +15,7 @@ use spaces::{Config, metric, protocol::Evaluation};
 pub(crate) use self::{
     bundle::write_bundle,
     folder::{StagedFolder, unwritable, write_file},
-    progress::{Bar, bench_bar, duration, replay_bar, study_bar, trial_bar},
+    progress::{Bar, bench_bar, duration, replay_bar, request_bar, study_bar, trial_bar},
     results::{Results, load, results_of},
     table::{front_table, metrics_table, right, studies_table, table, trials_table},
 };

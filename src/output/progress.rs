@@ -34,6 +34,11 @@ pub(crate) fn replay_bar() -> Bar {
     Bar::new("{bar:30} {pos}/{len} proposals  {msg}")
 }
 
+/// The progress of questions to a teacher.
+pub(crate) fn request_bar() -> Bar {
+    Bar::new("{bar:30} {pos}/{len} requests  {msg}")
+}
+
 /// The progress of studies of benchmarks.
 pub(crate) fn bench_bar() -> Bar {
     Bar::new("{bar:30} {pos}/{len} studies  {msg}")

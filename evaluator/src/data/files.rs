@@ -111,7 +111,7 @@ pub(super) fn read_text(path: &Path, limit: u64) -> Result<String, DataError> {
 }
 
 /// The first characters for training and the last share of them held out.
-pub(super) fn split_text(text: &str, fraction: f64) -> (String, String) {
+pub fn split_text(text: &str, fraction: f64) -> (String, String) {
     let characters = text.chars().count();
     let kept = (characters as f64 * (1.0 - fraction)) as usize;
     let cut = text.char_indices().nth(kept).map_or(text.len(), |(at, _)| at);

@@ -35,6 +35,7 @@ pub use self::{
     batch::Batch,
     error::DataError,
     facts::{Baseline, DataFacts, Origin, Symbols},
+    files::split_text,
     form::{Form, Rows},
     spans::{Corrupted, Corruption},
     tokenizer::{Tokenizer, TokenizerSpec},

@@ -83,6 +83,13 @@ impl<B: Backend> Memory<B> {
     }
 }
 
+impl<B: Backend> Model<B> {
+    /// Blocks of the half that reads, before those that write; 0 where there are no halves.
+    pub(crate) fn reading(&self) -> usize {
+        self.kind.reading()
+    }
+}
+
 impl<B: Ops> Model<B> {
     /// A fresh model; one seed gives one model on every device.
     pub fn new(plan: &ModelPlan, seed: u64, device: &B::Device) -> Self {
@@ -118,11 +125,6 @@ impl<B: Ops> Model<B> {
             exits: plan.early_exit,
             tokens: plan.tokens,
         }
-    }
-
-    /// Blocks of the half that reads, before those that write; 0 where there are no halves.
-    pub(crate) fn reading(&self) -> usize {
-        self.kind.reading()
     }
 
     /// Keeps the blocks of these numbers alone, as many of each half as `plan` has.

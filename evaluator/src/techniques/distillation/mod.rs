@@ -122,22 +122,6 @@ impl<B: Ops> Teacher<B> {
         Teacher { model, plan, origins }
     }
 
-    /// Makes a student ready to learn, before its first step.
-    pub(crate) fn attach<A>(&self, student: &mut Model<A>, seed: u64)
-    where
-        A: AutodiffBackend<InnerBackend = B> + Ops,
-    {
-        self.plan.method.watch(student);
-        let (from, to) = (student.embedding.dims()[1], self.model.embedding.dims()[1]);
-        if self.plan.method == Method::Hidden && from != to {
-            let blocks = student.blocks.len();
-            let mut initial = Initial::new(seed, blocks, student.device());
-            let deviation = 1.0 / (from as f32).sqrt();
-            let matrix = |_| Matrix::dense(initial.normal(to, from, deviation));
-            student.translations = (0..blocks).map(matrix).collect();
-        }
-    }
-
     /// What it tells of a batch.
     pub(crate) fn tell(&self, inputs: Inputs<B>) -> Told<B> {
         // nothing goes back through it
@@ -157,6 +141,24 @@ impl<B: Ops> Teacher<B> {
                 },
             }
         })
+    }
+}
+
+impl<B: Backend> Teacher<B> {
+    /// Makes a student ready to learn, before its first step.
+    pub(crate) fn attach<A>(&self, student: &mut Model<A>, seed: u64)
+    where
+        A: AutodiffBackend<InnerBackend = B> + Ops,
+    {
+        self.plan.method.watch(student);
+        let (from, to) = (student.embedding.dims()[1], self.model.embedding.dims()[1]);
+        if self.plan.method == Method::Hidden && from != to {
+            let blocks = student.blocks.len();
+            let mut initial = Initial::new(seed, blocks, student.device());
+            let deviation = 1.0 / (from as f32).sqrt();
+            let matrix = |_| Matrix::dense(initial.normal(to, from, deviation));
+            student.translations = (0..blocks).map(matrix).collect();
+        }
     }
 
     /// The loss of the student's logits after any of its layers, `[rows, outputs]`, of which `data` is that of the data, both `[1]`.
