@@ -25,7 +25,7 @@ use crate::{
 /// Trains, compresses and measures one configuration
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  parsimony measure config.toml --out model\n\nA configuration file is a study file with only [data], [base] and [fixed]."
+    after_help = "Example:\n  parsimony measure config.toml --out model\n\nA configuration file is a study file with only [data], [base], [teacher] and [fixed]."
 )]
 pub(crate) struct Measure {
     /// Configuration file

@@ -10,6 +10,7 @@ mod partial;
 mod resolve;
 mod search;
 mod stages;
+mod teach;
 
 use parsimony_tests::program::Program;
 
