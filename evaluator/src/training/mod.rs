@@ -40,7 +40,11 @@ use crate::{
     model::Model,
     ops::Ops,
     plan::{Budget, TrainingPlan},
-    techniques::{distillation::Teacher, fine_tuning::FineTuning},
+    techniques::{
+        distillation::Teacher,
+        fine_tuning::FineTuning,
+        quantization::{QuantizationPlan, qat},
+    },
 };
 
 /// Steps between two readings of the loss; a reading waits for the device.
@@ -60,6 +64,8 @@ pub struct Stretch<'a> {
     pub budget: Budget,
     /// How a base is adapted in it, where it is that.
     pub tuning: Option<FineTuning>,
+    /// How weights are rounded in each step, where they are.
+    pub rounding: Option<QuantizationPlan>,
     /// Where batches come from.
     pub batches: Batches<'a>,
     /// Where checkpoints lie.
@@ -166,7 +172,7 @@ where
 
         let paused = Instant::now();
         if record.steps % (total / CURVE_POINTS).max(1) == 0 && !is_last {
-            let (loss, scored) = quick_loss(&model, &stretch.batches);
+            let (loss, scored) = quick_loss(&model, &stretch.batches, stretch.rounding);
             let what = stretch.batches.rows.form.scored();
             events.report(vec![Measurement {
                 metric: "validation_loss".into(),
@@ -228,6 +234,7 @@ where
         plan,
         batches,
         tuning,
+        rounding,
         ..
     } = stretch;
     let seed = batches.seed;
@@ -243,8 +250,12 @@ where
     if let Some(tuning) = tuning {
         tuning.begin_step(model, seed, step);
     }
+    let unrounded = rounding.map(|packing| qat::round_for_step(model, packing));
     let (loss, mut gradients) = gradients(model, batches, step, teacher);
     let mut collected = collect(model, &mut gradients);
+    if let Some(unrounded) = unrounded {
+        unrounded.put_back(model, &mut collected);
+    }
     if let Some(tuning) = tuning {
         tuning.end_step(model, &mut collected, seed, step);
     }

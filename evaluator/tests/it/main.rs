@@ -32,6 +32,7 @@ mod oracles;
 mod packing;
 mod parts;
 mod pruning;
+mod qat;
 mod resume;
 mod reversible;
 mod rwkv;
