@@ -81,6 +81,13 @@ impl<B: Backend> Memory<B> {
     }
 }
 
+impl<B: Backend> Model<B> {
+    /// What the names of a block's weights begin with.
+    pub(crate) fn block_path(&self, block: usize) -> String {
+        self.kind.path(block)
+    }
+}
+
 impl<B: Ops> Model<B> {
     /// A fresh model; one seed gives one model on every device.
     pub fn new(plan: &ModelPlan, seed: u64, device: &B::Device) -> Self {

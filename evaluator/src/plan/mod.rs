@@ -182,6 +182,7 @@ impl Plan {
         }
         let model = fine_tuning.adapted(model)?;
         let rule = Rule::read(values, &model, base.is_some())?;
+        fine_tuning.check_rule(rule)?;
         let form = model.kind.form();
         let pruning = PruningPlan::read(values);
         let mut served = match &pruning {
@@ -329,22 +330,24 @@ impl Plan {
         let TrainingPlan {
             batch, rows, rule, ..
         } = self.training;
-        let step = |model: &ModelPlan, trainable| rule.macs(model, batch, rows.context, trainable);
+        let training =
+            |model: &ModelPlan, steps, trainable| rule.macs(model, steps, [batch, rows.context], trainable);
         let chosen = self
             .fine_tuning
             .map_or(0, |method| method.macs_before(&self.model, rows.context));
-        let main = self
-            .trainable()
-            .map_or(0, |trainable| steps * step(&self.model, trainable));
+        let main = self.trainable().map_or(0, |trainable| {
+            let first = self.fine_tuning.map_or(0, |method| method.head_steps(steps));
+            training(&self.model, first, Trainable::Head) + training(&self.model, steps - first, trainable)
+        });
         let judged = self
             .pruning
             .map_or(0, |plan| plan.judging_macs(&self.model, batch, rows.context));
         let taught = self
             .distillation
             .map_or(0, |_| self.model.forward_macs(batch, rows.context));
-        let served = step(&self.served, Trainable::All);
-        let recovery = self.recovery_steps(steps) * (served + taught);
-        let rounded = self.rounded_steps(steps) * served;
+        let again = |steps| training(&self.served, steps, Trainable::All);
+        let recovery = again(self.recovery_steps(steps)) + self.recovery_steps(steps) * taught;
+        let rounded = again(self.rounded_steps(steps));
         let sparsity = self
             .sparsity
             .map_or(0, |plan| plan.macs(&self.served, batch, rows.context));

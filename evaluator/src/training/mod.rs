@@ -27,11 +27,11 @@ pub use self::{
 };
 pub(crate) use self::{
     batches::Beside,
-    optimizer::{about as rules, parameters},
+    optimizer::{about as rules, choose_trained, parameters},
     step::{IntoF32, Scores, score, score_on, to_device},
 };
 use self::{
-    optimizer::{collect, lomo, mezo},
+    optimizer::{badam, collect, lomo, mezo},
     step::{Task, gradients, quick_loss},
 };
 use crate::{
@@ -142,8 +142,9 @@ where
         let skipped_before = counter::skipped();
         // until the number of steps is known the rate is that of the first ones, warming up
         let rate = learning_rate(plan, step, total.unwrap_or(u64::MAX));
-        let (loss, macs) =
-            counter::count_macs(|| one_step(&mut model, &mut optimizer, stretch, teacher, (step, rate)));
+        let (loss, macs) = counter::count_macs(|| {
+            one_step(&mut model, &mut optimizer, stretch, teacher, (step, total, rate))
+        });
         record.macs += macs;
         record.skipped_macs += (counter::skipped() - skipped_before).total();
         record.steps += 1;
@@ -218,13 +219,13 @@ where
     Ok((model, record))
 }
 
-/// One step of a stretch at a rate; gives its loss, `[1]`.
+/// One step of a stretch, of which the length may be known, at a rate; gives its loss, `[1]`.
 fn one_step<A>(
     model: &mut Model<A>,
     optimizer: &mut Optimizer<A::InnerBackend>,
     stretch: &Stretch,
     teacher: Option<&Teacher<A::InnerBackend>>,
-    (step, rate): (u64, f64),
+    (step, total, rate): (u64, Option<u64>, f64),
 ) -> Tensor<A::InnerBackend, 1>
 where
     A: AutodiffBackend + Ops,
@@ -241,6 +242,7 @@ where
     let task = |model: &Model<A>| Task::of_step(batches, step, teacher, &model.device());
     match plan.rule {
         Rule::AdamW | Rule::Sgd => {}
+        Rule::Badam { block_steps } => badam::begin_step(model, optimizer, step, block_steps),
         Rule::Lomo => return lomo::step(model, &task(model), rate, plan),
         Rule::Mezo { epsilon } => {
             let direction = mezo::Direction { seed, step };
@@ -248,6 +250,7 @@ where
         }
     }
     if let Some(tuning) = tuning {
+        tuning.choose(model, optimizer, step, total);
         tuning.begin_step(model, seed, step);
     }
     let unrounded = rounding.map(|packing| qat::round_for_step(model, packing));

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod aft;
+mod badam;
 mod balance;
 mod cache;
 mod contract;
@@ -27,6 +28,7 @@ mod kinds_evaluation;
 mod kinds_oracles;
 mod linear;
 mod listops;
+mod lp_first;
 mod mixture;
 mod oracles;
 mod packing;

@@ -49,7 +49,7 @@ pub(crate) fn read(values: Values, rule: Rule, trains: bool) -> Result<f64, Stri
         ));
     }
     match rule {
-        Rule::AdamW | Rule::Sgd => Ok(share),
+        Rule::AdamW | Rule::Badam { .. } | Rule::Sgd => Ok(share),
         Rule::Lomo | Rule::Mezo { .. } => Err(format!(
             "qat = {share} needs the gradients of all weights at once, and optimizer = '{}' has none; use qat = 0, or optimizer = 'adamw' or 'sgd'",
             values.text("optimizer")
