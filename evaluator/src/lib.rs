@@ -27,6 +27,7 @@ pub mod ops;
 mod parameter;
 pub mod plan;
 mod pool;
+mod rounded;
 mod scaling;
 pub mod sensitivity;
 mod sparse_speed;

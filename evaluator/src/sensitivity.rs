@@ -74,6 +74,11 @@ pub(crate) fn measure<B: Ops>(
     let packing = plan.quantization.ok_or_else(|| {
         invalid("bits = 32 packs nothing; set bits = 8 or less, with the quant_method and quant_group that are meant")
     })?;
+    if !packing.bytes_are_known() {
+        return Err(invalid(
+            "quant_method = 'int8_outlier' finds out on text how many bytes a part takes, and a sensitivity wants them before; use another quant_method",
+        ));
+    }
     data.check_context(plan.training.rows)?;
     let (mut model, _) = bundle::read_model::<B>(&access.resolve(&base.path)?, backend)?;
     let batches = Batches::new(&data, 0, &plan.training);

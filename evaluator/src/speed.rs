@@ -85,10 +85,15 @@ where
 {
     let plan = Plan::read(config, vocabulary, None).map_err(EvaluationError::Invalid)?;
     plan.prepare(device).map_err(EvaluationError::Invalid)?;
-    if plan.training.rule == Rule::Lomo {
-        return Err(EvaluationError::Invalid(
-            "optimizer = 'lomo' changes weights on the way back, and what is timed here is a step of gradients; use optimizer = 'sgd' or 'adamw'".into(),
-        ));
+    let other = match plan.training.rule {
+        Rule::Lomo => Some("'lomo' changes weights on the way back"),
+        Rule::Badam { .. } => Some("'badam' trains one block at a time"),
+        Rule::AdamW | Rule::Sgd | Rule::Mezo { .. } => None,
+    };
+    if let Some(other) = other {
+        return Err(EvaluationError::Invalid(format!(
+            "optimizer = {other}, and what is timed here is a step of the gradients of all; use optimizer = 'sgd' or 'adamw'"
+        )));
     }
     let mut model = Model::<A>::new(&plan.model, SEED, handle);
     let mut random = ChaCha8Rng::seed_from_u64(SEED);

@@ -20,6 +20,7 @@ use crate::{
     model::{Model, ModelPlan, make_trainable},
     ops::Ops,
     plan::{Budget, Plan},
+    rounded::ROUNDED,
     stages::{Claim, Found, Keys, Recording, StageResult},
     techniques::{distillation::Teacher, pruning},
     training::{
@@ -31,9 +32,9 @@ use crate::{
 
 /// Passes on what a recovery says. After a part of the training its curve is left out: the steps belong to the training,
 /// which may still go on.
-struct Recovery<'a> {
-    events: &'a mut dyn Events,
-    is_part: bool,
+pub(crate) struct Recovery<'a> {
+    pub(crate) events: &'a mut dyn Events,
+    pub(crate) is_part: bool,
 }
 
 impl Events for Recovery<'_> {
@@ -118,7 +119,7 @@ const MAIN: &str = "train";
 const RECOVERY: &str = "recover";
 
 impl Trainer<'_> {
-    /// Trains, prunes and recovers.
+    /// Trains, prunes, recovers, and goes on with rounded weights where the plan says so.
     pub(crate) fn run<A>(
         &self,
         start: impl Fn(&ModelPlan) -> Result<Model<A>, EvaluationError>,
@@ -130,25 +131,50 @@ impl Trainer<'_> {
         A: AutodiffBackend + Ops,
         A::InnerBackend: Ops,
     {
-        let plan = self.plan;
         let find = |dir: &Path| Checkpoint::<A::InnerBackend>::find(dir, backend);
         let mut resumed = find(&self.checkpoints).or_else(|| find(&self.job.work_dir.join(START)));
         let from = resumed.as_ref().map_or(0, |c| c.earlier.and(c.record).steps);
-        let is_part = self.job.target < 1.0;
-        // the curve of a training that goes on is not whole, and a part is no result
-        let stages = self.stages.as_ref().filter(|_| from == 0 && !is_part);
-        let batches = Batches::new(self.data, self.job.seed, &plan.training);
-        let stretch = |phase, budget, earlier| Stretch {
+        if let Some(checkpoint) = resumed.take_if(|c| c.phase == ROUNDED) {
+            return self.go_on_rounded(checkpoint, backend, energy, events);
+        }
+        let made = self.train_and_prune(start, (resumed, from), backend, energy, events)?;
+        self.train_rounded(made, energy, events)
+    }
+
+    /// One stretch of the training.
+    pub(crate) fn stretch<'s>(&'s self, phase: &'s str, budget: Budget, earlier: Record) -> Stretch<'s> {
+        Stretch {
             phase,
-            plan: &plan.training,
+            plan: &self.plan.training,
             budget,
             tuning: None,
-            batches,
+            rounding: None,
+            batches: Batches::new(self.data, self.job.seed, &self.plan.training),
             checkpoints: &self.checkpoints,
             checkpoint_every: CHECKPOINT_EVERY,
             earlier,
             stop: None,
-        };
+        }
+    }
+
+    /// Trains, prunes and recovers, from a checkpoint if there is one.
+    fn train_and_prune<A>(
+        &self,
+        start: impl Fn(&ModelPlan) -> Result<Model<A>, EvaluationError>,
+        (mut resumed, from): (Option<Checkpoint<A::InnerBackend>>, u64),
+        backend: &A::Device,
+        energy: &mut dyn energy::Source,
+        events: &mut dyn Events,
+    ) -> Result<Trained<A>, EvaluationError>
+    where
+        A: AutodiffBackend + Ops,
+        A::InnerBackend: Ops,
+    {
+        let plan = self.plan;
+        let is_part = self.job.target < 1.0;
+        // the curve of a training that goes on is not whole, and a part is no result
+        let stages = self.stages.as_ref().filter(|_| from == 0 && !is_part);
+        let batches = Batches::new(self.data, self.job.seed, &plan.training);
         let trained = |model, record: Record, main, peak_bytes: Option<u64>| Trained {
             model,
             record,
@@ -168,7 +194,7 @@ impl Trainer<'_> {
             let model = Model::new(&plan.served.with_whole_cache(), self.job.seed, backend);
             let (model, record) = train(
                 model,
-                &stretch(RECOVERY, budget, earlier),
+                &self.stretch(RECOVERY, budget, earlier),
                 teacher.as_ref(),
                 Some(checkpoint),
                 energy,
@@ -205,8 +231,7 @@ impl Trainer<'_> {
             Some(found) => found,
             None => {
                 let teacher = self.given_teacher(backend)?;
-                let (model, record) =
-                    self.main(start, stretch, teacher.as_ref(), resumed, energy, &mut events)?;
+                let (model, record) = self.main(start, teacher.as_ref(), resumed, energy, &mut events)?;
                 let mut made = trained(model, record, record.steps, None);
                 self.keep(keep_trained, &mut made, &mut events);
                 made
@@ -241,7 +266,7 @@ impl Trainer<'_> {
         let mut model = sofar.model;
         let mut more = judged;
         if steps > 0 {
-            let recovery = stretch(RECOVERY, Budget::Steps(steps), earlier);
+            let recovery = self.stretch(RECOVERY, Budget::Steps(steps), earlier);
             if let Some(teacher) = &teacher {
                 self.keep_teacher(teacher)?;
             }
@@ -265,10 +290,9 @@ impl Trainer<'_> {
     }
 
     /// The training itself: additions attached, trained, merged.
-    fn main<'s, A>(
-        &'s self,
+    fn main<A>(
+        &self,
         start: impl Fn(&ModelPlan) -> Result<Model<A>, EvaluationError>,
-        stretch: impl Fn(&'s str, Budget, Record) -> Stretch<'s>,
         teacher: Option<&Teacher<A::InnerBackend>>,
         resumed: Option<Checkpoint<A::InnerBackend>>,
         energy: &mut dyn energy::Source,
@@ -292,7 +316,7 @@ impl Trainer<'_> {
             let main = Stretch {
                 stop: (self.job.target < 1.0).then_some(stop),
                 tuning: plan.fine_tuning,
-                ..stretch(MAIN, plan.training.budget, Record::default())
+                ..self.stretch(MAIN, plan.training.budget, Record::default())
             };
             (model, record) = train(model, &main, teacher, resumed, energy, events)?;
         }

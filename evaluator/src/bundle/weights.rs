@@ -20,7 +20,11 @@ use crate::{
     model::{Matrix, Model, Part, Parts, is_block_matrix},
     ops::Ops,
     techniques::{
-        quantization::packed::{PackedShape, PackedWeights},
+        quantization::{
+            QuantizationPlan,
+            int8_outlier::MixedWeights,
+            packed::{PackedShape, PackedWeights},
+        },
         sparsity::sparse::{SparseShape, SparseWeights},
     },
 };
@@ -57,7 +61,7 @@ impl View for &Outgoing {
 pub fn save<B: Ops>(model: &mut Model<B>, path: &Path) -> Result<(), BundleError> {
     let mut tensors: Vec<(String, Outgoing)> = vec![];
     model.each_part("", &mut |name, part| {
-        let mut add = |suffix: &str, dtype, shape: &[usize], bytes| {
+        let mut add = |suffix: &str, dtype: Dtype, shape: &[usize], bytes: Vec<u8>| {
             tensors.push((
                 format!("{name}.{suffix}"),
                 Outgoing {
@@ -69,28 +73,16 @@ pub fn save<B: Ops>(model: &mut Model<B>, path: &Path) -> Result<(), BundleError
         };
         match part {
             Part::Matrix(Matrix::Packed(packed)) | Part::Small(Matrix::Packed(packed)) => {
-                let host = packed.to_host();
-                let PackedShape { rows, .. } = host.shape;
-                add(
-                    "codes",
-                    Dtype::I32,
-                    &[rows, host.shape.words_per_row()],
-                    bytes_of(&host.words, |w| w.to_le_bytes()),
-                );
-                add(
-                    "scales",
-                    Dtype::F16,
-                    &[rows, host.shape.groups()],
-                    bytes_of(&host.scales, |s| s.to_le_bytes()),
-                );
-                if !host.zeros.is_empty() {
-                    add(
-                        "zeros",
-                        Dtype::I32,
-                        &[rows, host.shape.zero_words_per_row()],
-                        bytes_of(&host.zeros, |z| z.to_le_bytes()),
-                    );
-                }
+                add_packed(&packed.to_host(), &mut add);
+            }
+            Part::Matrix(Matrix::Mixed(mixed)) | Part::Small(Matrix::Mixed(mixed)) => {
+                let host = mixed.to_host();
+                add_packed(&host.packed, &mut add);
+                let (rows, n) = (host.packed.shape.rows, host.columns.len());
+                let columns = bytes_of(&host.columns, |c| c.to_le_bytes());
+                add("outlier_columns", Dtype::I32, &[n], columns);
+                let weights = bytes_of(&host.weights, |w| w.to_le_bytes());
+                add("outliers", Dtype::F32, &[rows, n], weights);
             }
             Part::Matrix(Matrix::Sparse(sparse)) | Part::Small(Matrix::Sparse(sparse)) => {
                 let (host, rows) = (sparse.to_host(), sparse.dims()[0]);
@@ -138,6 +130,19 @@ pub fn save<B: Ops>(model: &mut Model<B>, path: &Path) -> Result<(), BundleError
     Ok(())
 }
 
+/// Adds the tensors of packed weights.
+fn add_packed(host: &PackedWeights, add: &mut impl FnMut(&str, Dtype, &[usize], Vec<u8>)) {
+    let (rows, shape) = (host.shape.rows, host.shape);
+    let words = bytes_of(&host.words, |w| w.to_le_bytes());
+    add("codes", Dtype::I32, &[rows, shape.words_per_row()], words);
+    let scales = bytes_of(&host.scales, |s| s.to_le_bytes());
+    add("scales", Dtype::F16, &[rows, shape.groups()], scales);
+    if !host.zeros.is_empty() {
+        let zeros = bytes_of(&host.zeros, |z| z.to_le_bytes());
+        add("zeros", Dtype::I32, &[rows, shape.zero_words_per_row()], zeros);
+    }
+}
+
 fn floats(data: TensorData) -> Vec<u8> {
     let values: Vec<f32> = data.iter::<f32>().collect();
     bytes_of(&values, |v| v.to_le_bytes())
@@ -171,9 +176,9 @@ pub fn load<B: Ops>(served: &Served, path: &Path, device: &B::Device) -> Result<
                     return;
                 }
                 match served.quantization.and_then(|plan| plan.at(name)) {
-                    Some(plan) => file.packed(name, plan.shape(rows, columns)).map(|w| {
-                        *matrix = Matrix::Packed(w.into_module(device));
-                    }),
+                    Some(plan) => file
+                        .few_bits(name, plan, [rows, columns], device)
+                        .map(|w| *matrix = w),
                     None => file.matrix(name, rows, columns, device).map(|w| *matrix = w),
                 }
             }
@@ -305,6 +310,34 @@ impl Incoming {
             TensorData::new(values, [rows, columns]),
             (device, DType::F32),
         )))
+    }
+
+    /// A packed matrix, with the columns that stay floats where it has some.
+    fn few_bits<B: Ops>(
+        &mut self,
+        name: &str,
+        plan: QuantizationPlan,
+        [rows, columns]: [usize; 2],
+        device: &B::Device,
+    ) -> Result<Matrix<B>, BundleError> {
+        let [numbers, weights] = ["outlier_columns", "outliers"].map(|suffix| format!("{name}.{suffix}"));
+        let n = self
+            .tensors
+            .get(&numbers)
+            .map_or(0, |info| info.shape.iter().product());
+        if n >= columns {
+            let found = format!("of '{name}' {n} of {columns} columns are floats");
+            return Err(BundleError::content(&self.path, found));
+        }
+        let packed = self.packed(name, plan.shape(rows, columns - n))?;
+        if n == 0 {
+            return Ok(Matrix::Packed(packed.into_module(device)));
+        }
+        let numbers = words(self.bytes(&numbers, &[Dtype::I32], &[n])?.1);
+        let weights = self.floats(&weights, &[rows, n])?;
+        MixedWeights::read(packed, numbers, weights)
+            .map(|mixed| Matrix::Mixed(mixed.into_module(device)))
+            .map_err(|reason| BundleError::content(&self.path, format!("of '{name}' {reason}")))
     }
 
     fn packed(&mut self, name: &str, shape: PackedShape) -> Result<PackedWeights, BundleError> {

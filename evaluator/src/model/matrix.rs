@@ -11,7 +11,7 @@ use crate::{
     techniques::{
         calibration::Tapped,
         fine_tuning::{ia3::Scaled, lora::LowRank},
-        quantization::packed::Packed,
+        quantization::{int8_outlier::Mixed, packed::Packed},
         sparsity::sparse::Sparse,
     },
 };
@@ -27,6 +27,8 @@ pub enum Matrix<B: Backend> {
     Scaled(Scaled<B>),
     /// Packed weights, for serving and below additions.
     Packed(Packed<B>),
+    /// Packed weights of which a few columns are floats, for serving.
+    Mixed(Mixed<B>),
     /// Weights stored as their nonzeros, for serving.
     Sparse(Sparse<B>),
     /// 32-bit weights that remember what they are given, for calibration.
@@ -63,6 +65,7 @@ impl<B: Backend> Matrix<B> {
             Matrix::LowRank(low_rank) => low_rank.dims(),
             Matrix::Scaled(scaled) => scaled.weight.dims(),
             Matrix::Packed(packed) => packed.dims(),
+            Matrix::Mixed(mixed) => mixed.dims(),
             Matrix::Sparse(sparse) => sparse.dims(),
         }
     }
@@ -83,6 +86,7 @@ impl<B: Backend> Matrix<B> {
             Matrix::Dense(_)
             | Matrix::Scaled(_)
             | Matrix::Packed(_)
+            | Matrix::Mixed(_)
             | Matrix::Sparse(_)
             | Matrix::Tapped(_) => Form::Frozen,
             Matrix::LowRank(low_rank) => Form::LowRank(low_rank.a.dims()[0] as u64),
@@ -99,6 +103,7 @@ impl<B: Ops> Matrix<B> {
             Matrix::LowRank(low_rank) => low_rank.apply(x),
             Matrix::Scaled(scaled) => scaled.apply(x),
             Matrix::Packed(packed) => packed.apply(x),
+            Matrix::Mixed(mixed) => mixed.apply(x),
             Matrix::Sparse(sparse) => sparse.apply(x),
             Matrix::Tapped(tapped) => tapped.apply(x),
         }
@@ -107,13 +112,15 @@ impl<B: Ops> Matrix<B> {
     /// The rows of the given numbers, `[n, in]`.
     ///
     /// # Panics
-    /// If something is trained beside the weights: tables are never among what gets an addition.
+    /// If something is trained beside the weights, or some columns are floats: tables are never among these.
     pub fn rows(&self, ids: Tensor<B, 1, Int>) -> Tensor<B, 2> {
         match self {
             Matrix::Dense(dense) | Matrix::Tapped(Tapped { dense, .. }) => embedding(dense.weight.val(), ids),
             Matrix::Packed(packed) => packed.rows(ids),
             Matrix::Sparse(sparse) => embedding(sparse.with_zeros(), ids),
-            Matrix::LowRank(_) | Matrix::Scaled(_) => unreachable!("a table has no addition"),
+            Matrix::LowRank(_) | Matrix::Scaled(_) | Matrix::Mixed(_) => {
+                unreachable!("a table has no addition, and no inputs to judge")
+            }
         }
     }
 }

@@ -18,6 +18,12 @@ pub enum Trainable {
     Vectors,
     /// Only the last blocks, so many of them, and the final norm.
     LastBlocks(usize),
+    /// Only this block.
+    OneBlock(usize),
+    /// Only what is in no block: embedding, head and last norm.
+    Others,
+    /// Only what names a class from the last block's outputs.
+    Head,
     /// Only vectors that multiply keys, values and hidden neurons.
     Scales,
     /// Only adapters.
@@ -37,7 +43,10 @@ impl Trainable {
     pub(super) fn of_block(self, block: usize, blocks: usize) -> Trainable {
         match self {
             Trainable::LastBlocks(last) if block + last >= blocks => Trainable::All,
-            Trainable::LastBlocks(_) => Trainable::LastBlocks(0),
+            Trainable::OneBlock(one) if one == block => Trainable::All,
+            Trainable::LastBlocks(_) | Trainable::OneBlock(_) | Trainable::Others | Trainable::Head => {
+                Trainable::LastBlocks(0)
+            }
             other => other,
         }
     }
@@ -63,11 +72,19 @@ impl Trainable {
         }
     }
 
-    /// The form of routers, embedding and head.
+    /// The form of routers, embedding and the head that it is.
     pub(crate) fn others(self) -> Form {
         match self {
-            Trainable::All => Form::Trained,
+            Trainable::All | Trainable::Others => Form::Trained,
             _ => Form::Frozen,
+        }
+    }
+
+    /// The form of what names a class.
+    pub(super) fn head(self) -> Form {
+        match self {
+            Trainable::Head => Form::Trained,
+            other => other.others(),
         }
     }
 

@@ -88,6 +88,11 @@ impl<B: Backend> Model<B> {
     pub(crate) fn reading(&self) -> usize {
         self.kind.reading()
     }
+
+    /// What the names of a block's weights begin with.
+    pub(crate) fn block_path(&self, block: usize) -> String {
+        self.kind.path(block)
+    }
 }
 
 impl<B: Ops> Model<B> {

@@ -1,13 +1,12 @@
 //! A configuration, read and checked: what is built, trained, removed, packed. Costs that follow from it alone.
 
 mod comparable;
+mod known;
 mod parameters;
 mod shape;
 mod training;
 
-use std::collections::BTreeMap;
-
-use spaces::{Config, Evidence, Measurement};
+use spaces::Config;
 
 pub(crate) use self::parameters::parameters;
 use self::shape::{check_tables, read_model};
@@ -18,7 +17,7 @@ pub use self::{
 };
 use crate::{
     bundle,
-    data::{DataFacts, Symbols},
+    data::Symbols,
     device::Device,
     model::{LayerPlan, ModelPlan, Trainable},
     ops::{Precision, set_precision},
@@ -36,6 +35,7 @@ use crate::{
             QuantizationPlan,
             cache::{ACTIVITY as CACHE_ACTIVITY, CacheForm},
             packed::INTEGER_ACTIVITY,
+            qat,
         },
         reversible::{CHUNKS_ACTIVITY, REVERSED_ACTIVITY},
         sparsity::{self, SparsityPlan},
@@ -65,6 +65,8 @@ pub struct Plan {
     pub sparsity: Option<SparsityPlan>,
     /// How weights are packed.
     pub quantization: Option<QuantizationPlan>,
+    /// Training with weights rounded as they are packed, as a share of the main training; 0 for none.
+    pub qat: f64,
     /// Tokens that the final loss is measured on, at most.
     pub validation_tokens: usize,
     /// Percentage points of accuracy that early exits may lose, where there are any.
@@ -135,6 +137,7 @@ impl Plan {
         }
         let model = fine_tuning.adapted(model)?;
         let rule = Rule::read(values, &model, base.is_some())?;
+        fine_tuning.check_rule(rule)?;
         let form = model.kind.form();
         let pruning = PruningPlan::read(values);
         let mut served = match &pruning {
@@ -150,6 +153,7 @@ impl Plan {
                 teacher: teacher.as_ref(),
                 rule,
                 trainable: trainable(fine_tuning_here),
+                head_first: fine_tuning_here.is_some_and(|method| method.head_steps(2) > 0),
                 recovers: pruning.as_ref().is_some_and(|plan| plan.recovery > 0.0),
             })?;
         }
@@ -163,6 +167,8 @@ impl Plan {
         served.sparsity = sparsity.map(|plan| plan.form);
         let quantization = QuantizationPlan::read(values, &served)?;
         CacheForm::give(values, &mut served)?;
+        let trains = base.is_none() || fine_tuning.trainable().is_some();
+        let qat = qat::read(values, rule, trains)?;
         Ok(Plan {
             model,
             served,
@@ -173,6 +179,7 @@ impl Plan {
             teacher,
             sparsity,
             quantization,
+            qat,
             validation_tokens: values.int("validation_tokens"),
             exit_tolerance: values.float("exit_tolerance"),
             precision: read_precision(values),
@@ -192,6 +199,7 @@ impl Plan {
             teacher: None,
             sparsity: None,
             quantization: served.quantization,
+            qat: 0.0,
             validation_tokens: values.int("validation_tokens"),
             exit_tolerance: values.float("exit_tolerance"),
             precision: read_precision(values),
@@ -248,6 +256,7 @@ impl Plan {
             names.extend([quantization.activity(), "packed_products"]);
             names.extend((quantization.activation_bits < 32).then_some(INTEGER_ACTIVITY));
         }
+        names.extend((self.qat > 0.0).then_some(qat::ACTIVITY));
         let packs_cache = self.served.layers.iter().any(|l| l.attention.cache.is_some());
         names.extend(packs_cache.then_some(CACHE_ACTIVITY));
         names.extend(self.served.early_exit.map(|_| EXITS_ACTIVITY));
@@ -262,12 +271,12 @@ impl Plan {
 
     /// Optimizer steps of the recovery after pruning, for a main training of `steps`.
     pub fn recovery_steps(&self, steps: u64) -> u64 {
-        let share = self.pruning.map_or(0.0, |p| p.recovery);
-        if share > 0.0 {
-            ((share * steps as f64).round() as u64).max(1)
-        } else {
-            0
-        }
+        share_of(self.pruning.map_or(0.0, |p| p.recovery), steps)
+    }
+
+    /// Optimizer steps with rounded weights, for a main training of `steps`.
+    pub fn rounded_steps(&self, steps: u64) -> u64 {
+        share_of(self.qat, steps)
     }
 
     /// Whether [`Plan::training_flops`] is what a training executes; where experts have a capacity, attention leaves out
@@ -278,12 +287,13 @@ impl Plan {
             && self.fine_tuning.is_none_or(|method| method.has_one_cost())
     }
 
-    /// FLOPs of the whole training for a main training of `steps`: choosing weights, training, judging importance and slicing, recovery, finding single weights to remove, calibration.
+    /// FLOPs of the whole training for a main training of `steps`: choosing weights, training, judging importance and slicing, recovery, training with rounded weights, finding single weights to remove, calibration.
     pub fn training_flops(&self, steps: u64) -> u64 {
         let TrainingPlan {
             batch, rows, rule, ..
         } = self.training;
-        let step = |model: &ModelPlan, trainable| rule.macs(model, batch, rows.context, trainable);
+        let training =
+            |model: &ModelPlan, steps, trainable| rule.macs(model, steps, [batch, rows.context], trainable);
         let chosen = self
             .fine_tuning
             .map_or(0, |method| method.macs_before(&self.model, rows.context));
@@ -296,61 +306,34 @@ impl Plan {
             .as_ref()
             .map_or(0, |teacher| taught(&self.model, teacher));
         let main = self.trainable().map_or(0, |trainable| {
-            steps * (step(&self.model, trainable) + from_teacher)
+            let first = self.fine_tuning.map_or(0, |method| method.head_steps(steps));
+            let heads = training(&self.model, first, Trainable::Head);
+            heads + training(&self.model, steps - first, trainable) + steps * from_teacher
         });
         let judged = self
             .pruning
             .map_or(0, |plan| plan.judging_macs(&self.model, batch, rows.context));
         let teacher = self.teacher.as_ref().unwrap_or(&self.model);
-        let recovery = step(&self.served, Trainable::All) + taught(&self.served, teacher);
+        let again = |steps| training(&self.served, steps, Trainable::All);
+        let recovery =
+            again(self.recovery_steps(steps)) + self.recovery_steps(steps) * taught(&self.served, teacher);
+        let rounded = again(self.rounded_steps(steps));
         let sparsity = self
             .sparsity
             .map_or(0, |plan| plan.macs(&self.served, batch, rows.context));
         let packing = self
             .quantization
             .map_or(0, |plan| plan.macs(&self.served, batch, rows.context));
-        2 * (chosen + main + judged + self.recovery_steps(steps) * recovery + sparsity + packing)
+        2 * (chosen + main + judged + recovery + rounded + sparsity + packing)
     }
+}
 
-    /// The metrics that follow from the plan alone, exactly.
-    pub fn known(&self, facts: &DataFacts) -> BTreeMap<String, f64> {
-        let bytes = bundle::served_bytes(&self.served, self.quantization, facts.tokenizer_bytes as u64);
-        let mut known = BTreeMap::from([
-            ("parameters".to_owned(), self.served.parameters() as f64),
-            (
-                "active_parameters".to_owned(),
-                self.served.active_parameters() as f64,
-            ),
-            ("model_bytes".to_owned(), bytes as f64),
-            (
-                "state_bytes_per_sequence".to_owned(),
-                self.served.state_bytes() as f64,
-            ),
-        ]);
-        // where texts leave early depends on the texts
-        if self.served.early_exit.is_none() {
-            let flops = self.served.inference_flops_per_token();
-            known.insert("inference_flops_per_token".to_owned(), flops);
-        }
-        if let Budget::Steps(steps) = self.training.budget
-            && self.training_flops_are_exact()
-        {
-            known.insert("training_flops".to_owned(), self.training_flops(steps) as f64);
-        }
-        known
-    }
-
-    /// [`Plan::known`] as measurements.
-    pub fn known_measurements(&self, facts: &DataFacts) -> Vec<Measurement> {
-        let row = |(metric, value)| Measurement {
-            metric,
-            step: 0,
-            value,
-            spread: None,
-            evidence: Evidence::Analytic,
-            source: "formula".into(),
-        };
-        self.known(facts).into_iter().map(row).collect()
+/// A share of some steps, at least one where it is not 0.
+fn share_of(share: f64, steps: u64) -> u64 {
+    if share > 0.0 {
+        ((share * steps as f64).round() as u64).max(1)
+    } else {
+        0
     }
 }
 

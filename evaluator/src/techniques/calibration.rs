@@ -1,5 +1,5 @@
-//! What matrices are given on text of the training data: what GPTQ, AWQ, Wanda and `SparseGPT` judge weights by, and pruning
-//! heads and neurons.
+//! What matrices are given on text of the training data: what GPTQ, AWQ, Wanda and `SparseGPT` judge weights by, `SmoothQuant`
+//! inputs, and pruning heads and neurons.
 //!
 //! A matrix is tapped, the model reads some batches, and the tap is taken out again with the sums it has made.
 
@@ -33,6 +33,8 @@ pub struct InputStatistics {
     pub second_moment: Vec<f64>,
     /// `Σ |x|`, `[in]`.
     pub absolute: Vec<f64>,
+    /// `max |x|`, `[in]`.
+    pub largest: Vec<f32>,
 }
 
 impl InputStatistics {
@@ -47,8 +49,15 @@ impl InputStatistics {
 
     /// Adds rows `x [rows, in]` to all but the second moment, which costs a product.
     fn add_sizes<B: Backend>(&mut self, x: Tensor<B, 2>) {
-        self.rows += x.dims()[0];
-        add_to(&mut self.absolute, x.abs().sum_dim(0));
+        let [rows, input] = x.dims();
+        self.rows += rows;
+        let size = x.abs();
+        let largest = size.clone().max_dim(0).into_data();
+        self.largest.resize(input, 0.0);
+        for (most, x) in self.largest.iter_mut().zip(largest.iter::<f32>()) {
+            *most = most.max(x);
+        }
+        add_to(&mut self.absolute, size.sum_dim(0));
     }
 }
 
@@ -140,11 +149,31 @@ pub fn calibrate<B: Ops>(
     steps: u64,
     chosen: impl Fn(&str) -> bool,
 ) -> Statistics {
+    sums_of(model, batches, steps, chosen, Sums::Moments)
+}
+
+/// The same without second moments, which cost products.
+pub(crate) fn calibrate_sizes<B: Ops>(
+    model: &mut Model<B>,
+    batches: &Batches,
+    steps: u64,
+    chosen: impl Fn(&str) -> bool,
+) -> Statistics {
+    sums_of(model, batches, steps, chosen, Sums::Sizes)
+}
+
+fn sums_of<B: Ops>(
+    model: &mut Model<B>,
+    batches: &Batches,
+    steps: u64,
+    chosen: impl Fn(&str) -> bool,
+    sums: Sums,
+) -> Statistics {
     model.each_part("", &mut |path, part| {
         if let Part::Matrix(matrix) = part
             && chosen(path)
         {
-            tap(matrix, Sums::Moments);
+            tap(matrix, sums);
         }
     });
     read(model, batches.beside(Beside::Calibration, steps));
@@ -189,6 +218,7 @@ mod tests {
             rows: 4,
             second_moment: vec![15.0, 1.5, 1.5, 5.25],
             absolute: vec![7.0, 3.5],
+            largest: vec![3.0, 2.0],
         };
         assert_eq!(sums, expected);
     }

@@ -27,11 +27,11 @@ pub use self::{
 };
 pub(crate) use self::{
     batches::Beside,
-    optimizer::{about as rules, parameters},
+    optimizer::{about as rules, choose_trained, parameters},
     step::{IntoF32, Scores, score, score_on, to_device},
 };
 use self::{
-    optimizer::{collect, lomo, mezo},
+    optimizer::{badam, collect, lomo, mezo},
     step::{Task, gradients, quick_loss},
 };
 use crate::{
@@ -43,6 +43,7 @@ use crate::{
     techniques::{
         distillation::{Teacher, detach},
         fine_tuning::FineTuning,
+        quantization::{QuantizationPlan, qat},
     },
 };
 
@@ -63,6 +64,8 @@ pub struct Stretch<'a> {
     pub budget: Budget,
     /// How a base is adapted in it, where it is that.
     pub tuning: Option<FineTuning>,
+    /// How weights are rounded in each step, where they are.
+    pub rounding: Option<QuantizationPlan>,
     /// Where batches come from.
     pub batches: Batches<'a>,
     /// Where checkpoints lie.
@@ -142,8 +145,9 @@ where
         let skipped_before = counter::skipped();
         // until the number of steps is known the rate is that of the first ones, warming up
         let rate = learning_rate(plan, step, total.unwrap_or(u64::MAX));
-        let (loss, macs) =
-            counter::count_macs(|| one_step(&mut model, &mut optimizer, stretch, teacher, (step, rate)));
+        let (loss, macs) = counter::count_macs(|| {
+            one_step(&mut model, &mut optimizer, stretch, teacher, (step, total, rate))
+        });
         record.macs += macs;
         record.skipped_macs += (counter::skipped() - skipped_before).total();
         record.steps += 1;
@@ -172,7 +176,7 @@ where
 
         let paused = Instant::now();
         if record.steps % (total / CURVE_POINTS).max(1) == 0 && !is_last {
-            let (loss, scored) = quick_loss(&model, &stretch.batches);
+            let (loss, scored) = quick_loss(&model, &stretch.batches, stretch.rounding);
             let what = stretch.batches.rows.form.scored();
             events.report(vec![Measurement {
                 metric: "validation_loss".into(),
@@ -221,13 +225,13 @@ where
     Ok((model, record))
 }
 
-/// One step of a stretch at a rate; gives its loss, `[1]`.
+/// One step of a stretch, of which the length may be known, at a rate; gives its loss, `[1]`.
 fn one_step<A>(
     model: &mut Model<A>,
     optimizer: &mut Optimizer<A::InnerBackend>,
     stretch: &Stretch,
     teacher: Option<&Teacher<A::InnerBackend>>,
-    (step, rate): (u64, f64),
+    (step, total, rate): (u64, Option<u64>, f64),
 ) -> Tensor<A::InnerBackend, 1>
 where
     A: AutodiffBackend + Ops,
@@ -237,12 +241,14 @@ where
         plan,
         batches,
         tuning,
+        rounding,
         ..
     } = stretch;
     let seed = batches.seed;
     let task = |model: &Model<A>| Task::of_step(batches, step, teacher, &model.device());
     match plan.rule {
         Rule::AdamW | Rule::Sgd => {}
+        Rule::Badam { block_steps } => badam::begin_step(model, optimizer, step, block_steps),
         Rule::Lomo => return lomo::step(model, &task(model), rate, plan),
         Rule::Mezo { epsilon } => {
             let direction = mezo::Direction { seed, step };
@@ -250,10 +256,15 @@ where
         }
     }
     if let Some(tuning) = tuning {
+        tuning.choose(model, optimizer, step, total);
         tuning.begin_step(model, seed, step);
     }
+    let unrounded = rounding.map(|packing| qat::round_for_step(model, packing));
     let (loss, mut gradients) = gradients(model, batches, step, teacher);
     let mut collected = collect(model, &mut gradients);
+    if let Some(unrounded) = unrounded {
+        unrounded.put_back(model, &mut collected);
+    }
     if let Some(tuning) = tuning {
         tuning.end_step(model, &mut collected, seed, step);
     }

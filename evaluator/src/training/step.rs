@@ -10,7 +10,10 @@ use crate::{
     data::Batch,
     model::{Inputs, Model},
     ops::{Lengths, Ops, cross_entropy},
-    techniques::distillation::{Teacher, Told},
+    techniques::{
+        distillation::{Teacher, Told},
+        quantization::{QuantizationPlan, qat},
+    },
 };
 
 /// Held-out tokens behind a point of the learning curve.
@@ -191,14 +194,22 @@ pub(crate) fn score_on<B: Ops>(model: &Model<B>, batches: impl IntoIterator<Item
     scores
 }
 
-/// Mean loss on what is scored of a few held-out tokens, and how much that is.
-pub(super) fn quick_loss<A>(model: &Model<A>, batches: &Batches) -> (f64, u64)
+/// Mean loss on what is scored of a few held-out tokens, and how much that is; of weights as they are rounded, where they are.
+pub(super) fn quick_loss<A>(
+    model: &Model<A>,
+    batches: &Batches,
+    rounding: Option<QuantizationPlan>,
+) -> (f64, u64)
 where
     A: AutodiffBackend + Ops,
     A::InnerBackend: Ops,
 {
     use burn::module::AutodiffModule;
-    let scores = score(&model.valid(), batches, QUICK_TOKENS);
+    let mut model = model.valid();
+    if let Some(packing) = rounding {
+        qat::round(&mut model, packing);
+    }
+    let scores = score(&model, batches, QUICK_TOKENS);
     (scores.loss / scores.scored.max(1) as f64, scores.scored)
 }
 

@@ -249,6 +249,10 @@ fn what_has_no_exit_is_refused_in_one_sentence() {
             "use optimizer = 'sgd' or 'adamw'",
         ),
         (
+            "kind = 'encoder'\nearly_exit = 'entropy'\noptimizer = 'badam'",
+            "use optimizer = 'sgd' or 'adamw'",
+        ),
+        (
             "kind = 'encoder'\nearly_exit = 'entropy'\nlayers = 4\nexit_every = 2\nlayer_prune_ratio = 0.5",
             "use a smaller layer_prune_ratio or exit_every",
         ),

@@ -287,6 +287,10 @@ fn what_cannot_be_done_is_said_in_one_sentence() {
             "reversible = true\noptimizer = 'lomo'",
             "a model of reversible layers",
         ),
+        (
+            "reversible = true\noptimizer = 'badam'",
+            "reversible layers go back through all",
+        ),
     ] {
         let error = plan_for(VOCABULARY, fixed).unwrap_err();
         assert!(error.contains(part) && error.contains("use "), "{error}");

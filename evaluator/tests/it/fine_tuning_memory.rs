@@ -52,14 +52,17 @@ fn trainings_take_as_much_as_each_method_says() {
     let (adamw, weights) = training_bytes("fine_tune = 'full'");
     let (sgd, _) = training_bytes("fine_tune = 'full'\noptimizer = 'sgd'");
     let (lomo, _) = training_bytes("fine_tune = 'full'\noptimizer = 'lomo'");
+    let (badam, _) = training_bytes("fine_tune = 'full'\noptimizer = 'badam'");
     let (mezo, _) = training_bytes("fine_tune = 'full'\noptimizer = 'mezo'");
     let (lora, _) = training_bytes("fine_tune = 'lora'\nlora_rank = 4");
     let eight = training_bytes("fine_tune = 'lora'\nlora_rank = 4\nbase_bits = 8").0;
     let four = training_bytes("fine_tune = 'lora'\nlora_rank = 4\nbase_bits = 4").0;
-    let all = format!("{weights} bytes: {adamw} {sgd} {lomo} {mezo} {lora} {eight} {four}");
+    let all = format!("{weights} bytes: {adamw} {badam} {sgd} {lomo} {mezo} {lora} {eight} {four}");
     // weights, gradients, two means
     assert!(adamw > 4.0 * weights && adamw < 5.0 * weights, "{all}");
     assert!(sgd > 2.0 * weights && sgd < 3.0 * weights, "{all}");
+    // gradients and means of one block of two
+    assert!(badam < 0.65 * adamw, "{all}");
     // one block's gradients of two, and the table's
     assert!(lomo > 1.4 * weights && lomo < 0.9 * sgd, "{all}");
     assert!(mezo < 1.8 * weights, "{all}");

@@ -62,7 +62,8 @@ fn frozen_weights_keep_their_bits_and_all_others_change() {
 fn a_stopped_training_goes_on_to_the_same_bits() {
     let mezo = "fine_tune = 'full'\noptimizer = 'mezo'\nmezo_epsilon = 0.01";
     let lomo = "fine_tune = 'full'\noptimizer = 'lomo'\nlearning_rate = 0.5";
-    for tuning in TUNINGS.iter().chain([&mezo, &lomo]) {
+    let badam = "fine_tune = 'full'\noptimizer = 'badam'\nbadam_block_steps = 2";
+    for tuning in TUNINGS.iter().chain([&mezo, &lomo, &badam]) {
         let (whole, part) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (mut start, result) = trained(tuning, &whole.path().join("c"), u64::MAX);
         let (mut model, record) = result.unwrap();

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod aft;
+mod badam;
 mod balance;
 mod cache;
 mod contract;
@@ -27,11 +28,13 @@ mod kinds_evaluation;
 mod kinds_oracles;
 mod linear;
 mod listops;
+mod lp_first;
 mod mixture;
 mod oracles;
 mod packing;
 mod parts;
 mod pruning;
+mod qat;
 mod resume;
 mod reversible;
 mod rwkv;

@@ -103,9 +103,48 @@ fn packings_that_do_not_go_together_are_refused_before_training() {
             "another quant_method",
         ),
         ("bits = 8\nbits_layer_1 = 3\nactivation_bits = 8", "not of 3"),
+        ("bits = 8\nquant_method = 'smooth'", "use activation_bits = 8"),
+        (
+            "bits = 8\nquant_method = 'int8_outlier'",
+            "use activation_bits = 8",
+        ),
     ] {
         let config = config("[data]\ncorpus = \"markov\"", fixed);
         let error = evaluator::plan::Plan::read(&config, 19, None).unwrap_err();
         assert!(error.contains(part), "{error}");
     }
+}
+
+#[test]
+fn columns_in_floats_take_their_bytes_and_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = text_data(dir.path(), 8000);
+    let fixed = "width = 64\ntokens = 6400\nbits = 8\nactivation_bits = 8\nquant_group = 32\n";
+    let run = |name: &str, more: &str| {
+        let config = config(&data, &format!("{fixed}{more}"));
+        let work = dir.path().join(name);
+        let result = evaluate(&job(config, &work), &mut Silent).unwrap();
+        let again = remeasure(&work.join("bundle"), &DataAccess::anywhere(), DeviceChoice::Cpu).unwrap();
+        for metric in ["validation_loss", "model_bytes", "inference_flops_per_token"] {
+            assert_eq!(
+                values(&again)[metric],
+                values(&result)[metric],
+                "{name}: {metric}"
+            );
+        }
+        result
+    };
+    let plain = run("plain", "");
+    let none = run("none", "quant_method = 'int8_outlier'\nint8_threshold = 1e6");
+    let few = run("few", "quant_method = 'int8_outlier'\nint8_threshold = 1.5");
+    let loss = |result: &spaces::protocol::Evaluation| values(result)["validation_loss"];
+    assert_eq!(loss(&none), loss(&plain));
+    assert_ne!(loss(&few), loss(&plain));
+    assert!(few.activity["int8_outlier_columns"] > 0 && few.activity["integer_products"] > 0);
+    assert!(values(&few)["model_bytes"] > values(&none)["model_bytes"]);
+    for same in ["inference_flops_per_token", "parameters"] {
+        assert_eq!(values(&few)[same], values(&plain)[same]);
+    }
+    let (read, trained) = (values(&few)["training_flops"], values(&plain)["training_flops"]);
+    assert!(read > trained, "calibration is charged");
 }

@@ -90,8 +90,13 @@ impl ModelKind for DualEncoder {
     }
 
     fn head_pass(&self, plan: &ModelPlan, examples: usize, _: usize, trainable: Trainable) -> Pass {
-        let (rows, width, form) = (examples as u64, plan.width as u64, trainable.others());
-        matrix_pass(rows, FEATURES as u64 * width, width, true, form)
-            + matrix_pass(rows, width, self.classes as u64, true, form)
+        let (rows, width, form) = (examples as u64, plan.width as u64, trainable.head());
+        matrix_pass(
+            rows,
+            FEATURES as u64 * width,
+            width,
+            trainable != Trainable::Head,
+            form,
+        ) + matrix_pass(rows, width, self.classes as u64, true, form)
     }
 }

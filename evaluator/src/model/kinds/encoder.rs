@@ -64,6 +64,12 @@ impl ModelKind for Encoder {
 
     fn head_pass(&self, plan: &ModelPlan, examples: usize, _: usize, trainable: Trainable) -> Pass {
         let (rows, width) = (examples as u64, plan.width as u64);
-        matrix_pass(rows, width, self.classes as u64, true, trainable.others())
+        matrix_pass(
+            rows,
+            width,
+            self.classes as u64,
+            trainable != Trainable::Head,
+            trainable.head(),
+        )
     }
 }

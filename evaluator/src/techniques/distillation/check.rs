@@ -16,6 +16,8 @@ pub(crate) struct Lesson<'a> {
     pub(crate) rule: Rule,
     /// Which weights the main training changes, where there is one.
     pub(crate) trainable: Option<Trainable>,
+    /// Whether a head is trained alone before them.
+    pub(crate) head_first: bool,
     /// Whether something is pruned, and training recovers it.
     pub(crate) recovers: bool,
 }
@@ -63,7 +65,7 @@ impl DistillationPlan {
         }
         match lesson.rule {
             Rule::AdamW | Rule::Sgd => {}
-            Rule::Lomo | Rule::Mezo { .. } => {
+            Rule::Lomo | Rule::Mezo { .. } | Rule::Badam { .. } => {
                 return Err(format!(
                     "{asked} is learnt from gradients of the whole model, which this optimizer never has; use distill = 'logits', or optimizer = 'adamw' or 'sgd'"
                 ));
@@ -71,10 +73,11 @@ impl DistillationPlan {
         }
         let partly = lesson
             .trainable
-            .is_some_and(|trainable| trainable != Trainable::All);
+            .is_some_and(|trainable| trainable != Trainable::All)
+            || lesson.head_first;
         if teacher.is_some() && partly {
             return Err(format!(
-                "{asked} wants every layer to learn, and this fine_tune trains a part of the weights; use distill = 'logits' or fine_tune = 'full'"
+                "{asked} wants every layer to learn, and this fine_tune trains a part of the weights; use distill = 'logits', or fine_tune = 'full' with lp_first = 0"
             ));
         }
         Ok(())

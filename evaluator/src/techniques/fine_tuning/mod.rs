@@ -6,6 +6,7 @@ pub mod adapter;
 pub mod dylora;
 pub mod ia3;
 pub mod lora;
+pub mod lp_first;
 pub mod mask;
 
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ use crate::{
     model::{Initial, Model, ModelPlan, Parts, TensorMut, Trainable, each_tensor, make_trainable},
     ops::Ops,
     parameter::{Values, choice},
-    training::Batches,
+    training::{Batches, Optimizer, Rule},
 };
 
 /// How a base is adapted to the data.
@@ -35,7 +36,7 @@ pub enum FineTuning {
     /// Not at all: the base is compressed and measured as it is.
     None,
     /// All weights are trained on.
-    Full,
+    Full(lp_first::FullPlan),
     /// Low-rank additions are trained.
     Lora(lora::LoraPlan),
     /// Low-rank additions are trained at changing ranks.
@@ -52,7 +53,7 @@ impl FineTuning {
     /// Reads the parameters of the family.
     pub(crate) fn read(values: Values) -> Self {
         match values.text("fine_tune") {
-            "full" => FineTuning::Full,
+            "full" => FineTuning::Full(lp_first::FullPlan::read(values)),
             "lora" => FineTuning::Lora(lora::LoraPlan::read(values)),
             "dylora" => FineTuning::Dylora(dylora::DyloraPlan::read(values)),
             "ia3" => FineTuning::Ia3,
@@ -75,16 +76,26 @@ impl FineTuning {
             }
             FineTuning::Mask(plan) => plan.check(&base)?,
             FineTuning::Adapter(plan) => return plan.put_on(base),
-            FineTuning::None | FineTuning::Full | FineTuning::Ia3 => {}
+            FineTuning::Full(plan) => plan.check(&base)?,
+            FineTuning::None | FineTuning::Ia3 => {}
         }
         Ok(base)
+    }
+
+    /// # Errors
+    /// A sentence where the method cannot be had with this rule.
+    pub(crate) fn check_rule(&self, rule: Rule) -> Result<(), String> {
+        match self {
+            FineTuning::Full(plan) => plan.check_rule(rule),
+            _ => Ok(()),
+        }
     }
 
     /// Which weights the training changes; `None` if there is no training.
     pub fn trainable(&self) -> Option<Trainable> {
         match self {
             FineTuning::None => None,
-            FineTuning::Full => Some(Trainable::All),
+            FineTuning::Full(_) => Some(Trainable::All),
             FineTuning::Lora(plan) => Some(plan.trainable()),
             FineTuning::Dylora(plan) => Some(plan.lora.trainable()),
             FineTuning::Ia3 => Some(Trainable::Scales),
@@ -96,7 +107,8 @@ impl FineTuning {
     /// Counters that are above zero once the method has done its work.
     pub(crate) fn activity(&self) -> Vec<&'static str> {
         match self {
-            FineTuning::None | FineTuning::Full => vec![],
+            FineTuning::Full(plan) if plan.lp_first > 0.0 => vec![lp_first::ACTIVITY],
+            FineTuning::None | FineTuning::Full(_) => vec![],
             FineTuning::Lora(plan) => {
                 let packed = plan.base.map(|_| "packed_products");
                 [lora::ACTIVITY].into_iter().chain(packed).collect()
@@ -113,6 +125,14 @@ impl FineTuning {
         !matches!(self, FineTuning::Dylora(_))
     }
 
+    /// How many of `steps` train the head alone.
+    pub(crate) fn head_steps(&self, steps: u64) -> u64 {
+        match self {
+            FineTuning::Full(plan) => plan.head_steps(steps),
+            _ => 0,
+        }
+    }
+
     /// Multiply-adds before the first step, on rows of `context` tokens.
     pub(crate) fn macs_before(&self, model: &ModelPlan, context: usize) -> u64 {
         match self {
@@ -125,7 +145,7 @@ impl FineTuning {
     pub fn attach<A: AutodiffBackend + Ops>(self, model: &mut Model<A>, plan: &ModelPlan, seed: u64) {
         let mut initial = Initial::new(seed, plan.layers.len(), model.device());
         match self {
-            FineTuning::None | FineTuning::Full => {}
+            FineTuning::None | FineTuning::Full(_) => {}
             FineTuning::Lora(lora) => lora::attach(model, lora, &mut initial),
             FineTuning::Dylora(dylora) => lora::attach(model, dylora.lora, &mut initial),
             FineTuning::Ia3 => ia3::attach(model),
@@ -143,6 +163,22 @@ impl FineTuning {
         match self {
             FineTuning::Mask(mask) => mask.kept(model, batches),
             _ => BTreeMap::new(),
+        }
+    }
+
+    /// Before a step of `total`, where that is known: chooses the weights that it trains.
+    pub(crate) fn choose<A>(
+        self,
+        model: &mut Model<A>,
+        optimizer: &mut Optimizer<A::InnerBackend>,
+        step: u64,
+        total: Option<u64>,
+    ) where
+        A: AutodiffBackend + Ops,
+        A::InnerBackend: Ops,
+    {
+        if let FineTuning::Full(plan) = self {
+            plan.begin_step(model, optimizer, step, total);
         }
     }
 
@@ -174,7 +210,7 @@ impl FineTuning {
     /// Merges what can be merged, and lets everything be trained again.
     pub fn finish<A: AutodiffBackend + Ops>(self, model: &mut Model<A>) {
         match self {
-            FineTuning::None | FineTuning::Full => {}
+            FineTuning::None | FineTuning::Full(_) => {}
             FineTuning::Lora(_) | FineTuning::Dylora(_) => lora::merge(model),
             FineTuning::Ia3 => ia3::merge(model),
             FineTuning::Adapter(_) | FineTuning::Mask(_) => make_trainable(model),
@@ -205,8 +241,8 @@ pub(super) fn about() -> Vec<About> {
         },
         About {
             name: "full",
-            doc: "all weights of the base are trained on",
-            paper: "",
+            doc: "all weights of the base are trained on; at first the head of a classifier alone, where lp_first asks for it",
+            paper: "2202.10054",
         },
         lora::ABOUT,
         dylora::ABOUT,
@@ -224,6 +260,7 @@ pub(super) fn parameters() -> Vec<ParameterInfo> {
         "how a base checkpoint is adapted to the data; needs [base]",
         &names,
     )];
+    all.push(lp_first::parameter());
     all.extend(lora::parameters());
     all.extend(dylora::parameters());
     all.extend(adapter::parameters());

@@ -33,7 +33,8 @@ pub(super) fn shape(rows: usize, columns: usize, bits: usize, group: usize) -> P
 /// Weights `[128, 256]`, inputs `[1024, 256]` and their sums.
 pub(super) struct Fixture {
     pub(super) weights: Vec<f32>,
-    x: Vec<f32>,
+    /// `[1024, 256]`.
+    pub(super) x: Vec<f32>,
     pub(super) inputs: InputStatistics,
 }
 
@@ -59,10 +60,12 @@ impl Fixture {
             rows: SAMPLES,
             second_moment: vec![0.0; INPUT * INPUT],
             absolute: vec![0.0; INPUT],
+            largest: vec![0.0; INPUT],
         };
         for x in x.chunks(INPUT) {
             for (i, a) in x.iter().enumerate() {
                 inputs.absolute[i] += f64::from(a.abs());
+                inputs.largest[i] = inputs.largest[i].max(a.abs());
                 for (sum, b) in inputs.second_moment[i * INPUT..].iter_mut().zip(x) {
                     *sum += f64::from(a * b);
                 }
@@ -88,6 +91,20 @@ impl Fixture {
         };
         let lost: Vec<f32> = self.weights.iter().zip(rounded).map(|(w, r)| w - r).collect();
         norm(&lost) / norm(&self.weights)
+    }
+
+    /// `‖Y - X Wᵀ‖ / ‖X Wᵀ‖` of products `y [1024, 128]`.
+    pub(super) fn error_of_products(&self, y: &[f32]) -> f64 {
+        let rows = self.x.chunks(INPUT).flat_map(|x| {
+            let product = move |w: &[f32]| x.iter().zip(w).map(|(x, w)| f64::from(x * w)).sum::<f64>();
+            self.weights.chunks(INPUT).map(product)
+        });
+        let (mut lost, mut whole) = (0.0, 0.0);
+        for (y, exact) in y.iter().zip(rows) {
+            lost += (f64::from(*y) - exact).powi(2);
+            whole += exact.powi(2);
+        }
+        (lost / whole).sqrt()
     }
 
     /// Asserts that the error is within a fifth of the known one.

@@ -32,7 +32,17 @@ impl EvenLevels {
 
     /// The code of the level nearest to a weight.
     pub(super) fn code(&self, weight: f32) -> u32 {
-        ((weight / self.step).round() + f32::from(self.zero)).clamp(0.0, self.highest) as u32
+        self.place(weight).clamp(0.0, self.highest) as u32
+    }
+
+    /// Whether a weight is nearer to where a level below the lowest or above the highest would be.
+    pub(super) fn is_beyond(&self, weight: f32) -> bool {
+        !(0.0..=self.highest).contains(&self.place(weight))
+    }
+
+    /// The code where levels go on forever.
+    fn place(&self, weight: f32) -> f32 {
+        (weight / self.step).round() + f32::from(self.zero)
     }
 
     /// The weight that a code stands for.

@@ -1,6 +1,6 @@
 //! Weight quantisation after training.
 //!
-//! A method is one file, a line in `about()`, and the arms that the compiler then asks for. The packed form it writes is
+//! A method is one file, a line in `parameters.rs`, and the arms that the compiler then asks for. The packed form it writes is
 //! shared. Methods that judge weights by their inputs calibrate the matrices of blocks; the embedding, which is looked up as
 //! well as multiplied with, adapters and what a kind adds of its own are rounded to nearest by them.
 
@@ -8,33 +8,38 @@ mod awq;
 pub mod cache;
 #[cfg(test)]
 mod fixture;
+mod folds;
 mod gptq;
+pub mod int8_outlier;
 pub(crate) mod layers;
 mod levels;
 mod nf4;
 pub mod packed;
+mod parameters;
+pub mod qat;
 mod rtn;
+mod smooth;
 
 use serde::{Deserialize, Serialize};
-use spaces::{Domain, ParameterInfo, Value};
 
 use self::layers::LayerBits;
 use self::packed::{PackedShape, PackedWeights, Spacing};
+pub(super) use self::parameters::{about, parameters};
 use super::{
     About,
-    calibration::{Statistics, calibrate, check_rows_are_known},
+    calibration::{Statistics, calibrate, calibrate_sizes, check_rows_are_known},
 };
 use crate::{
     counter,
     device::Device,
     model::{Matrix, Model, ModelPlan, Part, Parts, Pass, is_block_matrix},
     ops::Ops,
-    parameter::{Declared, Values, choice, int},
+    parameter::Values,
     training::Batches,
 };
 
 /// How the codes of weights are chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
     /// Round to nearest; what bundles have that do not say it.
@@ -46,13 +51,23 @@ pub enum Method {
     Awq,
     /// Levels that suit normally distributed weights.
     Nf4,
+    /// Channels of inputs that are large are scaled down first, for inputs in whole numbers.
+    Smooth {
+        /// How much of their size they hand over to weights, from 0 to 1.
+        alpha: f64,
+    },
+    /// Columns of inputs that are large stay floats, beside whole numbers.
+    Int8Outlier {
+        /// The size from which on they are large.
+        threshold: f64,
+    },
 }
 
 /// Numbers of bits that a weight can have.
 pub(crate) const BITS: [i64; 7] = [32, 8, 6, 5, 4, 3, 2];
 
 /// How weights are packed for serving.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QuantizationPlan {
     /// Bits of one weight: 2, 3, 4, 5, 6 or 8.
     pub bits: usize,
@@ -94,6 +109,12 @@ impl QuantizationPlan {
             name if name == gptq::ABOUT.name => Method::Gptq,
             name if name == awq::ABOUT.name => Method::Awq,
             name if name == nf4::ABOUT.name => Method::Nf4,
+            name if name == smooth::ABOUT.name => Method::Smooth {
+                alpha: values.float(smooth::ALPHA),
+            },
+            name if name == int8_outlier::ABOUT.name => Method::Int8Outlier {
+                threshold: values.float(int8_outlier::THRESHOLD),
+            },
             _ => Method::Rtn,
         };
         let layers = LayerBits::read(values, model)?;
@@ -126,6 +147,13 @@ impl QuantizationPlan {
                     "activation_bits = {activation_bits} multiplies codes of 8 or 4 bits, not of {bits}; use bits = 8 or 4 everywhere, or activation_bits = 32"
                 ));
             }
+        }
+        if matches!(method, Method::Smooth { .. } | Method::Int8Outlier { .. }) && activation_bits == whole()
+        {
+            return Err(format!(
+                "quant_method = '{}' has inputs lose less by rounding, and activation_bits = {activation_bits} rounds none; use activation_bits = 8 or another quant_method",
+                values.text("quant_method")
+            ));
         }
         if matches!(method, Method::Gptq | Method::Awq) {
             let name = values.text("quant_method");
@@ -201,6 +229,11 @@ impl QuantizationPlan {
         }
     }
 
+    /// Whether it is known before calibration how many bytes weights take.
+    pub(crate) fn bytes_are_known(&self) -> bool {
+        !matches!(self.method, Method::Int8Outlier { .. })
+    }
+
     /// The bits, for people.
     pub(crate) fn words(&self) -> String {
         match (self.layers.asked().min(), self.layers.asked().max()) {
@@ -218,6 +251,8 @@ impl QuantizationPlan {
             Method::Gptq => gptq::ACTIVITY,
             Method::Awq => awq::ACTIVITY,
             Method::Nf4 => nf4::ACTIVITY,
+            Method::Smooth { .. } => smooth::ACTIVITY,
+            Method::Int8Outlier { .. } => int8_outlier::ACTIVITY,
         }
     }
 
@@ -231,6 +266,9 @@ impl QuantizationPlan {
                 .map(|m| m.copies as u64 * gptq::macs(m.out as u64, m.input as u64))
                 .sum(),
             Method::Awq => awq::macs(model, *self),
+            Method::Smooth { .. } | Method::Int8Outlier { .. } => {
+                return self.calibration_batches * model.forward_macs(batch, n);
+            }
         };
         self.calibration_batches * model.calibration_macs(batch, n) + choice
     }
@@ -243,6 +281,9 @@ pub fn observe<B: Ops>(model: &mut Model<B>, plan: QuantizationPlan, batches: &B
     match plan.method {
         Method::Rtn | Method::Nf4 => Statistics::new(),
         Method::Gptq | Method::Awq => calibrate(model, batches, plan.calibration_batches, is_block_matrix),
+        Method::Smooth { .. } | Method::Int8Outlier { .. } => {
+            calibrate_sizes(model, batches, plan.calibration_batches, is_block_matrix)
+        }
     }
 }
 
@@ -254,8 +295,10 @@ pub fn quantize<B: Ops>(
     plan: QuantizationPlan,
     inputs: &Statistics,
 ) {
-    if plan.method == Method::Awq {
-        awq::scale(model, served, plan, inputs);
+    match plan.method {
+        Method::Awq => awq::scale(model, served, plan, inputs),
+        Method::Smooth { alpha } => smooth::scale(model, served, (plan, alpha), inputs),
+        Method::Rtn | Method::Gptq | Method::Nf4 | Method::Int8Outlier { .. } => {}
     }
     pack(model, plan, inputs);
 }
@@ -275,12 +318,21 @@ fn pack<B: Ops>(model: &mut impl Parts<B>, plan: QuantizationPlan, inputs: &Stat
             let device = weight.device();
             let values: Vec<f32> = weight.into_data().iter::<f32>().collect();
             let shape = plan.shape(rows, columns);
+            counter::add_activity(PACKED, values.len());
+            if let Method::Int8Outlier { threshold } = plan.method
+                && let Some(inputs) = inputs.get(path)
+                && let Some(mixed) = int8_outlier::pack(&values, [rows, columns], (plan, threshold), inputs)
+            {
+                *matrix = Matrix::Mixed(mixed.into_module(&device));
+                return;
+            }
             let packed = match plan.method {
-                Method::Rtn | Method::Awq => rtn::pack(&values, shape),
+                Method::Rtn | Method::Awq | Method::Smooth { .. } | Method::Int8Outlier { .. } => {
+                    rtn::pack(&values, shape)
+                }
                 Method::Nf4 => nf4::pack(&values, shape),
                 Method::Gptq => judged(path, &values, shape, inputs),
             };
-            counter::add_activity(PACKED, values.len());
             *matrix = Matrix::Packed(packed.into_module(&device));
         }
     });
@@ -301,55 +353,4 @@ fn judged(path: &str, weights: &[f32], shape: PackedShape, inputs: &Statistics) 
         }
         rtn::pack(weights, shape)
     })
-}
-
-/// What the methods say of themselves.
-pub(super) fn about() -> Vec<About> {
-    let mut all = methods();
-    all.push(cache::ABOUT);
-    all
-}
-
-fn methods() -> Vec<About> {
-    vec![rtn::ABOUT, gptq::ABOUT, awq::ABOUT, nf4::ABOUT]
-}
-
-/// The parameters of the family.
-pub(super) fn parameters() -> Vec<ParameterInfo> {
-    let names: Vec<&str> = methods().iter().map(|a| a.name).collect();
-    let bits = [32, 8, 4].map(Value::Int);
-    let few = Domain::int(2, 32, true, 1).expect("not empty");
-    let mut all = vec![
-        choice("bits", "bits of a weight in memory and on disk", &BITS)
-            .unit("bits")
-            .search(Domain::categorical(bits.to_vec()).expect("not empty")),
-        choice(
-            "quant_group",
-            "weights of a row that share a scale and a zero",
-            &[64, 32, 128].map(i64::from),
-        )
-        .unit("weights")
-        .when("bits < 32"),
-        choice("quant_method", "how the codes of weights are chosen", &names).when("bits < 32"),
-        choice(
-            "activation_bits",
-            "bits of what packed matrices are given; 8 multiplies whole numbers with codes of 8 or 4 bits (2206.01861)",
-            &[32, 8].map(i64::from),
-        )
-        .unit("bits")
-        .when("bits in [8, 4]"),
-        int(
-            "calibration_batches",
-            "batches of training data that weights' inputs are judged on",
-            1,
-            1024,
-            8,
-        )
-        .unit("batches")
-        .when("bits < 32 and quant_method in ['gptq', 'awq']")
-        .search(few),
-        cache::parameter(),
-    ];
-    all.extend(layers::parameters());
-    all
 }

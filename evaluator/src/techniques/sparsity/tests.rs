@@ -111,6 +111,7 @@ fn sparsegpt_with_a_diagonal_removes_what_wanda_does_and_changes_nothing() {
         rows: 10,
         second_moment: vec![0.0; columns * columns],
         absolute: vec![0.0; columns],
+        largest: vec![0.0; columns],
     };
     for j in 0..columns {
         inputs.second_moment[j * columns + j] = 0.1 + (j * 37 % 101) as f64;

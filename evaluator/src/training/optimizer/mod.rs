@@ -1,6 +1,7 @@
 //! How the weights of a model's named tensors are changed, by their gradients, with clipping by the norm of all of them.
 
 mod adamw;
+pub(super) mod badam;
 pub(super) mod lomo;
 pub(super) mod mezo;
 mod rule;
@@ -60,6 +61,14 @@ impl<B: Backend> Optimizer<B> {
     }
 }
 
+impl<B: Backend> Optimizer<B> {
+    /// Begins anew.
+    pub(crate) fn forget(&mut self) {
+        self.moments.clear();
+        self.steps = 0;
+    }
+}
+
 impl<B: Ops> Optimizer<B> {
     /// One step with the gradients of one batch.
     pub fn step<A>(
@@ -93,7 +102,9 @@ impl<B: Ops> Optimizer<B> {
         self.steps += 1;
         let scale = plan.clipping(total_norm(gradients.values()));
         match plan.rule {
-            Rule::AdamW => self.adamw(model, gradients, (rate, scale), plan.weight_decay),
+            Rule::AdamW | Rule::Badam { .. } => {
+                self.adamw(model, gradients, (rate, scale), plan.weight_decay)
+            }
             Rule::Sgd => sgd::step(model, gradients, (rate, scale), plan.weight_decay),
             Rule::Lomo | Rule::Mezo { .. } => unreachable!("gradients of all weights are not theirs"),
         }
@@ -116,6 +127,30 @@ pub(super) fn collect<A: AutodiffBackend>(
         }
     });
     collected
+}
+
+/// Trains the tensors of which the name is chosen and freezes all others; they stay the parameters that they were. Tells whether
+/// any of them was frozen before and is trained now.
+pub(crate) fn choose_trained<B: Backend>(
+    model: &mut impl Parts<B>,
+    is_chosen: impl Fn(&str) -> bool,
+) -> bool {
+    fn choose<B: Backend, const D: usize>(param: &mut Param<Tensor<B, D>>, is_chosen: bool) -> bool {
+        let tensor = param.val();
+        let is_new = tensor.is_require_grad() != is_chosen;
+        if is_new {
+            *param = Param::initialized(param.id, tensor.detach().set_require_grad(is_chosen));
+        }
+        is_new && is_chosen
+    }
+    let mut thawed = false;
+    each_tensor(model, &mut |name, tensor| {
+        thawed |= match tensor {
+            TensorMut::Matrix(param) => choose(param, is_chosen(&name)),
+            TensorMut::Vector(param) => choose(param, is_chosen(&name)),
+        };
+    });
+    thawed
 }
 
 /// What a parameter was, beside its values.

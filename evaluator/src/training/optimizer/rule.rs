@@ -2,9 +2,10 @@
 
 use spaces::{Domain, ParameterInfo};
 
+use super::badam;
 use crate::{
     model::{ModelPlan, Trainable},
-    parameter::{Declared, Values, choice, float},
+    parameter::{Declared, Values, choice, float, int},
     techniques::About,
 };
 
@@ -13,6 +14,11 @@ use crate::{
 pub enum Rule {
     /// By the gradients' running means (1711.05101): two more numbers for each weight.
     AdamW,
+    /// The same of one block at a time (2404.02827): two more numbers for each weight of the largest.
+    Badam {
+        /// Steps after which the next block is trained.
+        block_steps: u64,
+    },
     /// By the gradient alone: no memory.
     Sgd,
     /// The same on the way back, where each block's gradients are gone once it is changed (2306.09782).
@@ -24,6 +30,8 @@ pub enum Rule {
     },
 }
 
+/// The counter of blocks that were begun.
+pub(super) const BADAM_ACTIVITY: &str = "badam_blocks";
 /// The counter of losses beside the weights.
 pub(super) const MEZO_ACTIVITY: &str = "mezo_probes";
 
@@ -34,6 +42,11 @@ pub(crate) fn about() -> Vec<About> {
             name: "adamw",
             doc: "by running means of gradients and of their squares",
             paper: "1711.05101",
+        },
+        About {
+            name: "badam",
+            doc: "adamw of one block of layers at a time, the others frozen: running means of one block exist, and nothing goes back below it",
+            paper: "2404.02827",
         },
         About {
             name: "sgd",
@@ -63,6 +76,16 @@ pub(crate) fn parameters() -> Vec<ParameterInfo> {
             &names,
         )
         .when("fine_tune in ['none', 'full']"),
+        int(
+            "badam_block_steps",
+            "steps after which the next block of layers is trained",
+            1,
+            1 << 20,
+            50,
+        )
+        .unit("steps")
+        .when("fine_tune in ['none', 'full'] and optimizer == 'badam'")
+        .search(Domain::int(10, 200, true, 1).expect("not empty")),
         float(
             "mezo_epsilon",
             "how far from the weights losses are taken, along a normal direction",
@@ -84,6 +107,17 @@ impl Rule {
     pub(crate) fn read(values: Values, model: &ModelPlan, has_base: bool) -> Result<Rule, String> {
         match values.text("optimizer") {
             "sgd" => Ok(Rule::Sgd),
+            "badam" if model.reversible.is_some() => Err(
+                "optimizer = 'badam' goes back no further than the block it trains, and reversible layers go back through all; use optimizer = 'adamw' or 'sgd', or reversible = false"
+                    .into(),
+            ),
+            "badam" if model.early_exit.is_some() => Err(
+                "optimizer = 'badam' goes back from the last layer alone, and with early exits several are trained; use optimizer = 'sgd' or 'adamw', or early_exit = 'none'"
+                    .into(),
+            ),
+            "badam" => Ok(Rule::Badam {
+                block_steps: values.int("badam_block_steps") as u64,
+            }),
             "lomo" if model.reversible.is_some() || model.kind.reading() > 0 => Err(format!(
                 "optimizer = 'lomo' goes back through blocks of one stream, and this is {}; use optimizer = 'sgd' or 'adamw'",
                 match model.reversible {
@@ -111,14 +145,21 @@ impl Rule {
         }
     }
 
-    /// Multiply-adds of a step of `batch` examples of `n` tokens a row.
-    pub(crate) fn macs(self, model: &ModelPlan, batch: usize, n: usize, trainable: Trainable) -> u64 {
+    /// Multiply-adds of a training of `steps` of `batch` examples of `n` tokens a row.
+    pub(crate) fn macs(
+        self,
+        model: &ModelPlan,
+        steps: u64,
+        [batch, n]: [usize; 2],
+        trainable: Trainable,
+    ) -> u64 {
         let pass = model.training_pass(batch, n, trainable);
         match self {
-            Rule::AdamW | Rule::Sgd => pass.total(),
+            Rule::AdamW | Rule::Sgd => steps * pass.total(),
+            Rule::Badam { block_steps } => badam::macs(model, block_steps, steps, [batch, n]),
             // there, and twice back with each block and the head computed again
-            Rule::Lomo => model.blocks_forward(batch, n) + 2 * pass.total(),
-            Rule::Mezo { .. } => 2 * pass.forward,
+            Rule::Lomo => steps * (model.blocks_forward(batch, n) + 2 * pass.total()),
+            Rule::Mezo { .. } => steps * 2 * pass.forward,
         }
     }
 
@@ -126,6 +167,7 @@ impl Rule {
     pub(crate) fn activity(self) -> Option<&'static str> {
         match self {
             Rule::AdamW | Rule::Sgd | Rule::Lomo => None,
+            Rule::Badam { .. } => Some(BADAM_ACTIVITY),
             Rule::Mezo { .. } => Some(MEZO_ACTIVITY),
         }
     }

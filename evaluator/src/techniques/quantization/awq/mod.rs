@@ -3,23 +3,21 @@
 //!
 //! All matrices are judged by the inputs of the unrounded model, in one calibration.
 
-mod folds;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-
-use burn::{
-    module::Param,
-    tensor::{Tensor, TensorData, backend::Backend},
-};
+use burn::tensor::{Tensor, TensorData, backend::Backend};
 use rayon::prelude::*;
 
-use self::folds::{Fold, Maker, Reader, folds};
-use super::{About, QuantizationPlan, packed::PackedShape, rtn};
+use super::{
+    About, QuantizationPlan,
+    folds::{self, Fold, Matrices, Reader, folds},
+    packed::PackedShape,
+    rtn,
+};
 use crate::{
     counter,
-    model::{Matrix, Model, ModelPlan, Part, Parts, Pass},
+    model::{Model, ModelPlan, Pass},
     ops::{Ops, matmul},
     techniques::calibration::{InputStatistics, Statistics},
 };
@@ -60,60 +58,17 @@ pub(super) fn scale<B: Ops>(
     plan: QuantizationPlan,
     inputs: &Statistics,
 ) {
-    let (mut matrices, mut norms) = (BTreeMap::new(), BTreeMap::new());
-    model.each_part("", &mut |path, part| match part {
-        Part::Matrix(matrix) | Part::Small(matrix) => {
-            matrices.extend(matrix.as_dense().map(|weight| (path.to_owned(), weight)));
-        }
-        Part::Vector(norm) => {
-            norms.insert(path.to_owned(), norm.val());
-        }
-    });
-    for fold in folds(served) {
-        let Some(scales) = best_scales(&fold, &matrices, plan, inputs) else {
-            continue;
-        };
-        let n = scales.len();
-        counter::add_activity("awq_channels_scaled", n);
-        let (exact, device) = (&fold.exact, model.device());
-        let scales = Tensor::<B, 1>::from_data(TensorData::new(scales, [n]), &device);
-        let readers = fold.readers.iter().map(|reader| &reader.path);
-        for path in readers.chain(exact) {
-            if let Some(weight) = matrices.get_mut(path) {
-                *weight = weight.clone() * scales.clone().unsqueeze_dim::<2>(0);
-            }
-        }
-        match fold.maker {
-            Maker::Norm(path) => {
-                if let Some(norm) = norms.get_mut(&path) {
-                    *norm = norm.clone() / scales;
-                }
-            }
-            Maker::Rows(path, power) => {
-                if let Some(weight) = matrices.get_mut(&path) {
-                    *weight = weight.clone() / scales.powf_scalar(power).unsqueeze_dim::<2>(1);
-                }
-            }
-        }
-    }
-    model.each_part("", &mut |path, part| match part {
-        Part::Matrix(matrix) | Part::Small(matrix) => {
-            if let Some(weight) = matrices.remove(path) {
-                *matrix = Matrix::dense(weight);
-            }
-        }
-        Part::Vector(norm) => {
-            if let Some(values) = norms.remove(path) {
-                *norm = Param::from_tensor(values);
-            }
-        }
+    folds::scale(model, served, |fold, matrices| {
+        let scales = best_scales(fold, matrices, plan, inputs)?;
+        counter::add_activity("awq_channels_scaled", scales.len());
+        Some(scales)
     });
 }
 
 /// The scales of the shared input; `None` where the best are none, or no token reached any of the matrices.
 fn best_scales<B: Ops>(
     fold: &Fold,
-    matrices: &BTreeMap<String, Tensor<B, 2>>,
+    matrices: &Matrices<B>,
     plan: QuantizationPlan,
     inputs: &Statistics,
 ) -> Option<Vec<f32>> {

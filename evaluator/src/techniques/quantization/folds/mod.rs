@@ -1,9 +1,23 @@
 //! Where the input of matrices can be scaled channel by channel, because what makes it can be scaled the other way.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use burn::{
+    module::Param,
+    tensor::{Tensor, TensorData, backend::Backend},
+};
+
 use crate::{
-    model::{AttentionPlan, ModelPlan, Projection},
+    model::{AttentionPlan, Matrix, Model, ModelPlan, Part, Parts, Projection},
+    ops::Ops,
     techniques::{attention::Core, feed_forward::FeedForwardPlan},
 };
+
+/// The dense matrices of a model, by path.
+pub(super) type Matrices<B> = BTreeMap<String, Tensor<B, 2>>;
 
 /// A matrix `[out, input]` that is given the scaled input.
 #[derive(Debug, PartialEq)]
@@ -125,3 +139,69 @@ pub(super) fn folds(model: &ModelPlan) -> Vec<Fold> {
 }
 
 const OUTPUT: &str = "o_proj";
+
+/// Scales the model wherever `scales` gives some for an input, so that it is what it was before rounding.
+pub(super) fn scale<B: Ops>(
+    model: &mut Model<B>,
+    served: &ModelPlan,
+    scales: impl Fn(&Fold, &Matrices<B>) -> Option<Vec<f32>>,
+) {
+    let device = model.device();
+    let (mut matrices, mut norms) = (Matrices::new(), BTreeMap::new());
+    model.each_part("", &mut |path, part| match part {
+        Part::Matrix(matrix) | Part::Small(matrix) => {
+            matrices.extend(matrix.as_dense().map(|weight| (path.to_owned(), weight)));
+        }
+        Part::Vector(norm) => {
+            norms.insert(path.to_owned(), norm.val());
+        }
+    });
+    for fold in folds(served) {
+        if let Some(scales) = scales(&fold, &matrices) {
+            let n = scales.len();
+            let scales = Tensor::<B, 1>::from_data(TensorData::new(scales, [n]), &device);
+            fold.apply(&scales, &mut matrices, &mut norms);
+        }
+    }
+    model.each_part("", &mut |path, part| match part {
+        Part::Matrix(matrix) | Part::Small(matrix) => {
+            if let Some(weight) = matrices.remove(path) {
+                *matrix = Matrix::dense(weight);
+            }
+        }
+        Part::Vector(norm) => {
+            if let Some(values) = norms.remove(path) {
+                *norm = Param::from_tensor(values);
+            }
+        }
+    });
+}
+
+impl Fold {
+    /// Multiplies the readers' columns by `scales [input]`, and divides what makes the input.
+    fn apply<B: Backend>(
+        &self,
+        scales: &Tensor<B, 1>,
+        matrices: &mut Matrices<B>,
+        norms: &mut BTreeMap<String, Tensor<B, 1>>,
+    ) {
+        let readers = self.readers.iter().map(|reader| &reader.path);
+        for path in readers.chain(&self.exact) {
+            if let Some(weight) = matrices.get_mut(path) {
+                *weight = weight.clone() * scales.clone().unsqueeze_dim::<2>(0);
+            }
+        }
+        match &self.maker {
+            Maker::Norm(path) => {
+                if let Some(norm) = norms.get_mut(path) {
+                    *norm = norm.clone() / scales.clone();
+                }
+            }
+            Maker::Rows(path, power) => {
+                if let Some(weight) = matrices.get_mut(path) {
+                    *weight = weight.clone() / scales.clone().powf_scalar(*power).unsqueeze_dim::<2>(1);
+                }
+            }
+        }
+    }
+}
