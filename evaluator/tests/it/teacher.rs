@@ -120,7 +120,7 @@ fn what_is_left_after_any_pruning_learns_in_every_way() {
         ),
         (
             listops,
-            "kind = 'encoder'\nhead_prune_ratio = 0.25\nearly_exit = 'entropy'\ndistill = 'relation'",
+            "kind = 'encoder'\nhead_prune_ratio = 0.25\ndistill = 'relation'",
         ),
     ] {
         let dir = tempfile::tempdir().unwrap();
