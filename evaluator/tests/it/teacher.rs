@@ -134,10 +134,10 @@ fn a_student_that_a_teacher_teaches_does_better_than_one_that_is_not_taught() {
     let dir = tempfile::tempdir().unwrap();
     let (folder, _) = teacher(
         MARKOV,
-        "tokens = 60_000\nbatch = 16\nlearning_rate = 5e-3",
+        "tokens = 120_000\nbatch = 16\nlearning_rate = 5e-3",
         &dir.path().join("teacher"),
     );
-    let student = "width = 16\nheads = 2\nlayers = 1\ntokens = 9600\nbatch = 8\nlearning_rate = 5e-3";
+    let student = "width = 16\nheads = 2\nlayers = 1\ntokens = 16_000\nbatch = 8\nlearning_rate = 5e-3";
     let differences: Vec<f64> = (0..6)
         .map(|seed| {
             let at = |name: &str| dir.path().join(format!("{name}-{seed}"));
