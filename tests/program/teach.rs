@@ -97,8 +97,22 @@ fn a_server_is_asked_patiently_and_nothing_twice() {
     ]);
     let arguments = |requests: &str| {
         let list = [
-            "teach", "--url", &url, "--model", "large", "--prompts", "input.txt", "--requests", requests,
-            "--characters", "20", "--tokens", "7", "--out", "taught.txt", "--json",
+            "teach",
+            "--url",
+            &url,
+            "--model",
+            "large",
+            "--prompts",
+            "input.txt",
+            "--requests",
+            requests,
+            "--characters",
+            "20",
+            "--tokens",
+            "7",
+            "--out",
+            "taught.txt",
+            "--json",
         ];
         list.map(String::from)
     };
@@ -126,7 +140,10 @@ fn a_server_is_asked_patiently_and_nothing_twice() {
     assert_eq!(done.status.code(), Some(0), "{said}");
     let note: Value = serde_json::from_slice(&done.stdout).unwrap();
     assert_eq!(note["requests"], 9);
-    assert_eq!((&note["prompt_tokens"], &note["written_tokens"]), (&json!(99), &json!(63)));
+    assert_eq!(
+        (&note["prompt_tokens"], &note["written_tokens"]),
+        (&json!(99), &json!(63))
+    );
     assert_eq!(note["teacher"], json!({ "url": url, "model": "large" }));
     let written: Value =
         serde_json::from_str(&fs::read_to_string(program.path("taught.txt.json")).unwrap()).unwrap();
@@ -146,14 +163,30 @@ fn a_server_is_asked_patiently_and_nothing_twice() {
     assert_eq!(heard.lock().unwrap().prompts.len(), 9);
     run("12", Some(KEY));
     assert_eq!(heard.lock().unwrap().prompts.len(), 12);
-    assert!(fs::read_to_string(program.path("taught.txt")).unwrap().starts_with(&corpus));
+    assert!(
+        fs::read_to_string(program.path("taught.txt"))
+            .unwrap()
+            .starts_with(&corpus)
+    );
 
     // answers to other questions are not mixed in
     let other = program.run(&[
-        "teach", "--url", &url, "--model", "other", "--prompts", "input.txt", "--out", "taught.txt",
+        "teach",
+        "--url",
+        &url,
+        "--model",
+        "other",
+        "--prompts",
+        "input.txt",
+        "--out",
+        "taught.txt",
     ]);
     assert_eq!(other.code, Some(2));
-    assert!(other.stderr.contains("answers to other questions"), "{}", other.stderr);
+    assert!(
+        other.stderr.contains("answers to other questions"),
+        "{}",
+        other.stderr
+    );
     fs::remove_file(&records).unwrap();
     let refused = run("2", None);
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
@@ -166,13 +199,24 @@ fn an_exported_model_writes_what_another_one_trains_on() {
     let program = program();
     program.write("input.txt", &text());
     let fixed = "[fixed]\ncontext = 32\nwidth = 32\nheads = 4\nlayers = 1\nbatch = 8\ntokens = 12_800\n";
-    let data = |path: &str| format!("[data]\ncorpus = \"text\"\npath = \"{path}\"\ntokenizer = \"byte\"\n\n{fixed}");
+    let data =
+        |path: &str| format!("[data]\ncorpus = \"text\"\npath = \"{path}\"\ntokenizer = \"byte\"\n\n{fixed}");
     program.write("large.toml", &data("input.txt"));
     program.write("small.toml", &data("taught.txt"));
     program.json(&["measure", "large.toml", "--out", "large", "--json"]);
     let arguments = [
-        "teach", "--bundle", "large", "--prompts", "input.txt", "--requests", "12", "--tokens", "60", "--out",
-        "taught.txt", "--json",
+        "teach",
+        "--bundle",
+        "large",
+        "--prompts",
+        "input.txt",
+        "--requests",
+        "12",
+        "--tokens",
+        "60",
+        "--out",
+        "taught.txt",
+        "--json",
     ];
     let note = program.json(&arguments);
     assert_eq!(note["requests"], 12);
@@ -181,7 +225,20 @@ fn an_exported_model_writes_what_another_one_trains_on() {
     let corpus = fs::read_to_string(program.path("taught.txt")).unwrap();
     assert!(!corpus.contains("HELD OUT"), "{corpus}");
     // a smaller part of the same answers is the beginning of the same corpus
-    let fewer = program.json(&["teach", "--bundle", "large", "--prompts", "input.txt", "--requests", "5", "--tokens", "60", "--out", "taught.txt", "--json"]);
+    let fewer = program.json(&[
+        "teach",
+        "--bundle",
+        "large",
+        "--prompts",
+        "input.txt",
+        "--requests",
+        "5",
+        "--tokens",
+        "60",
+        "--out",
+        "taught.txt",
+        "--json",
+    ]);
     assert_eq!(fewer["requests"], 5);
     assert!(corpus.starts_with(&fs::read_to_string(program.path("taught.txt")).unwrap()));
     program.json(&arguments);
@@ -189,8 +246,32 @@ fn an_exported_model_writes_what_another_one_trains_on() {
     assert!(measured["metrics"]["validation_loss"]["value"].as_f64().unwrap() > 0.0);
     for (wrong, what) in [
         (&["teach", "--prompts", "input.txt", "--out", "x"][..], "--bundle"),
-        (&["teach", "--bundle", "gone", "--prompts", "input.txt", "--out", "x"][..], "'gone"),
-        (&["teach", "--url", "large", "--model", "m", "--prompts", "input.txt", "--out", "x"][..], "https://host"),
+        (
+            &[
+                "teach",
+                "--bundle",
+                "gone",
+                "--prompts",
+                "input.txt",
+                "--out",
+                "x",
+            ][..],
+            "'gone",
+        ),
+        (
+            &[
+                "teach",
+                "--url",
+                "large",
+                "--model",
+                "m",
+                "--prompts",
+                "input.txt",
+                "--out",
+                "x",
+            ][..],
+            "https://host",
+        ),
     ] {
         let refused = program.run(wrong);
         assert_eq!(refused.code, Some(2), "{}", refused.stderr);

@@ -45,11 +45,14 @@ pub(crate) fn to_device<B: Backend>(batch: Batch, device: &B::Device) -> (Inputs
     (inputs, Tensor::from_data(TensorData::new(targets, [n]), device))
 }
 
+/// A teacher, and what it tells of a batch.
+type Taught<'a, B> = (&'a Teacher<B>, Told<B>);
+
 /// A training batch on the device, with what a teacher says of it where there is one.
 pub(super) struct Task<'a, A: AutodiffBackend> {
     pub(super) inputs: Inputs<A>,
     targets: Tensor<A, 1, Int>,
-    told: Option<(&'a Teacher<A::InnerBackend>, Told<A::InnerBackend>)>,
+    told: Option<Taught<'a, A::InnerBackend>>,
 }
 
 impl<'a, A: AutodiffBackend + Ops> Task<'a, A> {

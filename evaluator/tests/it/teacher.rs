@@ -90,42 +90,17 @@ fn a_student_of_its_own_architecture_learns_in_every_way_and_is_smaller() {
 
 #[test]
 fn what_is_left_after_any_pruning_learns_in_every_way() {
-    let listops =
-        "[data]\ncorpus = \"listops\"\nmax_depth = 2\nmax_args = 3\nmin_length = 4\nmax_length = 16";
-    for (data, fixed) in [
-        (MARKOV, "layers = 3\nlayer_prune_ratio = 0.34\ndistill = 'hidden'"),
-        (MARKOV, "width_prune_ratio = 0.25\ndistill = 'hidden'"),
-        (
-            MARKOV,
-            "width_prune_ratio = 0.25\nlayer_prune_ratio = 0.5\ndistill = 'relation'",
-        ),
-        (
-            MARKOV,
-            "head_prune_ratio = 0.5\ndistill = 'relation'\nattention = 'aft'\naft_variant = 'simple'",
-        ),
-        (
-            MARKOV,
-            "prune_ratio = 0.5\nexperts = 2\ndistill = 'reverse_kl'\noptimizer = 'sgd'",
-        ),
-        (
-            MARKOV,
-            "kind = 'encoder_decoder'\ncontext = 32\nwidth_prune_ratio = 0.25\ndistill = 'hidden'",
-        ),
-        (
-            MARKOV,
-            "kind = 'encoder_decoder'\ncontext = 32\nhead_prune_ratio = 0.5\ndistill = 'relation'",
-        ),
-        (
-            listops,
-            "kind = 'encoder'\nwidth_prune_ratio = 0.25\ndistill = 'hidden'",
-        ),
-        (
-            listops,
-            "kind = 'encoder'\nhead_prune_ratio = 0.25\nearly_exit = 'entropy'\ndistill = 'relation'",
-        ),
+    for fixed in [
+        "layers = 3\nlayer_prune_ratio = 0.34\ndistill = 'hidden'",
+        "width_prune_ratio = 0.25\ndistill = 'hidden'",
+        "width_prune_ratio = 0.25\nlayer_prune_ratio = 0.5\ndistill = 'relation'",
+        "head_prune_ratio = 0.5\ndistill = 'relation'\nattention = 'aft'\naft_variant = 'simple'",
+        "prune_ratio = 0.5\nexperts = 2\ndistill = 'reverse_kl'\noptimizer = 'sgd'",
+        "kind = 'encoder_decoder'\ncontext = 32\nwidth_prune_ratio = 0.25\ndistill = 'hidden'",
+        "kind = 'encoder_decoder'\ncontext = 32\nhead_prune_ratio = 0.5\ndistill = 'relation'",
     ] {
         let dir = tempfile::tempdir().unwrap();
-        let result = run(config(data, &format!("{fixed}\nrecovery = 0.5")), dir.path(), 1);
+        let result = run(config(MARKOV, &format!("{fixed}\nrecovery = 0.5")), dir.path(), 1);
         assert!(result.activity["distilled_rows"] > 0, "{fixed}");
     }
 }

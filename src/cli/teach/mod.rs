@@ -53,7 +53,7 @@ pub(crate) struct Teach {
         conflicts_with = "url"
     )]
     bundle: Option<PathBuf>,
-    /// Server that speaks the completions API of OpenAI, without /v1; its key is read from PARSIMONY_TEACHER_KEY
+    /// Server that answers POST URL/v1/completions as many do; its key is read from the environment
     #[arg(long, value_name = "URL", requires = "model")]
     url: Option<String>,
     /// The server's name of the model that writes

@@ -1,4 +1,4 @@
-//! A model behind the completions API of OpenAI, which many servers speak: `POST {url}/v1/completions`.
+//! A model behind the completions API of `OpenAI`, which many servers speak: `POST {url}/v1/completions`.
 
 use std::{error::Error, time::Duration};
 

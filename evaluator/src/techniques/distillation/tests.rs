@@ -19,9 +19,12 @@ const METHODS: [Method; 4] = [
 ];
 
 fn model(fixed: &str, seed: u64) -> (Model<A>, ModelPlan) {
-    let text = format!(
-        "[data]\ncorpus = 'markov'\n[fixed]\ncontext = 12\nwidth = 32\nheads = 4\nlayers = 2\n{fixed}\n"
-    );
+    let width = if fixed.contains("width") {
+        ""
+    } else {
+        "width = 32\nheads = 4"
+    };
+    let text = format!("[data]\ncorpus = 'markov'\n[fixed]\ncontext = 12\nlayers = 2\n{width}\n{fixed}\n");
     let config = spaces::study::config_from_toml(&text, &crate::catalog()).unwrap();
     let plan = Plan::read(&config, 19, None).unwrap().model;
     (Model::new(&plan, seed, &Default::default()), plan)
