@@ -29,6 +29,7 @@ mod pool;
 mod scaling;
 pub mod sensitivity;
 mod sparse_speed;
+mod sparse_training;
 mod speed;
 mod stages;
 pub mod techniques;

@@ -33,9 +33,9 @@ use crate::{
 
 /// Passes on what a recovery says. After a part of the training its curve is left out: the steps belong to the training,
 /// which may still go on.
-struct Recovery<'a> {
-    events: &'a mut dyn Events,
-    is_part: bool,
+pub(crate) struct Recovery<'a> {
+    pub(crate) events: &'a mut dyn Events,
+    pub(crate) is_part: bool,
 }
 
 impl Events for Recovery<'_> {
@@ -111,14 +111,14 @@ pub(crate) const STATE: &str = "state";
 const START: &str = "start";
 
 /// Time between two checkpoints: what a killed worker loses at most.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(15);
+pub(crate) const CHECKPOINT_EVERY: Duration = Duration::from_secs(15);
 
 const MAIN: &str = "train";
 const RECOVERY: &str = "recover";
 
 impl Trainer<'_> {
     /// Trains, prunes and recovers.
-    pub(crate) fn run<A>(
+    pub(crate) fn dense<A>(
         &self,
         start: impl Fn(&ModelPlan) -> Result<Model<A>, EvaluationError>,
         backend: &A::Device,
@@ -142,6 +142,7 @@ impl Trainer<'_> {
             plan: &plan.training,
             budget,
             tuning: None,
+            thinning: None,
             batches,
             checkpoints: &self.checkpoints,
             checkpoint_every: CHECKPOINT_EVERY,

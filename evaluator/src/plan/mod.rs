@@ -194,10 +194,10 @@ impl Plan {
             );
         }
         let sparsity = SparsityPlan::read(values, &served)?;
-        if sparsity.is_some() && model.early_exit.is_some() {
+        if sparsity.is_some_and(|plan| plan.recovery.is_some()) && base.is_some() && fine_tuning == FineTuning::None {
             return Err(format!(
-                "sparsity = {} and early exits are not offered together yet; use sparsity = 0 or early_exit = 'none'",
-                values.float("sparsity")
+                "sparsity_recovery = {} is a share of the training before, and fine_tune = 'none' has none; use fine_tune = 'full', or sparsity_recovery = 0",
+                values.float("sparsity_recovery")
             ));
         }
         served.sparsity = sparsity.map(|plan| plan.form);
@@ -279,8 +279,9 @@ impl Plan {
         names.extend(self.trainable().and_then(|_| self.training.rule.activity()));
         names.extend(self.pruning.iter().flat_map(PruningPlan::activity));
         names.extend(self.distillation.map(|_| distillation::ACTIVITY));
-        if self.sparsity.is_some() {
+        if let Some(sparsity) = &self.sparsity {
             names.extend(sparsity::ACTIVITY);
+            names.extend(sparsity.recovery_activity());
         }
         if let Some(quantization) = self.quantization {
             names.extend([quantization.activity(), "packed_products"]);
@@ -307,6 +308,12 @@ impl Plan {
         } else {
             0
         }
+    }
+
+    /// Steps of the main training, where it and the recovery after pruning took so many together.
+    pub(crate) fn main_steps(&self, together: u64) -> u64 {
+        let is_main = |main: &u64| main + self.recovery_steps(*main) >= together;
+        (0..together).find(is_main).unwrap_or(together)
     }
 
     /// Whether [`Plan::training_flops`] is what a training executes; where experts have a capacity, attention leaves out
@@ -336,9 +343,10 @@ impl Plan {
             .distillation
             .map_or(0, |_| self.model.forward_macs(batch, rows.context));
         let recovery = step(&self.served, Trainable::All) + taught;
-        let sparsity = self
-            .sparsity
-            .map_or(0, |plan| plan.macs(&self.served, batch, rows.context));
+        let sparsity = self.sparsity.map_or(0, |plan| {
+            let trained = plan.recovery_steps(steps) * step(&self.served, Trainable::All);
+            trained + plan.macs(&self.served, batch, rows.context)
+        });
         let packing = self
             .quantization
             .map_or(0, |plan| plan.macs(&self.served, batch, rows.context));

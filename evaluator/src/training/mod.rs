@@ -8,6 +8,7 @@ mod record;
 mod reversible;
 mod schedule;
 mod step;
+mod thinning;
 
 use std::{
     path::Path,
@@ -40,7 +41,7 @@ use crate::{
     model::Model,
     ops::Ops,
     plan::{Budget, TrainingPlan},
-    techniques::{distillation::Teacher, fine_tuning::FineTuning},
+    techniques::{distillation::Teacher, fine_tuning::FineTuning, sparsity::SparsityPlan},
 };
 
 /// Steps between two readings of the loss; a reading waits for the device.
@@ -60,6 +61,8 @@ pub struct Stretch<'a> {
     pub budget: Budget,
     /// How a base is adapted in it, where it is that.
     pub tuning: Option<FineTuning>,
+    /// Which single weights are removed in it, where some are.
+    pub thinning: Option<SparsityPlan>,
     /// Where batches come from.
     pub batches: Batches<'a>,
     /// Where checkpoints lie.
@@ -130,6 +133,11 @@ where
     while total.is_none_or(|total| record.steps < end(total)) {
         if events.cancelled() {
             return Err(EvaluationError::Cancelled);
+        }
+        if let Some(total) = total {
+            let at = (record.steps, total);
+            let removed = thinning::remove_before(&mut model, &mut optimizer, stretch, at, energy)?;
+            record = record.and(removed);
         }
         let step_started = Instant::now();
         let step = record.steps;
@@ -204,6 +212,16 @@ where
         }
         untimed += paused.elapsed().as_secs_f64();
     }
+    if let Some(total) = total.filter(|total| record.steps == *total) {
+        let at = (total, total);
+        record = record.and(thinning::remove_before(
+            &mut model,
+            &mut optimizer,
+            stretch,
+            at,
+            energy,
+        )?);
+    }
     record.joules = energy.joules().map_err(EvaluationError::Device)? - joules_before;
     if let (Some(stop), Some(total)) = (stretch.stop, total) {
         A::sync(&device).map_err(EvaluationError::device)?;
@@ -228,6 +246,7 @@ where
         plan,
         batches,
         tuning,
+        thinning,
         ..
     } = stretch;
     let seed = batches.seed;
@@ -245,6 +264,9 @@ where
     }
     let (loss, mut gradients) = gradients(model, batches, step, teacher);
     let mut collected = collect(model, &mut gradients);
+    if let Some(plan) = thinning {
+        thinning::note(model, optimizer, plan, &collected);
+    }
     if let Some(tuning) = tuning {
         tuning.end_step(model, &mut collected, seed, step);
     }

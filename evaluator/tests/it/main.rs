@@ -39,4 +39,5 @@ mod slicing;
 mod speculation;
 mod stages;
 mod support;
+mod thinning;
 mod token_keep;

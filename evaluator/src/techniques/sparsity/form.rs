@@ -53,7 +53,7 @@ impl Pattern {
 }
 
 /// How many weights of each matrix stay, and how they are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SparseForm {
     /// Share of weights that are removed.
     pub share: f64,
@@ -78,6 +78,14 @@ impl SparseForm {
                 Pattern::TwoOfFour => SparseLayout::TwoOfFour,
                 Pattern::Free | Pattern::FourOfEight => SparseLayout::Bitmap,
             },
+        }
+    }
+
+    /// A form in which a part of what this one removes is removed.
+    pub(super) fn part(&self, progress: f64) -> SparseForm {
+        SparseForm {
+            share: self.share * progress,
+            ..*self
         }
     }
 

@@ -1,11 +1,16 @@
 //! Unstructured and N:M pruning of a trained model: single weights are removed, and what is left is stored and multiplied as nonzeros.
 //!
 //! A method is one file, a line in the list below, and the arms that the compiler then asks for. The sparse form it leaves is
-//! shared, and how many weights stay follows from the plan alone, whatever the method.
+//! shared, and how many weights stay follows from the plan alone, whatever the method. Between removal and storage there may be
+//! a training, in which what is removed stays removed (`recovery.rs`).
 
 mod cost;
 mod form;
+mod judge;
 mod magnitude;
+pub(crate) mod movement;
+pub(crate) mod recovery;
+mod remove;
 mod select;
 pub mod sparse;
 mod sparsegpt;
@@ -20,10 +25,15 @@ use serde::{Deserialize, Serialize};
 use spaces::{Domain, ParameterInfo, Value};
 
 pub use self::form::{Pattern, SparseForm};
-use self::sparse::{Sparse, SparseShape, SparseWeights};
+pub(crate) use self::remove::{Known, remove};
+use self::{
+    judge::{Judge, Seen, pruned},
+    recovery::SparseRecovery,
+    sparse::Sparse,
+};
 use super::{
     About,
-    calibration::{InputStatistics, calibrate, check_rows_are_known},
+    calibration::{InputStatistics, Statistics, calibrate, check_rows_are_known},
 };
 use crate::{
     counter,
@@ -44,6 +54,8 @@ pub enum Method {
     Wanda,
     /// By their size.
     Magnitude,
+    /// By whether a training moves them towards zero.
+    Movement,
     /// By what their removal costs after the rest of their row has made up for it.
     Sparsegpt,
 }
@@ -57,6 +69,8 @@ pub struct SparsityPlan {
     pub method: Method,
     /// Batches that inputs are seen on; 0 for methods that look at weights alone.
     pub batches: u64,
+    /// The training in which they are removed; `None` where nothing is trained after it.
+    pub recovery: Option<SparseRecovery>,
 }
 
 impl SparsityPlan {
@@ -83,27 +97,38 @@ impl SparsityPlan {
         for matrix in model.block_matrices() {
             form.check(matrix.input)?;
         }
+        let method = match values.text("sparsity_method") {
+            "magnitude" => Method::Magnitude,
+            "movement" => Method::Movement,
+            "sparsegpt" => Method::Sparsegpt,
+            _ => Method::Wanda,
+        };
         Ok(Some(SparsityPlan {
             form,
-            method: match values.text("sparsity_method") {
-                "magnitude" => Method::Magnitude,
-                "sparsegpt" => Method::Sparsegpt,
-                _ => Method::Wanda,
-            },
+            method,
             batches: values.int("sparsity_batches") as u64,
+            recovery: SparseRecovery::read(values, method, form.pattern)?,
         }))
     }
 }
 
-/// Removes weights of every matrix of the blocks but the routers, and stores what is left sparse; embedding, head, adapters and
-/// what a kind has of its own stay dense.
+/// Stores every matrix of the blocks but the routers sparse; embedding, head, adapters and what a kind has of its own stay dense.
+/// Weights are removed here, unless a training has removed them.
 pub fn sparsify<B: Ops>(model: &mut Model<B>, plan: &SparsityPlan, batches: &Batches) {
-    let statistics = if plan.batches > 0 {
-        calibrate(model, batches, plan.batches, is_block_matrix)
-    } else {
-        BTreeMap::new()
+    let statistics = match plan.recovery {
+        Some(_) => Statistics::new(),
+        None => observe(model, plan, batches),
     };
     sparsify_by(model, plan, &statistics);
+}
+
+/// What matrices are given on batches of training data; empty where the method does not ask.
+pub(crate) fn observe<B: Ops>(model: &mut Model<B>, plan: &SparsityPlan, batches: &Batches) -> Statistics {
+    if plan.batches > 0 {
+        calibrate(model, batches, plan.batches, is_block_matrix)
+    } else {
+        Statistics::new()
+    }
 }
 
 /// The same by what matrices are known to be given; one that is missing is taken to be given inputs of one size.
@@ -117,7 +142,15 @@ pub fn sparsify_by<B: Ops>(
             && is_block_matrix(path)
             && let Some(weight) = matrix.as_dense()
         {
-            let sparse = pruned(weight, plan.form, plan.method, statistics.get(path));
+            let seen = Seen {
+                inputs: statistics.get(path),
+                ..Seen::default()
+            };
+            let judge = match plan.recovery {
+                Some(_) => Judge::Left(plan.method),
+                None => Judge::Method(plan.method),
+            };
+            let sparse = pruned(weight, plan.form, judge, seen);
             let weights = matrix.weights();
             *matrix = Matrix::Sparse(sparse);
             counter::add_activity(ACTIVITY[0], weights - matrix.weights());
@@ -127,46 +160,28 @@ pub fn sparsify_by<B: Ops>(
 
 /// A matrix `[rows, columns]` without its smallest weights.
 pub(crate) fn of_smallest<B: Backend>(weight: Tensor<B, 2>, form: SparseForm) -> Sparse<B> {
-    pruned(weight, form, Method::Magnitude, None)
-}
-
-/// A matrix `[rows, columns]` without the weights that a method removes for inputs like these.
-fn pruned<B: Backend>(
-    weight: Tensor<B, 2>,
-    form: SparseForm,
-    method: Method,
-    inputs: Option<&InputStatistics>,
-) -> Sparse<B> {
-    let ([rows, columns], device) = (weight.dims(), weight.device());
-    let weights: Vec<f32> = weight.into_data().iter::<f32>().collect();
-    prune(weights, form.shape(rows, columns), form.pattern, method, inputs).into_module(&device)
-}
-
-fn prune(
-    mut weights: Vec<f32>,
-    shape: SparseShape,
-    pattern: Pattern,
-    method: Method,
-    inputs: Option<&InputStatistics>,
-) -> SparseWeights {
-    let kept = match method {
-        Method::Magnitude => magnitude::kept(&weights, shape, pattern),
-        Method::Wanda => wanda::kept(&weights, shape, pattern, inputs),
-        Method::Sparsegpt => sparsegpt::prune(&mut weights, shape, pattern, inputs),
-    };
-    SparseWeights::new(shape, &weights, &kept)
+    pruned(weight, form, Judge::Method(Method::Magnitude), Seen::default())
 }
 
 /// What the methods say of themselves.
 pub(super) fn about() -> Vec<About> {
-    vec![wanda::ABOUT, magnitude::ABOUT, sparsegpt::ABOUT]
+    let mut all = methods();
+    all.extend(recovery::about());
+    all
+}
+
+fn methods() -> Vec<About> {
+    vec![wanda::ABOUT, magnitude::ABOUT, sparsegpt::ABOUT, movement::ABOUT]
 }
 
 /// The parameters of the family.
 pub(super) fn parameters() -> Vec<ParameterInfo> {
-    let names: Vec<&str> = about().iter().map(|a| a.name).collect();
+    let names: Vec<&str> = methods().iter().map(|a| a.name).collect();
+    // movement has a meaning only beside sparsity_recovery, so it is searched where it is asked for
+    let searched = names.iter().filter(|name| **name != movement::ABOUT.name);
+    let searched: Vec<Value> = searched.map(|name| Value::from(*name)).collect();
     let shares = [0.0, 0.5, 0.75, 0.9].map(Value::Float).to_vec();
-    vec![
+    let mut all = vec![
         float(
             "sparsity",
             "share of single weights of the blocks' matrices removed after training; the rest is stored and multiplied as nonzeros",
@@ -175,7 +190,9 @@ pub(super) fn parameters() -> Vec<ParameterInfo> {
             0.0,
         )
         .search(Domain::categorical(shares).expect("not empty")),
-        choice("sparsity_method", "how the weights to remove are found", &names).when("sparsity > 0"),
+        choice("sparsity_method", "how the weights to remove are found", &names)
+            .when("sparsity > 0")
+            .search(Domain::categorical(searched).expect("not empty")),
         choice(
             "sparsity_pattern",
             "which weights may stay: any, or so many of each few that follow one another in a row (2104.08378)",
@@ -191,5 +208,7 @@ pub(super) fn parameters() -> Vec<ParameterInfo> {
         )
         .unit("batches")
         .when("sparsity > 0 and sparsity_method in ['wanda', 'sparsegpt']"),
-    ]
+    ];
+    all.extend(recovery::parameters());
+    all
 }
