@@ -194,7 +194,10 @@ impl Plan {
             );
         }
         let sparsity = SparsityPlan::read(values, &served)?;
-        if sparsity.is_some_and(|plan| plan.recovery.is_some()) && base.is_some() && fine_tuning == FineTuning::None {
+        if sparsity.is_some_and(|plan| plan.recovery.is_some())
+            && base.is_some()
+            && fine_tuning == FineTuning::None
+        {
             return Err(format!(
                 "sparsity_recovery = {} is a share of the training before, and fine_tune = 'none' has none; use fine_tune = 'full', or sparsity_recovery = 0",
                 values.float("sparsity_recovery")
@@ -202,6 +205,9 @@ impl Plan {
         }
         served.sparsity = sparsity.map(|plan| plan.form);
         let quantization = QuantizationPlan::read(values, &served)?;
+        if let (Some(sparsity), Some(packing)) = (&sparsity, &quantization) {
+            sparsity.check_beside(packing, &served)?;
+        }
         CacheForm::give(values, &mut served)?;
         Ok(Plan {
             model,

@@ -35,6 +35,7 @@ mod pruning;
 mod resume;
 mod reversible;
 mod rwkv;
+mod sensitivity;
 mod slicing;
 mod speculation;
 mod stages;

@@ -13,7 +13,11 @@ impl SparsityPlan {
             return 0;
         }
         let removed: u64 = match self.method {
-            Method::Sparsegpt => model.block_matrices().map(|m| removal_macs(&m)).sum(),
+            Method::Sparsegpt => model
+                .block_matrices()
+                .filter(|m| self.form.at_layer(m.place(model)).is_some())
+                .map(|m| removal_macs(&m))
+                .sum(),
             Method::Wanda | Method::Magnitude | Method::Movement => 0,
         };
         self.rounds() * (self.batches * model.calibration_macs(batch, n) + removed)

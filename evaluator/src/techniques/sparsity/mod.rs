@@ -7,6 +7,7 @@
 mod cost;
 mod form;
 mod judge;
+pub mod layers;
 mod magnitude;
 pub(crate) mod movement;
 pub(crate) mod recovery;
@@ -28,12 +29,14 @@ pub use self::form::{Pattern, SparseForm};
 pub(crate) use self::remove::{Known, remove};
 use self::{
     judge::{Judge, Seen, pruned},
+    layers::{LayerShares, NONE},
     recovery::SparseRecovery,
     sparse::Sparse,
 };
 use super::{
     About,
     calibration::{InputStatistics, Statistics, calibrate, check_rows_are_known},
+    quantization::QuantizationPlan,
 };
 use crate::{
     counter,
@@ -74,28 +77,37 @@ pub struct SparsityPlan {
 }
 
 impl SparsityPlan {
-    /// Reads the parameters of the family for a model as it is before; `None` if nothing is removed.
+    /// Reads the parameters of the family for a model as it is before; `None` if nothing is removed, of no layer.
     ///
     /// # Errors
-    /// A sentence if a share is too small to remove anything, a pattern does not fit a matrix, or weights are packed too.
+    /// A sentence if a share is too small to remove anything, a pattern does not fit a matrix, or a training cannot hold what it removes.
     pub(crate) fn read(values: Values, model: &ModelPlan) -> Result<Option<Self>, String> {
         let share = values.float("sparsity");
         if share == 0.0 {
             return Ok(None);
         }
-        let bits = values.int("bits");
-        if bits < 32 {
-            return Err(format!(
-                "sparsity = {share} and bits = {bits}: weights are stored sparse or packed, not yet both; use sparsity = 0 or bits = 32"
-            ));
-        }
         let form = SparseForm {
             share,
             pattern: Pattern::read(values),
+            layers: LayerShares::read(values, model)?,
         };
+        if form.pattern != Pattern::Free && form.layers.asked().next().is_some() {
+            return Err(format!(
+                "sparsity_pattern = '{}' keeps half of the weights of every layer; use sparsity_layer_1 and so on 0 or {NONE}, or sparsity_pattern = 'free'",
+                form.pattern.name()
+            ));
+        }
+        let forms = model
+            .block_matrices()
+            .map(|m| (form.at_layer(m.place(model)), m.input));
+        let forms: Vec<(SparseForm, usize)> =
+            forms.filter_map(|(form, input)| Some((form?, input))).collect();
+        if forms.is_empty() {
+            return Ok(None);
+        }
         check_rows_are_known(model, &format!("sparsity = {share}"), "sparsity = 0")?;
-        for matrix in model.block_matrices() {
-            form.check(matrix.input)?;
+        for (form, columns) in forms {
+            form.check(columns)?;
         }
         let method = match values.text("sparsity_method") {
             "magnitude" => Method::Magnitude,
@@ -109,6 +121,30 @@ impl SparsityPlan {
             batches: values.int("sparsity_batches") as u64,
             recovery: SparseRecovery::read(values, method, form.pattern)?,
         }))
+    }
+}
+
+impl SparsityPlan {
+    /// Refuses weights that are to be both removed and packed.
+    ///
+    /// # Errors
+    /// A sentence if a layer is, or codes are chosen by what matrices beside sparse ones are given.
+    pub(crate) fn check_beside(&self, packing: &QuantizationPlan, model: &ModelPlan) -> Result<(), String> {
+        let (share, bits) = (self.form.share, packing.bits);
+        let mut layers = model.block_matrices().map(|m| m.place(model));
+        let is_both = |layer: usize| self.form.at_layer(layer).is_some() && packing.at_layer(layer).is_some();
+        if let Some(layer) = layers.find(|layer| is_both(*layer)) {
+            let number = layer + 1;
+            return Err(format!(
+                "sparsity = {share} and bits = {bits}: weights of a layer are stored sparse or packed, not yet both; use sparsity = 0 or bits = 32, or for layer {number} and others bits_layer_{number} = 32 or sparsity_layer_{number} = {NONE}"
+            ));
+        }
+        if packing.calibration_batches > 0 {
+            return Err(format!(
+                "sparsity = {share} and bits = {bits}: codes by quant_method = 'gptq' or 'awq' are chosen from dense layers; use quant_method = 'rtn' or 'nf4', or sparsity = 0"
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -140,6 +176,7 @@ pub fn sparsify_by<B: Ops>(
     model.each_part("", &mut |path, part| {
         if let Part::Matrix(matrix) = part
             && is_block_matrix(path)
+            && let Some(form) = plan.form.at(path)
             && let Some(weight) = matrix.as_dense()
         {
             let seen = Seen {
@@ -150,7 +187,7 @@ pub fn sparsify_by<B: Ops>(
                 Some(_) => Judge::Left(plan.method),
                 None => Judge::Method(plan.method),
             };
-            let sparse = pruned(weight, plan.form, judge, seen);
+            let sparse = pruned(weight, form, judge, seen);
             let weights = matrix.weights();
             *matrix = Matrix::Sparse(sparse);
             counter::add_activity(ACTIVITY[0], weights - matrix.weights());
@@ -210,5 +247,6 @@ pub(super) fn parameters() -> Vec<ParameterInfo> {
         .when("sparsity > 0 and sparsity_method in ['wanda', 'sparsegpt']"),
     ];
     all.extend(recovery::parameters());
+    all.extend(layers::parameters());
     all
 }

@@ -36,6 +36,7 @@ pub(crate) fn remove<A: Backend>(
     model.each_part("", &mut |path, part| {
         if let Part::Matrix(matrix) = part
             && is_block_matrix(path)
+            && let Some(form) = form.at(path)
             && let Some(weight) = matrix.as_dense()
         {
             let (name, [rows, columns], device) = (join(path, "weight"), weight.dims(), weight.device());
@@ -47,7 +48,13 @@ pub(crate) fn remove<A: Backend>(
                 scores: known.scores.get(&name).map(Vec::as_slice),
             };
             let shape = form.shape(rows, columns);
-            let kept = kept(&mut weights, shape, form.pattern, Judge::Method(plan.method), seen);
+            let kept = kept(
+                &mut weights,
+                shape,
+                form.pattern,
+                Judge::Method(plan.method),
+                seen,
+            );
             for (w, kept) in weights.iter_mut().zip(&kept) {
                 *w = if *kept { *w } else { 0.0 };
             }
