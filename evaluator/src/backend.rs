@@ -71,7 +71,7 @@ pub fn remeasure(
     ))
 }
 
-/// Measures what each part of a configuration's base loses by fewer bits.
+/// Measures what each part of a configuration's base loses by fewer bits, or fewer weights.
 ///
 /// # Errors
 /// [`EvaluationError`]: no base, nothing to pack, a device that is not there.

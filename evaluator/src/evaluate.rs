@@ -306,9 +306,9 @@ fn summary(model: &ModelPlan, served: &Served) -> String {
         None => "32-bit".to_owned(),
         Some(plan) => plan.words(),
     };
-    let sparsity = model.sparsity.map_or_else(String::new, |form| {
-        format!(", {:.0} % sparse", 100.0 * form.share)
-    });
+    let sparsity = model
+        .sparsity
+        .map_or_else(String::new, |form| format!(", {}", form.words()));
     let kind = model.kind.words();
     let article = if kind.starts_with('e') { "An" } else { "A" };
     let layers = match (model.kind.reading(), model.layers.len()) {

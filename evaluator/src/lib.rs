@@ -31,6 +31,7 @@ mod rounded;
 mod scaling;
 pub mod sensitivity;
 mod sparse_speed;
+mod sparse_training;
 mod speed;
 mod stages;
 pub mod techniques;

@@ -119,7 +119,7 @@ const MAIN: &str = "train";
 const RECOVERY: &str = "recover";
 
 impl Trainer<'_> {
-    /// Trains, prunes, recovers, and goes on with rounded weights where the plan says so.
+    /// Trains, prunes, recovers, and goes on with weights that are removed or rounded where the plan says so.
     pub(crate) fn run<A>(
         &self,
         start: impl Fn(&ModelPlan) -> Result<Model<A>, EvaluationError>,
@@ -137,6 +137,9 @@ impl Trainer<'_> {
         if let Some(checkpoint) = resumed.take_if(|c| c.phase == ROUNDED) {
             return self.go_on_rounded(checkpoint, backend, energy, events);
         }
+        if let Some(sparsity) = self.plan.sparsity.filter(|plan| plan.recovery.is_some()) {
+            return self.train_thinned(sparsity, start, (resumed, from), backend, energy, events);
+        }
         let made = self.train_and_prune(start, (resumed, from), backend, energy, events)?;
         self.train_rounded(made, energy, events)
     }
@@ -149,6 +152,7 @@ impl Trainer<'_> {
             budget,
             tuning: None,
             rounding: None,
+            thinning: None,
             batches: Batches::new(self.data, self.job.seed, &self.plan.training),
             checkpoints: &self.checkpoints,
             checkpoint_every: CHECKPOINT_EVERY,
@@ -158,7 +162,7 @@ impl Trainer<'_> {
     }
 
     /// Trains, prunes and recovers, from a checkpoint if there is one.
-    fn train_and_prune<A>(
+    pub(crate) fn train_and_prune<A>(
         &self,
         start: impl Fn(&ModelPlan) -> Result<Model<A>, EvaluationError>,
         (mut resumed, from): (Option<Checkpoint<A::InnerBackend>>, u64),

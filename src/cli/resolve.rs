@@ -1,23 +1,26 @@
-//! `parsimony resolve`: bits of each layer for a budget, from a sensitivity, without training or measuring.
+//! `parsimony resolve`: bits of each layer, or the share of its weights that go, for a budget, from a sensitivity, without training or measuring.
 
 use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use evaluator::sensitivity::{BitsChoice, Sensitivity};
+use evaluator::{
+    sensitivity::{PartChoice, Sensitivity},
+    techniques::sparsity::layers::NONE,
+};
 use search::allocation::{Choice, allocate};
 use serde::Serialize;
 use spaces::{Evidence, quantity};
 use toml_edit::DocumentMut;
 
-use super::sensitivity::{Measured, read};
+use super::sensitivity::{Measured, read, words};
 use crate::{
     errors::BadInput,
     output::{right, say, table, write_file, write_json},
     settings::Global,
 };
 
-/// Chooses the bits of each layer for a budget, from what `sensitivity` measured
+/// Chooses bits or sparsity of each layer for a budget, from what `sensitivity` measured
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  parsimony resolve sensitivity.json --model-bytes '300 KiB' --out smaller.toml\n  parsimony measure smaller.toml --out model\n\n\
@@ -37,7 +40,7 @@ pub(crate) struct Resolve {
     json: bool,
 }
 
-/// The bits that were chosen.
+/// What was chosen.
 #[derive(Debug, Serialize)]
 struct Resolved {
     parts: Vec<Chosen>,
@@ -47,11 +50,16 @@ struct Resolved {
     evidence: &'static str,
 }
 
-/// Those of one part.
+/// Of one part.
 #[derive(Debug, Serialize)]
 struct Chosen {
     parameter: String,
     bits: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sparsity_parameter: Option<String>,
+    /// Share of its weights that go, where that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sparsity: Option<f64>,
     loss_increase: f64,
 }
 
@@ -61,7 +69,7 @@ impl Resolve {
         let budget = quantity::parse(&self.model_bytes, "B")
             .map_err(|e| BadInput::error(format!("--model-bytes: {e}")))?;
         let resolved = resolve(&sensitivity, budget as u64)?;
-        let text = with_bits(&config, &resolved.parts)
+        let text = with_choices(&config, &resolved.parts)
             .with_context(|| format!("'{}' holds no configuration", self.sensitivity.display()))?;
         if let Some(out) = &self.out {
             write_file(out, text.as_bytes())?;
@@ -69,12 +77,12 @@ impl Resolve {
         if self.json {
             return write_json(&resolved);
         }
-        let mut table = table(["part", "bits", "loss"]);
+        let mut table = table(["part", "stored in", "loss"]);
         right(&mut table, 1..3);
         for part in &resolved.parts {
             table.add_row([
                 part.parameter.clone(),
-                part.bits.to_string(),
+                words(part.bits, part.sparsity.unwrap_or(0.0)),
                 format!("{:+.4}", part.loss_increase),
             ]);
         }
@@ -97,10 +105,10 @@ impl Resolve {
     }
 }
 
-/// The bits of each part that lose least within a budget of bytes.
+/// The choices of each part that lose least within a budget of bytes.
 fn resolve(sensitivity: &Sensitivity, budget: u64) -> anyhow::Result<Resolved> {
     // what a part takes is told by what it saves: packed or not, its 32-bit bytes are the same
-    let most = |choices: &[BitsChoice]| choices.iter().map(|c| c.saved_bytes).max().unwrap_or(0);
+    let most = |choices: &[PartChoice]| choices.iter().map(|c| c.saved_bytes).max().unwrap_or(0);
     let all_saved: u64 = sensitivity.parts.iter().map(|p| most(&p.choices)).sum();
     let least = sensitivity.bytes.saturating_sub(all_saved);
     let too_small = || {
@@ -114,7 +122,7 @@ fn resolve(sensitivity: &Sensitivity, budget: u64) -> anyhow::Result<Resolved> {
         .parts
         .iter()
         .map(|part| {
-            let choice = |c: &BitsChoice| Choice {
+            let choice = |c: &PartChoice| Choice {
                 cost: most(&part.choices) - c.saved_bytes,
                 loss: c.loss_increase,
             };
@@ -130,6 +138,8 @@ fn resolve(sensitivity: &Sensitivity, budget: u64) -> anyhow::Result<Resolved> {
             Chosen {
                 parameter: part.parameter.clone(),
                 bits: choice.bits,
+                sparsity: part.sparsity_parameter.as_ref().map(|_| choice.sparsity),
+                sparsity_parameter: part.sparsity_parameter.clone(),
                 loss_increase: choice.loss_increase,
             },
             saved,
@@ -146,11 +156,79 @@ fn resolve(sensitivity: &Sensitivity, budget: u64) -> anyhow::Result<Resolved> {
     })
 }
 
-/// A configuration with these bits.
-fn with_bits(config: &str, parts: &[Chosen]) -> anyhow::Result<String> {
+/// A configuration with these choices.
+fn with_choices(config: &str, parts: &[Chosen]) -> anyhow::Result<String> {
     let mut document: DocumentMut = config.parse()?;
     for part in parts {
         document["fixed"][&part.parameter] = toml_edit::value(part.bits as i64);
+        if let (Some(parameter), Some(share)) = (&part.sparsity_parameter, part.sparsity) {
+            let share = if share > 0.0 { share } else { NONE };
+            document["fixed"][parameter] = toml_edit::value(share);
+        }
     }
     Ok(document.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use evaluator::sensitivity::PartSensitivity;
+
+    use super::*;
+
+    fn choice(bits: usize, sparsity: f64, saved_bytes: u64, loss_increase: f64) -> PartChoice {
+        PartChoice {
+            bits,
+            sparsity,
+            saved_bytes,
+            loss_increase,
+        }
+    }
+
+    fn measured() -> Sensitivity {
+        let layer = |number: usize, of_sparse: f64| PartSensitivity {
+            parameter: format!("bits_layer_{number}"),
+            sparsity_parameter: Some(format!("sparsity_layer_{number}")),
+            choices: vec![
+                choice(8, 0.0, 300, 0.0),
+                choice(2, 0.0, 380, 0.5),
+                choice(32, 0.75, 380, of_sparse),
+            ],
+        };
+        let rest = PartSensitivity {
+            parameter: "bits".into(),
+            sparsity_parameter: None,
+            choices: vec![choice(8, 0.0, 70, 0.0), choice(2, 0.0, 90, 1.0)],
+        };
+        Sensitivity {
+            loss: 2.0,
+            bytes: 1000,
+            targets: 1,
+            parts: vec![rest, layer(1, 0.1), layer(2, 0.9)],
+        }
+    }
+
+    #[test]
+    fn a_layer_is_sparse_where_that_loses_less_than_bits() {
+        let resolved = resolve(&measured(), 250).unwrap();
+        let stored: Vec<(usize, Option<f64>)> = resolved.parts.iter().map(|p| (p.bits, p.sparsity)).collect();
+        assert_eq!(stored, [(8, None), (32, Some(0.75)), (8, Some(0.0))]);
+        assert_eq!((resolved.model_bytes, resolved.evidence), (250, "extrapolated"));
+        // both layers as small as they get, each in the way that loses less
+        let resolved = resolve(&measured(), 170).unwrap();
+        let stored: Vec<(usize, Option<f64>)> = resolved.parts.iter().map(|p| (p.bits, p.sparsity)).collect();
+        assert_eq!(stored, [(8, None), (32, Some(0.75)), (2, Some(0.0))]);
+        assert!((resolved.loss - 2.6).abs() < 1e-9, "{}", resolved.loss);
+        assert!(resolve(&measured(), 149).is_err());
+
+        let config = "[fixed]\nbits = 8\nsparsity = 0.5\n";
+        let text = with_choices(config, &resolved.parts).unwrap();
+        for line in [
+            "bits_layer_1 = 32",
+            "sparsity_layer_1 = 0.75",
+            "bits_layer_2 = 2",
+            "sparsity_layer_2 = -1.0",
+        ] {
+            assert!(text.contains(line), "{line} in\n{text}");
+        }
+    }
 }

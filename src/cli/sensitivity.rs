@@ -1,10 +1,14 @@
-//! `parsimony sensitivity`: what each layer of a trained model loses by fewer bits.
+//! `parsimony sensitivity`: what each layer of a trained model loses by fewer bits, or fewer weights.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use evaluator::{
-    Events, data::DataAccess, device::DeviceChoice, measure_sensitivity, sensitivity::Sensitivity,
+    Events,
+    data::DataAccess,
+    device::DeviceChoice,
+    measure_sensitivity,
+    sensitivity::{PartChoice, Sensitivity},
 };
 use serde::{Deserialize, Serialize};
 use spaces::{Measurement, protocol::Progress, quantity, study::config_from_toml};
@@ -17,11 +21,11 @@ use crate::{
     settings::Global,
 };
 
-/// Measures once what each layer of a trained model loses by fewer bits, for `resolve`
+/// Measures once what each layer of a trained model loses by fewer bits or fewer weights, for `resolve`
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  parsimony sensitivity config.toml --out sensitivity.json\n  parsimony resolve sensitivity.json --model-bytes '300 KiB' --out smaller.toml\n\n\
-                  The configuration has a [base] of 32-bit weights; its bits, quant_method and quant_group say how layers are packed. Losses are on training text."
+                  The configuration has a [base] of 32-bit weights; its bits, quant_method and quant_group say how layers are packed. Where its sparsity is above 0, its sparsity_method says how weights of layers are removed instead. Losses are on training text."
 )]
 pub(crate) struct SensitivityCommand {
     /// Configuration file
@@ -107,23 +111,36 @@ fn with_absolute_paths(text: &str, config: &spaces::Config) -> String {
 }
 
 fn shown(sensitivity: &Sensitivity) -> String {
-    let bits: Vec<usize> = sensitivity
-        .parts
-        .first()
-        .map_or_else(Vec::new, |part| part.choices.iter().map(|c| c.bits).collect());
-    let head = bits.iter().map(|bits| format!("{bits} bits"));
+    // layers have every choice, and the rest some of them
+    let all = sensitivity.parts.iter().map(|part| &part.choices);
+    let all: &[PartChoice] = all.max_by_key(|choices| choices.len()).map_or(&[], Vec::as_slice);
+    let head = all.iter().map(|choice| words(choice.bits, choice.sparsity));
     let mut table = table(["part".to_owned()].into_iter().chain(head));
-    right(&mut table, 1..bits.len() + 1);
+    right(&mut table, 1..all.len() + 1);
     for part in &sensitivity.parts {
         let losses = part.choices.iter().map(|c| format!("{:+.4}", c.loss_increase));
-        table.add_row(std::iter::once(part.parameter.clone()).chain(losses));
+        let nothing = (part.choices.len()..all.len()).map(|_| String::new());
+        table.add_row(
+            std::iter::once(part.parameter.clone())
+                .chain(losses)
+                .chain(nothing),
+        );
     }
     format!(
-        "{table}\nloss {:.4} with 32-bit weights ({}), over {} targets of training text; what it rises by where one part alone has fewer bits",
+        "{table}\nloss {:.4} with 32-bit weights ({}), over {} targets of training text; what it rises by where one part alone is stored so",
         sensitivity.loss,
         quantity::format(sensitivity.bytes as f64, "B"),
         sensitivity.targets
     )
+}
+
+/// How a part is stored.
+pub(super) fn words(bits: usize, sparsity: f64) -> String {
+    if sparsity > 0.0 {
+        format!("{:.0} % sparse", 100.0 * sparsity)
+    } else {
+        format!("{bits} bits")
+    }
 }
 
 /// Reads what the command wrote.

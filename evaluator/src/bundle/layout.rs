@@ -68,7 +68,10 @@ pub(super) fn entries(served: &Served) -> Vec<Entry> {
             });
         };
         let sparse = model.sparsity.filter(|_| is_compressed && is_block_matrix(path));
-        if let Some(shape) = sparse.map(|form| form.shape(rows, columns)) {
+        if let Some(shape) = sparse
+            .and_then(|form| form.at(path))
+            .map(|form| form.shape(rows, columns))
+        {
             add("places", Dtype::I32, vec![rows, shape.words_per_row()]);
             add("values", Dtype::F32, vec![shape.nonzeros()]);
             return;

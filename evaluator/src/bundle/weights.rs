@@ -168,6 +168,7 @@ pub fn load<B: Ops>(served: &Served, path: &Path, device: &B::Device) -> Result<
             Part::Matrix(matrix) => {
                 let [rows, columns] = matrix.dims();
                 let sparse = served.model.sparsity.filter(|_| is_block_matrix(name));
+                let sparse = sparse.and_then(|form| form.at(name));
                 if let Some(form) = sparse {
                     let weights = file.sparse(name, form.shape(rows, columns));
                     failure = weights

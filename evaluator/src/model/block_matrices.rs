@@ -35,6 +35,12 @@ pub(crate) fn is_block_matrix(path: &str) -> bool {
     path.contains(".layers.") && !is_of_adapter(path)
 }
 
+/// The layer that a matrix of this path belongs to, counted from 0 in its half; `None` outside blocks.
+pub(crate) fn layer_of(path: &str) -> Option<usize> {
+    let (_, rest) = path.split_once(".layers.")?;
+    rest.split_once('.')?.0.parse().ok()
+}
+
 impl ModelPlan {
     /// The matrices of all blocks.
     pub(crate) fn block_matrices(&self) -> impl Iterator<Item = BlockMatrix> + '_ {
@@ -100,6 +106,7 @@ impl ModelPlan {
 
     fn left_out_of(&self, m: &BlockMatrix) -> u64 {
         self.sparsity
+            .and_then(|form| form.at_layer(m.place(self)))
             .map_or(0, |form| m.out * m.input - form.shape(m.out, m.input).nonzeros()) as u64
     }
 }

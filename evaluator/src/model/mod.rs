@@ -21,7 +21,7 @@ mod whole;
 
 pub(crate) use self::{
     block::Angles,
-    block_matrices::{BlockMatrix, is_block_matrix},
+    block_matrices::{BlockMatrix, is_block_matrix, layer_of},
     halves::both,
     reversible::{Stream, rounded},
     rotate::Basis,

@@ -158,14 +158,20 @@ impl Plan {
             })?;
         }
         let sparsity = SparsityPlan::read(values, &served)?;
-        if sparsity.is_some() && model.early_exit.is_some() {
+        if sparsity.is_some_and(|plan| plan.recovery.is_some())
+            && base.is_some()
+            && fine_tuning == FineTuning::None
+        {
             return Err(format!(
-                "sparsity = {} and early exits are not offered together yet; use sparsity = 0 or early_exit = 'none'",
-                values.float("sparsity")
+                "sparsity_recovery = {} is a share of the training before, and fine_tune = 'none' has none; use fine_tune = 'full', or sparsity_recovery = 0",
+                values.float("sparsity_recovery")
             ));
         }
         served.sparsity = sparsity.map(|plan| plan.form);
         let quantization = QuantizationPlan::read(values, &served)?;
+        if let (Some(sparsity), Some(packing)) = (&sparsity, &quantization) {
+            sparsity.check_beside(packing, &served)?;
+        }
         CacheForm::give(values, &mut served)?;
         let trains = base.is_none() || fine_tuning.trainable().is_some();
         let qat = qat::read(values, rule, trains)?;
@@ -249,8 +255,9 @@ impl Plan {
         names.extend(self.trainable().and_then(|_| self.training.rule.activity()));
         names.extend(self.pruning.iter().flat_map(PruningPlan::activity));
         names.extend(self.distillation.map(|_| distillation::ACTIVITY));
-        if self.sparsity.is_some() {
+        if let Some(sparsity) = &self.sparsity {
             names.extend(sparsity::ACTIVITY);
+            names.extend(sparsity.recovery_activity());
         }
         if let Some(quantization) = self.quantization {
             names.extend([quantization.activity(), "packed_products"]);
@@ -277,6 +284,12 @@ impl Plan {
     /// Optimizer steps with rounded weights, for a main training of `steps`.
     pub fn rounded_steps(&self, steps: u64) -> u64 {
         share_of(self.qat, steps)
+    }
+
+    /// Steps of the main training, where it and the recovery after pruning took so many together.
+    pub(crate) fn main_steps(&self, together: u64) -> u64 {
+        let is_main = |main: &u64| main + self.recovery_steps(*main) >= together;
+        (0..together).find(is_main).unwrap_or(together)
     }
 
     /// Whether [`Plan::training_flops`] is what a training executes; where experts have a capacity, attention leaves out
@@ -318,9 +331,9 @@ impl Plan {
         let recovery =
             again(self.recovery_steps(steps)) + self.recovery_steps(steps) * taught(&self.served, teacher);
         let rounded = again(self.rounded_steps(steps));
-        let sparsity = self
-            .sparsity
-            .map_or(0, |plan| plan.macs(&self.served, batch, rows.context));
+        let sparsity = self.sparsity.map_or(0, |plan| {
+            again(plan.recovery_steps(steps)) + plan.macs(&self.served, batch, rows.context)
+        });
         let packing = self
             .quantization
             .map_or(0, |plan| plan.macs(&self.served, batch, rows.context));

@@ -80,6 +80,11 @@ impl<B: Ops> Checkpoint<B> {
                 tensors.push((format!("{kind}.{name}"), Words(Values::Floats(values), shape)));
             }
         }
+        for (name, scores) in &optimizer.scores {
+            let values: Vec<f32> = scores.to_data().iter().collect();
+            let shape = vec![values.len()];
+            tensors.push((format!("s.{name}"), Words(Values::Floats(values), shape)));
+        }
         for (name, kept) in &optimizer.kept {
             let values: Vec<i32> = kept.to_data().iter().collect();
             let shape = vec![values.len()];
@@ -157,12 +162,15 @@ impl<B: Ops> Checkpoint<B> {
         };
         put_weights(model, &mut self.tensors);
         each_tensor(model, &mut |name, _| {
-            let mut moment = |kind: &str| {
+            let mut sums = |kind: &str| {
                 let values = self.tensors.remove(&format!("{kind}.{name}"))?;
                 let n = values.len();
                 Some(Tensor::from_data(TensorData::new(values, [n]), &self.device))
             };
-            if let (Some(m), Some(v)) = (moment("m"), moment("v")) {
+            if let Some(scores) = sums("s") {
+                optimizer.scores.insert(name.clone(), scores);
+            }
+            if let (Some(m), Some(v)) = (sums("m"), sums("v")) {
                 optimizer.moments.insert(name, [m, v]);
             }
         });

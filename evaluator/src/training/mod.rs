@@ -8,6 +8,7 @@ mod record;
 mod reversible;
 mod schedule;
 mod step;
+mod thinning;
 
 use std::{
     path::Path,
@@ -44,6 +45,7 @@ use crate::{
         distillation::{Teacher, detach},
         fine_tuning::FineTuning,
         quantization::{QuantizationPlan, qat},
+        sparsity::SparsityPlan,
     },
 };
 
@@ -66,6 +68,8 @@ pub struct Stretch<'a> {
     pub tuning: Option<FineTuning>,
     /// How weights are rounded in each step, where they are.
     pub rounding: Option<QuantizationPlan>,
+    /// Which single weights are removed in it, where some are.
+    pub thinning: Option<SparsityPlan>,
     /// Where batches come from.
     pub batches: Batches<'a>,
     /// Where checkpoints lie.
@@ -139,6 +143,11 @@ where
     while total.is_none_or(|total| record.steps < end(total)) {
         if events.cancelled() {
             return Err(EvaluationError::Cancelled);
+        }
+        if let Some(total) = total {
+            let at = (record.steps, total);
+            let removed = thinning::remove_before(&mut model, &mut optimizer, stretch, at, energy)?;
+            record = record.and(removed);
         }
         let step_started = Instant::now();
         let step = record.steps;
@@ -214,6 +223,16 @@ where
         }
         untimed += paused.elapsed().as_secs_f64();
     }
+    if let Some(total) = total.filter(|total| record.steps == *total) {
+        let at = (total, total);
+        record = record.and(thinning::remove_before(
+            &mut model,
+            &mut optimizer,
+            stretch,
+            at,
+            energy,
+        )?);
+    }
     record.joules = energy.joules().map_err(EvaluationError::Device)? - joules_before;
     if let (Some(stop), Some(total)) = (stretch.stop, total) {
         A::sync(&device).map_err(EvaluationError::device)?;
@@ -242,6 +261,7 @@ where
         batches,
         tuning,
         rounding,
+        thinning,
         ..
     } = stretch;
     let seed = batches.seed;
@@ -264,6 +284,9 @@ where
     let mut collected = collect(model, &mut gradients);
     if let Some(unrounded) = unrounded {
         unrounded.put_back(model, &mut collected);
+    }
+    if let Some(plan) = thinning {
+        thinning::note(model, optimizer, plan, &collected);
     }
     if let Some(tuning) = tuning {
         tuning.end_step(model, &mut collected, seed, step);

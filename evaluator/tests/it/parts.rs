@@ -61,6 +61,7 @@ fn parts_handed_from_worker_to_worker_are_the_whole_training() {
         "prune_ratio = 0.5\nrecovery = 0.3\nbits = 8",
         "layer_prune_ratio = 0.5\nwidth_prune_ratio = 0.25\nrecovery = 0.3",
         "prune_ratio = 0.5\nrecovery = 0.3\nsparsity = 0.5\nsparsity_method = 'sparsegpt'",
+        "prune_ratio = 0.5\nrecovery = 0.3\nsparsity = 0.5\nsparsity_method = 'movement'\nsparsity_recovery = 0.3",
         "kind = 'encoder_decoder'\ncorruption_rate = 0.3\nhead_prune_ratio = 0.5\nrecovery = 0.3",
         "experts = 4\nrouter = 'gshard'\ncapacity_factor = 1.0\nprune_ratio = 0.5\nrecovery = 0.3",
     ] {

@@ -81,7 +81,12 @@ impl Sparse {
         let patterns = [(0.5, Pattern::TwoOfFour), (0.5, Pattern::FourOfEight)];
         let mut rows = vec![];
         for (share, pattern) in free.into_iter().chain(patterns) {
-            rows.push(self.row(SparseForm { share, pattern })?);
+            let form = SparseForm {
+                share,
+                pattern,
+                ..SparseForm::default()
+            };
+            rows.push(self.row(form)?);
         }
         self.print(&rows)
     }

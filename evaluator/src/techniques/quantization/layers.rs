@@ -5,7 +5,7 @@ use spaces::{Domain, ParameterInfo, Value};
 
 use super::BITS;
 use crate::{
-    model::ModelPlan,
+    model::{ModelPlan, layer_of},
     parameter::{Declared, Values, choice},
 };
 
@@ -69,9 +69,7 @@ impl LayerBits {
 
     /// The same of the layer that a matrix of this path belongs to.
     pub(super) fn of_path(&self, path: &str) -> Option<usize> {
-        let (_, rest) = path.split_once(".layers.")?;
-        let (layer, _) = rest.split_once('.')?;
-        self.of_layer(layer.parse().ok()?)
+        self.of_layer(layer_of(path)?)
     }
 
     /// All bits that are asked for.

@@ -187,7 +187,7 @@ impl QuantizationPlan {
     }
 
     /// The same of a layer's matrices, counted from 0 in its half.
-    fn at_layer(&self, layer: usize) -> Option<QuantizationPlan> {
+    pub(crate) fn at_layer(&self, layer: usize) -> Option<QuantizationPlan> {
         self.with_bits(self.layers.of_layer(layer))
     }
 

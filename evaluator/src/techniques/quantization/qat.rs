@@ -43,6 +43,12 @@ pub(crate) fn read(values: Values, rule: Rule, trains: bool) -> Result<f64, Stri
     if share == 0.0 {
         return Ok(share);
     }
+    let sparsity = values.float("sparsity");
+    if sparsity > 0.0 {
+        return Err(format!(
+            "qat = {share} trains all weights, and sparsity = {sparsity} removes some of them; use qat = 0 or sparsity = 0"
+        ));
+    }
     if !trains {
         return Err(format!(
             "qat = {share} is a share of the steps of the training before, and fine_tune = 'none' has none; use qat = 0 or another fine_tune"

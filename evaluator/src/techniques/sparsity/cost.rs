@@ -7,16 +7,20 @@ use crate::{
 };
 
 impl SparsityPlan {
-    /// Multiply-adds on batches of `batch` examples of `n` tokens a row: reading them, summing up what matrices are given, and `SparseGPT`'s own.
+    /// Multiply-adds on batches of `batch` examples of `n` tokens a row, of all rounds: reading them, summing up what matrices are given, and `SparseGPT`'s own.
     pub(crate) fn macs(&self, model: &ModelPlan, batch: usize, n: usize) -> u64 {
         if self.batches == 0 {
             return 0;
         }
         let removed: u64 = match self.method {
-            Method::Sparsegpt => model.block_matrices().map(|m| removal_macs(&m)).sum(),
-            Method::Wanda | Method::Magnitude => 0,
+            Method::Sparsegpt => model
+                .block_matrices()
+                .filter(|m| self.form.at_layer(m.place(model)).is_some())
+                .map(|m| removal_macs(&m))
+                .sum(),
+            Method::Wanda | Method::Magnitude | Method::Movement => 0,
         };
-        self.batches * model.calibration_macs(batch, n) + removed
+        self.rounds() * (self.batches * model.calibration_macs(batch, n) + removed)
     }
 }
 

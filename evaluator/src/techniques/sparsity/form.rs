@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::sparse::SparseShape;
-use crate::{ops::SparseLayout, parameter::Values};
+use super::{layers::LayerShares, sparse::SparseShape};
+use crate::{model::layer_of, ops::SparseLayout, parameter::Values};
 
 /// Which weights of a row may stay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,12 +53,15 @@ impl Pattern {
 }
 
 /// How many weights of each matrix stay, and how they are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SparseForm {
     /// Share of weights that are removed.
     pub share: f64,
     /// Which weights may stay.
     pub pattern: Pattern,
+    /// Shares of single layers.
+    #[serde(default, skip_serializing_if = "LayerShares::is_same")]
+    pub layers: LayerShares,
 }
 
 impl SparseForm {
@@ -78,6 +81,53 @@ impl SparseForm {
                 Pattern::TwoOfFour => SparseLayout::TwoOfFour,
                 Pattern::Free | Pattern::FourOfEight => SparseLayout::Bitmap,
             },
+        }
+    }
+
+    /// How the matrix of this path is stored; `None` where nothing is removed of it.
+    pub(crate) fn at(&self, path: &str) -> Option<SparseForm> {
+        self.with_share(layer_of(path).and_then(|layer| self.layers.of_layer(layer)))
+    }
+
+    /// The same of a layer's matrices, counted from 0 in its half.
+    pub(crate) fn at_layer(&self, layer: usize) -> Option<SparseForm> {
+        self.with_share(self.layers.of_layer(layer))
+    }
+
+    fn with_share(&self, share: Option<f64>) -> Option<SparseForm> {
+        let share = share.unwrap_or(self.share);
+        (share > 0.0).then_some(SparseForm {
+            share,
+            pattern: self.pattern,
+            layers: LayerShares::default(),
+        })
+    }
+
+    /// The form of one layer alone, counted from 0 in its half.
+    pub(crate) fn of_layer_alone(&self, layer: usize, share: f64) -> SparseForm {
+        SparseForm {
+            share: 0.0,
+            layers: LayerShares::of_one(layer, share),
+            ..*self
+        }
+    }
+
+    /// The shares, for people.
+    pub(crate) fn words(&self) -> String {
+        let percent = |share: f64| format!("{:.0}", 100.0 * share);
+        let all = || self.layers.asked().chain([self.share]);
+        match self.layers.is_same() {
+            true => format!("{} % sparse", percent(self.share)),
+            false => format!("up to {} % sparse", percent(all().fold(0.0, f64::max))),
+        }
+    }
+
+    /// A form in which a part of what this one removes is removed.
+    pub(super) fn part(&self, progress: f64) -> SparseForm {
+        SparseForm {
+            share: self.share * progress,
+            layers: self.layers.part(progress),
+            ..*self
         }
     }
 

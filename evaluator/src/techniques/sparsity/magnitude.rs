@@ -1,6 +1,6 @@
 //! Magnitude (1510.00149): the smallest weights of a matrix go, whichever rows they are in; of a pattern's groups the smallest of each.
 
-use super::{About, form::Pattern, select::highest, sparse::SparseShape};
+use super::About;
 
 pub(super) const ABOUT: About = About {
     name: "magnitude",
@@ -8,8 +8,7 @@ pub(super) const ABOUT: About = About {
     paper: "1510.00149",
 };
 
-/// Which weights `[rows, columns]` stay.
-pub(super) fn kept(weights: &[f32], shape: SparseShape, pattern: Pattern) -> Vec<bool> {
-    let scores: Vec<f64> = weights.iter().map(|w| f64::from(w.abs())).collect();
-    highest(&scores, weights.len(), shape, pattern)
+/// What each weight is judged by.
+pub(super) fn scores(weights: &[f32]) -> Vec<f64> {
+    weights.iter().map(|w| f64::from(w.abs())).collect()
 }

@@ -1,11 +1,17 @@
 //! Unstructured and N:M pruning of a trained model: single weights are removed, and what is left is stored and multiplied as nonzeros.
 //!
 //! A method is one file, a line in the list below, and the arms that the compiler then asks for. The sparse form it leaves is
-//! shared, and how many weights stay follows from the plan alone, whatever the method.
+//! shared, and how many weights stay follows from the plan alone, whatever the method. Between removal and storage there may be
+//! a training, in which what is removed stays removed (`recovery.rs`).
 
 mod cost;
 mod form;
+mod judge;
+pub mod layers;
 mod magnitude;
+pub(crate) mod movement;
+pub(crate) mod recovery;
+mod remove;
 mod select;
 pub mod sparse;
 mod sparsegpt;
@@ -20,10 +26,17 @@ use serde::{Deserialize, Serialize};
 use spaces::{Domain, ParameterInfo, Value};
 
 pub use self::form::{Pattern, SparseForm};
-use self::sparse::{Sparse, SparseShape, SparseWeights};
+pub(crate) use self::remove::{Known, remove};
+use self::{
+    judge::{Judge, Seen, pruned},
+    layers::{LayerShares, NONE},
+    recovery::SparseRecovery,
+    sparse::Sparse,
+};
 use super::{
     About,
-    calibration::{InputStatistics, calibrate, check_rows_are_known},
+    calibration::{InputStatistics, Statistics, calibrate, check_rows_are_known},
+    quantization::QuantizationPlan,
 };
 use crate::{
     counter,
@@ -44,6 +57,8 @@ pub enum Method {
     Wanda,
     /// By their size.
     Magnitude,
+    /// By whether a training moves them towards zero.
+    Movement,
     /// By what their removal costs after the rest of their row has made up for it.
     Sparsegpt,
 }
@@ -57,53 +72,99 @@ pub struct SparsityPlan {
     pub method: Method,
     /// Batches that inputs are seen on; 0 for methods that look at weights alone.
     pub batches: u64,
+    /// The training in which they are removed; `None` where nothing is trained after it.
+    pub recovery: Option<SparseRecovery>,
 }
 
 impl SparsityPlan {
-    /// Reads the parameters of the family for a model as it is before; `None` if nothing is removed.
+    /// Reads the parameters of the family for a model as it is before; `None` if nothing is removed, of no layer.
     ///
     /// # Errors
-    /// A sentence if a share is too small to remove anything, a pattern does not fit a matrix, or weights are packed too.
+    /// A sentence if a share is too small to remove anything, a pattern does not fit a matrix, or a training cannot hold what it removes.
     pub(crate) fn read(values: Values, model: &ModelPlan) -> Result<Option<Self>, String> {
         let share = values.float("sparsity");
         if share == 0.0 {
             return Ok(None);
         }
-        let bits = values.int("bits");
-        if bits < 32 {
-            return Err(format!(
-                "sparsity = {share} and bits = {bits}: weights are stored sparse or packed, not yet both; use sparsity = 0 or bits = 32"
-            ));
-        }
         let form = SparseForm {
             share,
             pattern: Pattern::read(values),
+            layers: LayerShares::read(values, model)?,
         };
-        check_rows_are_known(model, &format!("sparsity = {share}"), "sparsity = 0")?;
-        for matrix in model.block_matrices() {
-            form.check(matrix.input)?;
+        if form.pattern != Pattern::Free && form.layers.asked().next().is_some() {
+            return Err(format!(
+                "sparsity_pattern = '{}' keeps half of the weights of every layer; use sparsity_layer_1 and so on 0 or {NONE}, or sparsity_pattern = 'free'",
+                form.pattern.name()
+            ));
         }
+        let forms = model
+            .block_matrices()
+            .map(|m| (form.at_layer(m.place(model)), m.input));
+        let forms: Vec<(SparseForm, usize)> =
+            forms.filter_map(|(form, input)| Some((form?, input))).collect();
+        if forms.is_empty() {
+            return Ok(None);
+        }
+        check_rows_are_known(model, &format!("sparsity = {share}"), "sparsity = 0")?;
+        for (form, columns) in forms {
+            form.check(columns)?;
+        }
+        let method = match values.text("sparsity_method") {
+            "magnitude" => Method::Magnitude,
+            "movement" => Method::Movement,
+            "sparsegpt" => Method::Sparsegpt,
+            _ => Method::Wanda,
+        };
         Ok(Some(SparsityPlan {
             form,
-            method: match values.text("sparsity_method") {
-                "magnitude" => Method::Magnitude,
-                "sparsegpt" => Method::Sparsegpt,
-                _ => Method::Wanda,
-            },
+            method,
             batches: values.int("sparsity_batches") as u64,
+            recovery: SparseRecovery::read(values, method, form.pattern)?,
         }))
     }
 }
 
-/// Removes weights of every matrix of the blocks but the routers, and stores what is left sparse; embedding, head, adapters and
-/// what a kind has of its own stay dense.
+impl SparsityPlan {
+    /// Refuses weights that are to be both removed and packed.
+    ///
+    /// # Errors
+    /// A sentence if a layer is, or codes are chosen by what matrices beside sparse ones are given.
+    pub(crate) fn check_beside(&self, packing: &QuantizationPlan, model: &ModelPlan) -> Result<(), String> {
+        let (share, bits) = (self.form.share, packing.bits);
+        let mut layers = model.block_matrices().map(|m| m.place(model));
+        let is_both = |layer: usize| self.form.at_layer(layer).is_some() && packing.at_layer(layer).is_some();
+        if let Some(layer) = layers.find(|layer| is_both(*layer)) {
+            let number = layer + 1;
+            return Err(format!(
+                "sparsity = {share} and bits = {bits}: weights of a layer are stored sparse or packed, not yet both; use sparsity = 0 or bits = 32, or for layer {number} and others bits_layer_{number} = 32 or sparsity_layer_{number} = {NONE}"
+            ));
+        }
+        if packing.calibration_batches > 0 {
+            return Err(format!(
+                "sparsity = {share} and bits = {bits}: codes of this quant_method are chosen by what dense layers are given; use quant_method = 'rtn' or 'nf4', or sparsity = 0"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Stores every matrix of the blocks but the routers sparse; embedding, head, adapters and what a kind has of its own stay dense.
+/// Weights are removed here, unless a training has removed them.
 pub fn sparsify<B: Ops>(model: &mut Model<B>, plan: &SparsityPlan, batches: &Batches) {
-    let statistics = if plan.batches > 0 {
-        calibrate(model, batches, plan.batches, is_block_matrix)
-    } else {
-        BTreeMap::new()
+    let statistics = match plan.recovery {
+        Some(_) => Statistics::new(),
+        None => observe(model, plan, batches),
     };
     sparsify_by(model, plan, &statistics);
+}
+
+/// What matrices are given on batches of training data; empty where the method does not ask.
+pub(crate) fn observe<B: Ops>(model: &mut Model<B>, plan: &SparsityPlan, batches: &Batches) -> Statistics {
+    if plan.batches > 0 {
+        calibrate(model, batches, plan.batches, is_block_matrix)
+    } else {
+        Statistics::new()
+    }
 }
 
 /// The same by what matrices are known to be given; one that is missing is taken to be given inputs of one size.
@@ -115,9 +176,18 @@ pub fn sparsify_by<B: Ops>(
     model.each_part("", &mut |path, part| {
         if let Part::Matrix(matrix) = part
             && is_block_matrix(path)
+            && let Some(form) = plan.form.at(path)
             && let Some(weight) = matrix.as_dense()
         {
-            let sparse = pruned(weight, plan.form, plan.method, statistics.get(path));
+            let seen = Seen {
+                inputs: statistics.get(path),
+                ..Seen::default()
+            };
+            let judge = match plan.recovery {
+                Some(_) => Judge::Left(plan.method),
+                None => Judge::Method(plan.method),
+            };
+            let sparse = pruned(weight, form, judge, seen);
             let weights = matrix.weights();
             *matrix = Matrix::Sparse(sparse);
             counter::add_activity(ACTIVITY[0], weights - matrix.weights());
@@ -127,46 +197,28 @@ pub fn sparsify_by<B: Ops>(
 
 /// A matrix `[rows, columns]` without its smallest weights.
 pub(crate) fn of_smallest<B: Backend>(weight: Tensor<B, 2>, form: SparseForm) -> Sparse<B> {
-    pruned(weight, form, Method::Magnitude, None)
-}
-
-/// A matrix `[rows, columns]` without the weights that a method removes for inputs like these.
-fn pruned<B: Backend>(
-    weight: Tensor<B, 2>,
-    form: SparseForm,
-    method: Method,
-    inputs: Option<&InputStatistics>,
-) -> Sparse<B> {
-    let ([rows, columns], device) = (weight.dims(), weight.device());
-    let weights: Vec<f32> = weight.into_data().iter::<f32>().collect();
-    prune(weights, form.shape(rows, columns), form.pattern, method, inputs).into_module(&device)
-}
-
-fn prune(
-    mut weights: Vec<f32>,
-    shape: SparseShape,
-    pattern: Pattern,
-    method: Method,
-    inputs: Option<&InputStatistics>,
-) -> SparseWeights {
-    let kept = match method {
-        Method::Magnitude => magnitude::kept(&weights, shape, pattern),
-        Method::Wanda => wanda::kept(&weights, shape, pattern, inputs),
-        Method::Sparsegpt => sparsegpt::prune(&mut weights, shape, pattern, inputs),
-    };
-    SparseWeights::new(shape, &weights, &kept)
+    pruned(weight, form, Judge::Method(Method::Magnitude), Seen::default())
 }
 
 /// What the methods say of themselves.
 pub(super) fn about() -> Vec<About> {
-    vec![wanda::ABOUT, magnitude::ABOUT, sparsegpt::ABOUT]
+    let mut all = methods();
+    all.extend(recovery::about());
+    all
+}
+
+fn methods() -> Vec<About> {
+    vec![wanda::ABOUT, magnitude::ABOUT, sparsegpt::ABOUT, movement::ABOUT]
 }
 
 /// The parameters of the family.
 pub(super) fn parameters() -> Vec<ParameterInfo> {
-    let names: Vec<&str> = about().iter().map(|a| a.name).collect();
+    let names: Vec<&str> = methods().iter().map(|a| a.name).collect();
+    // movement has a meaning only beside sparsity_recovery, so it is searched where it is asked for
+    let searched = names.iter().filter(|name| **name != movement::ABOUT.name);
+    let searched: Vec<Value> = searched.map(|name| Value::from(*name)).collect();
     let shares = [0.0, 0.5, 0.75, 0.9].map(Value::Float).to_vec();
-    vec![
+    let mut all = vec![
         float(
             "sparsity",
             "share of single weights of the blocks' matrices removed after training; the rest is stored and multiplied as nonzeros",
@@ -175,7 +227,9 @@ pub(super) fn parameters() -> Vec<ParameterInfo> {
             0.0,
         )
         .search(Domain::categorical(shares).expect("not empty")),
-        choice("sparsity_method", "how the weights to remove are found", &names).when("sparsity > 0"),
+        choice("sparsity_method", "how the weights to remove are found", &names)
+            .when("sparsity > 0")
+            .search(Domain::categorical(searched).expect("not empty")),
         choice(
             "sparsity_pattern",
             "which weights may stay: any, or so many of each few that follow one another in a row (2104.08378)",
@@ -191,5 +245,8 @@ pub(super) fn parameters() -> Vec<ParameterInfo> {
         )
         .unit("batches")
         .when("sparsity > 0 and sparsity_method in ['wanda', 'sparsegpt']"),
-    ]
+    ];
+    all.extend(recovery::parameters());
+    all.extend(layers::parameters());
+    all
 }

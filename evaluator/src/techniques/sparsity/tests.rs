@@ -5,7 +5,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use super::*;
+use super::{judge::prune, sparse::SparseWeights, *};
 
 const METHODS: [Method; 3] = [Method::Magnitude, Method::Wanda, Method::Sparsegpt];
 
@@ -16,9 +16,14 @@ fn normal(n: usize, seed: u64) -> Vec<f32> {
 
 fn plan(share: f64, pattern: Pattern, method: Method) -> SparsityPlan {
     SparsityPlan {
-        form: SparseForm { share, pattern },
+        form: SparseForm {
+            share,
+            pattern,
+            ..SparseForm::default()
+        },
         method,
         batches: 0,
+        recovery: None,
     }
 }
 
@@ -40,8 +45,11 @@ fn pruned(weights: &[f32], columns: usize, plan: &SparsityPlan, inputs: &InputSt
         weights.to_vec(),
         shape,
         plan.form.pattern,
-        plan.method,
-        Some(inputs),
+        Judge::Method(plan.method),
+        Seen {
+            inputs: Some(inputs),
+            ..Seen::default()
+        },
     );
     let module = sparse.clone().into_module::<Flex>(&Default::default());
     assert_eq!(module.to_host(), sparse, "to the device and back");

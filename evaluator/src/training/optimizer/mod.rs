@@ -33,6 +33,8 @@ pub(super) type Moments<B> = [Tensor<B, 1>; 2];
 pub struct Optimizer<B: Backend> {
     pub(super) moments: BTreeMap<String, Moments<B>>,
     pub(super) kept: BTreeMap<String, Tensor<B, 1, Int>>,
+    /// Sums of `-w · ∂L/∂w` over the steps, where weights are judged by them.
+    pub(super) scores: BTreeMap<String, Tensor<B, 1>>,
     pub(super) steps: u32,
 }
 
@@ -52,6 +54,7 @@ impl<B: Backend> Optimizer<B> {
         };
         Optimizer {
             moments: BTreeMap::new(),
+            scores: BTreeMap::new(),
             kept: kept
                 .into_iter()
                 .map(|(name, list)| (name, numbers(list)))
