@@ -60,6 +60,9 @@ pub(crate) fn remeasure<B: Ops>(
     if let Some(packing) = &plan.quantization {
         packing.check_device(device).map_err(EvaluationError::Invalid)?;
     }
+    plan.served
+        .check_choice(device)
+        .map_err(EvaluationError::Invalid)?;
     set_precision(plan.precision);
     let mut source = energy::open(device.gpu_uuid());
     let mut subject = Subject {

@@ -115,6 +115,11 @@ pub fn load_data(
             "the weights of the base are stored sparse; start from a dense model".into(),
         ));
     }
+    if served.as_ref().is_some_and(|s| s.model.chooses_neurons()) {
+        return Err(EvaluationError::Invalid(
+            "the base chooses neurons for each token; start from a model with context_keep = 1".into(),
+        ));
+    }
     Ok((dataset, served))
 }
 
@@ -386,6 +391,10 @@ fn summary(model: &ModelPlan, served: &Served) -> String {
     let sparsity = model.sparsity.map_or_else(String::new, |form| {
         format!(", {:.0} % sparse", 100.0 * form.share)
     });
+    let contextual = layer.and_then(|l| l.feed_forward.contextual());
+    let contextual = contextual.map_or_else(String::new, |plan| {
+        format!(", {} of {} neurons for each token", plan.kept, plan.hidden)
+    });
     let kind = model.kind.words();
     let article = if kind.starts_with('e') { "An" } else { "A" };
     let layers = match (model.kind.reading(), model.layers.len()) {
@@ -393,7 +402,7 @@ fn summary(model: &ModelPlan, served: &Served) -> String {
         (reading, all) => format!("{reading} + {}", all - reading),
     };
     format!(
-        "{article} {kind} of {layers} layers and width {} with {attention} attention{mixture}{reversible}{adapters}, {bits} weights{sparsity}.",
+        "{article} {kind} of {layers} layers and width {} with {attention} attention{mixture}{reversible}{adapters}, {bits} weights{sparsity}{contextual}.",
         model.width
     )
 }

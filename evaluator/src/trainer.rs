@@ -164,7 +164,8 @@ impl Trainer<'_> {
             };
             let earlier = checkpoint.earlier;
             let budget = Budget::Steps(checkpoint.total_steps);
-            let model = Model::new(&plan.served.with_whole_cache(), self.job.seed, backend);
+            let recovered = plan.served.with_whole_cache().with_all_neurons();
+            let model = Model::new(&recovered, self.job.seed, backend);
             let (model, record) = train(
                 model,
                 &stretch(RECOVERY, budget, earlier),
@@ -181,7 +182,8 @@ impl Trainer<'_> {
         };
         let mut keep_pruned = None;
         if let (Some((shelf, keys)), Some(_)) = (stages, plan.pruning) {
-            let empty = || Model::<A>::empty(&plan.served.with_whole_cache(), backend);
+            let recovered = plan.served.with_whole_cache().with_all_neurons();
+            let empty = || Model::<A>::empty(&recovered, backend);
             match shelf.find(&keys.pruned, empty, &mut events)? {
                 Found::Made(model, result) => {
                     return Ok(Trained::found("pruned", model, result, &mut events));

@@ -21,6 +21,7 @@ use crate::{
     techniques::{
         distillation::{self, DistillationPlan},
         dynamic::{
+            context_keep::{self, ContextKeep},
             early_exit::{EXITS_ACTIVITY, EarlyExit},
             token_keep::{ACTIVITY as TOKENS_ACTIVITY, TokenKeep},
         },
@@ -57,6 +58,8 @@ pub struct Plan {
     pub sparsity: Option<SparsityPlan>,
     /// How weights are packed.
     pub quantization: Option<QuantizationPlan>,
+    /// How neurons are chosen for each token, where they are.
+    pub contextual: Option<ContextKeep>,
     /// Tokens that the final loss is measured on, at most.
     pub validation_tokens: usize,
     /// Percentage points of accuracy that early exits may lose, where there are any.
@@ -203,6 +206,10 @@ impl Plan {
         served.sparsity = sparsity.map(|plan| plan.form);
         let quantization = QuantizationPlan::read(values, &served)?;
         CacheForm::give(values, &mut served)?;
+        let contextual = ContextKeep::read(values, &served)?;
+        if let Some(keep) = contextual {
+            served = keep.given(&served);
+        }
         Ok(Plan {
             model,
             served,
@@ -212,6 +219,7 @@ impl Plan {
             distillation,
             sparsity,
             quantization,
+            contextual,
             validation_tokens: values.int("validation_tokens"),
             exit_tolerance: values.float("exit_tolerance"),
             precision: read_precision(values),
@@ -230,6 +238,7 @@ impl Plan {
             distillation: None,
             sparsity: None,
             quantization: served.quantization,
+            contextual: None,
             validation_tokens: values.int("validation_tokens"),
             exit_tolerance: values.float("exit_tolerance"),
             precision: read_precision(values),
@@ -250,6 +259,7 @@ impl Plan {
         if let Some(packing) = &self.quantization {
             packing.check_device(device)?;
         }
+        self.served.check_choice(device)?;
         set_precision(self.precision);
         Ok(())
     }
@@ -288,6 +298,9 @@ impl Plan {
         }
         let packs_cache = self.served.layers.iter().any(|l| l.attention.cache.is_some());
         names.extend(packs_cache.then_some(CACHE_ACTIVITY));
+        if self.contextual.is_some() {
+            names.extend(context_keep::ACTIVITY);
+        }
         names.extend(self.served.early_exit.map(|_| EXITS_ACTIVITY));
         names.extend(self.served.tokens.map(|_| TOKENS_ACTIVITY));
         names
@@ -317,7 +330,7 @@ impl Plan {
             && self.fine_tuning.is_none_or(|method| method.has_one_cost())
     }
 
-    /// FLOPs of the whole training for a main training of `steps`: choosing weights, training, judging importance and slicing, recovery, finding single weights to remove, calibration.
+    /// FLOPs of the whole training for a main training of `steps`: choosing weights, training, judging importance and slicing, recovery, finding single weights to remove, calibration, lessons of predictors.
     pub fn training_flops(&self, steps: u64) -> u64 {
         let TrainingPlan {
             batch, rows, rule, ..
@@ -342,7 +355,10 @@ impl Plan {
         let packing = self
             .quantization
             .map_or(0, |plan| plan.macs(&self.served, batch, rows.context));
-        2 * (chosen + main + judged + self.recovery_steps(steps) * recovery + sparsity + packing)
+        let lessons = self
+            .contextual
+            .map_or(0, |keep| keep.macs(&self.served, batch, rows.context));
+        2 * (chosen + main + judged + self.recovery_steps(steps) * recovery + sparsity + packing + lessons)
     }
 
     /// The metrics that follow from the plan alone, exactly.

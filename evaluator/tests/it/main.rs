@@ -4,6 +4,7 @@
 mod aft;
 mod balance;
 mod cache;
+mod context_keep;
 mod contract;
 #[cfg(feature = "cuda")]
 mod cuda;
