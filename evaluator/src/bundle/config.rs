@@ -189,6 +189,7 @@ pub fn served_from_json(text: &str) -> Result<Served, String> {
         reversible: None,
         sparsity: None,
         rotated: false,
+        draft: None,
         early_exit: None,
         tokens: None,
     };

@@ -22,6 +22,7 @@ use crate::{
         distillation::{self, DistillationPlan},
         dynamic::{
             context_keep::{self, ContextKeep},
+            draft::{self, DraftPlan},
             early_exit::{EXITS_ACTIVITY, EarlyExit},
             token_keep::{ACTIVITY as TOKENS_ACTIVITY, TokenKeep},
         },
@@ -160,6 +161,7 @@ impl Plan {
                 context,
                 early_exit: EarlyExit::read(values, base.kind, base.layers.len(), base.reversible.is_some())?,
                 tokens: TokenKeep::read(values, base.kind, &base.layers, base.reversible.is_some())?,
+                draft: None,
                 ..base.clone()
             },
             None => read_model(values, data, context)?,
@@ -210,6 +212,7 @@ impl Plan {
         if let Some(keep) = contextual {
             served = keep.given(&served);
         }
+        served.draft = DraftPlan::read(values, &served)?;
         Ok(Plan {
             model,
             served,
@@ -303,6 +306,8 @@ impl Plan {
         }
         names.extend(self.served.early_exit.map(|_| EXITS_ACTIVITY));
         names.extend(self.served.tokens.map(|_| TOKENS_ACTIVITY));
+        // a draft may be wrong each time, but not silent
+        names.extend(self.served.draft.map(|_| draft::ACTIVITY[2]));
         names
     }
 
@@ -376,8 +381,8 @@ impl Plan {
                 self.served.state_bytes() as f64,
             ),
         ]);
-        // where texts leave early depends on the texts
-        if self.served.early_exit.is_none() {
+        // where texts leave early depends on the texts, and so does what a draft is right about
+        if self.served.early_exit.is_none() && self.served.draft.is_none() {
             let flops = self.served.inference_flops_per_token();
             known.insert("inference_flops_per_token".to_owned(), flops);
         }

@@ -40,7 +40,7 @@ impl About {
 
 /// Every technique of every family.
 pub fn techniques() -> Vec<TechniqueInfo> {
-    let families: [(&str, Vec<About>); 14] = [
+    let families: [(&str, Vec<About>); 15] = [
         ("kind", kinds::about()),
         ("attention", attention::about()),
         ("feed_forward", feed_forward::about()),
@@ -55,6 +55,7 @@ pub fn techniques() -> Vec<TechniqueInfo> {
         ("contextual_pruning", dynamic::context_keep::about()),
         ("early_exit", dynamic::early_exit::about()),
         ("input_pruning", dynamic::token_keep::about()),
+        ("draft", dynamic::draft::about()),
     ];
     families
         .iter()
@@ -77,6 +78,7 @@ pub(crate) fn parameters() -> Vec<ParameterInfo> {
         ("contextual_pruning", dynamic::context_keep::parameters()),
         ("early_exit", dynamic::early_exit::parameters()),
         ("input_pruning", dynamic::token_keep::parameters()),
+        ("draft", dynamic::draft::parameters()),
     ];
     families
         .into_iter()

@@ -9,6 +9,7 @@ mod contract;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod distillation;
+mod draft;
 mod early_exit;
 mod emulated;
 mod encoder_decoder;

@@ -159,7 +159,7 @@ pub(crate) const TECHNIQUES: &[&str] = &[
     "bits = 4\nactivation_bits = 8\nquant_group = 32\nattention = 'linear'\nfeed_forward = 'channel_mix'",
     "context_keep = 0.3\ncontext_predictor_rank = 5",
     "context_keep = 0.25\nprune_ratio = 0.5\nattention = 'linear'\nlinear_chunk = 5\nkv_heads = 2",
-    "context_keep = 0.5\nreversible = true\nff_chunks = 3\ncache_bits = 8",
+    "context_keep = 0.5\nreversible = true\nff_chunks = 3",
     "cache_bits = 8",
     "cache_bits = 4\nkv_heads = 2\nhead_prune_ratio = 0.5",
     "cache_bits = 4\nattention = 'sliding_window'\nwindow = 5\nbits = 4",

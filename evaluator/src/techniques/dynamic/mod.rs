@@ -2,5 +2,6 @@
 
 pub(crate) mod calibration;
 pub mod context_keep;
+pub mod draft;
 pub mod early_exit;
 pub mod token_keep;

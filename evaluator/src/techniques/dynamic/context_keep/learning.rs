@@ -21,8 +21,8 @@ use crate::{
 };
 
 /// Tokens of one step.
-const ROWS: usize = 256;
-const LEARNING_RATE: f32 = 5e-3;
+const ROWS: usize = 128;
+const LEARNING_RATE: f32 = 1e-2;
 /// Of all lessons, those at the end in which what is foretold is compared with what then comes.
 const COMPARED: f64 = 0.125;
 const SEED: u64 = 0;
