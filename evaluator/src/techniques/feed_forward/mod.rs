@@ -57,7 +57,6 @@ pub enum FeedForwardPlan {
 
 /// A feed-forward part.
 #[derive(Module, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a model has one for each layer")]
 pub enum FeedForward<B: Backend> {
     /// One gated network.
     Dense(Gated<B>),
