@@ -99,9 +99,11 @@ fn a_draft_is_measured_exported_and_used() {
         });
         assert_eq!(texts[0], texts[1]);
         assert_eq!([one_by_one.calls, one_by_one.scored], [60, 0]);
+        assert!(written.calls < 60 && written.scored > 0, "{written:?}");
+        // guesses from the text cost nothing where all are kept
         assert!(
-            written.calls < 60 && written.scored > 0 && work > less,
-            "{written:?} {work} {less}"
+            work > less || (work == less && draft.contains("ngram")),
+            "{work} {less}"
         );
     }
 }
