@@ -122,10 +122,14 @@ impl<B: Ops> Contextual<B> {
 
     /// A trained network with a predictor.
     pub(crate) fn of(network: &Gated<B>, predictor: Predictor<B>, kept: usize) -> Self {
+        let down = rows_of(&network.down);
+        let device = down.device();
+        // laid out anew, so that no token has to
+        let down = Tensor::from_data(down.transpose().into_data(), &device);
         Contextual {
             gate: network.gate.clone(),
             up: network.up.clone(),
-            down: Matrix::dense(rows_of(&network.down).transpose()),
+            down: Matrix::dense(down),
             predictor,
             kept,
             seen: None,
