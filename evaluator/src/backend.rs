@@ -156,7 +156,8 @@ pub fn sparse_product(
 }
 
 /// Continues a prompt with an exported model or fills its gaps (`___`), handing over each piece of text as it is written, the
-/// prompt's own included.
+/// prompt's own included. A model that was measured with a draft writes with it. Says what it took where a prompt was
+/// continued.
 ///
 /// # Errors
 /// [`EvaluationError`]: no bundle, a prompt with characters that the tokenizer does not know, or without gaps where the model
@@ -167,8 +168,8 @@ pub fn generate(
     sampling: Sampling,
     device: DeviceChoice,
     write: &mut (dyn FnMut(&str) + Send),
-) -> Result<(), EvaluationError> {
-    generate_with(dir, prompt, sampling, None, device, write).map(drop)
+) -> Result<Written, EvaluationError> {
+    generate_with(dir, prompt, sampling, None, device, write)
 }
 
 /// [`generate`] for a decoder, with a draft that guesses ahead; the text follows the same law. Says what it took.

@@ -60,6 +60,9 @@ pub(crate) fn remeasure<B: Ops>(
     if let Some(packing) = &plan.quantization {
         packing.check_device(device).map_err(EvaluationError::Invalid)?;
     }
+    plan.served
+        .check_choice(device)
+        .map_err(EvaluationError::Invalid)?;
     set_precision(plan.precision);
     let mut source = energy::open(device.gpu_uuid());
     let mut subject = Subject {
@@ -120,12 +123,16 @@ pub(crate) fn generate<B: Ops>(
             "the prompt is empty; give at least one character".into(),
         ));
     }
+    // a model brings the draft that it was measured with, unless another one is asked for
+    let own = served.model.draft.map(Speculation::from);
+    let speculation = speculation.or(own.as_ref());
+    let speculation = speculation.filter(|s| s.source != DraftSource::Nothing);
     let small = match speculation.map(|s| &s.source) {
         Some(DraftSource::Model(small)) => Some(read_draft::<B>(small, &tokenizer, backend)?),
         _ => None,
     };
     let mut draft: Option<Box<dyn Draft<B> + '_>> = match speculation.map(|s| &s.source) {
-        None => None,
+        None | Some(DraftSource::Nothing) => None,
         Some(DraftSource::Ngram) => Some(Box::new(Ngram)),
         Some(DraftSource::FirstLayers(layers)) => {
             let exit = FirstLayers::of(*layers, &served.model).map_err(EvaluationError::Invalid)?;

@@ -1,4 +1,5 @@
-//! What is done to a trained model before it is exported: single weights removed, the rest packed. What that takes is charged to
+//! What is done to a trained model before it is exported: single weights removed, the rest packed, neurons
+//! chosen for each token. What that takes is charged to
 //! the training.
 
 use spaces::protocol::Progress;
@@ -9,7 +10,7 @@ use crate::{
     model::Model,
     ops::Ops,
     plan::Plan,
-    techniques::{quantization, sparsity},
+    techniques::{dynamic::context_keep, quantization, sparsity},
     training::{Batches, Record},
 };
 
@@ -44,6 +45,10 @@ pub(crate) fn compress<B: Ops>(
             let inputs = quantization::observe(model, packing, batches);
             quantization::quantize(model, &plan.served, packing, &inputs);
         })?;
+    }
+    if let Some(keep) = plan.contextual {
+        say("choose");
+        charge(&mut || context_keep::learn(model, &plan.served, keep.batches, batches))?;
     }
     Ok(record)
 }

@@ -309,6 +309,10 @@ fn summary(model: &ModelPlan, served: &Served) -> String {
     let sparsity = model
         .sparsity
         .map_or_else(String::new, |form| format!(", {}", form.words()));
+    let contextual = layer.and_then(|l| l.feed_forward.contextual());
+    let contextual = contextual.map_or_else(String::new, |plan| {
+        format!(", {} of {} neurons for each token", plan.kept, plan.hidden)
+    });
     let kind = model.kind.words();
     let article = if kind.starts_with('e') { "An" } else { "A" };
     let layers = match (model.kind.reading(), model.layers.len()) {
@@ -316,7 +320,7 @@ fn summary(model: &ModelPlan, served: &Served) -> String {
         (reading, all) => format!("{reading} + {}", all - reading),
     };
     format!(
-        "{article} {kind} of {layers} layers and width {} with {attention} attention{mixture}{reversible}{adapters}, {bits} weights{sparsity}.",
+        "{article} {kind} of {layers} layers and width {} with {attention} attention{mixture}{reversible}{adapters}, {bits} weights{sparsity}{contextual}.",
         model.width
     )
 }

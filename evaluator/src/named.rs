@@ -134,6 +134,11 @@ pub fn load_data<'a>(
                 "the weights of the {name} are stored sparse; {does} from a dense model"
             )));
         }
+        if served.is_some_and(|s| s.model.chooses_neurons()) {
+            return Err(EvaluationError::Invalid(format!(
+                "the {name} chooses neurons for each token; {does} from a model with context_keep = 1"
+            )));
+        }
     }
     if let Some((dir, _)) = &teacher
         && bundle::read_tokenizer(dir)?.to_json() != dataset.tokenizer.to_json()

@@ -82,7 +82,7 @@ impl Trainer<'_> {
         let part = Checkpoint::<A::InnerBackend>::find(&self.state, backend);
         let main = part.map_or(earlier.steps, |part| part.record.steps);
         let (model, record) = train(
-            Model::new(&self.plan.served.with_whole_cache(), self.job.seed, backend),
+            Model::new(&self.plan.recovered(), self.job.seed, backend),
             &self.rounded_stretch(checkpoint.total_steps, earlier),
             None,
             Some(checkpoint),

@@ -34,7 +34,7 @@ impl Trainer<'_> {
         let goes_on = resumed.take_if(|checkpoint| checkpoint.phase == PHASE);
         let sofar = match &goes_on {
             Some(checkpoint) => Trained {
-                model: Model::new(&plan.served.with_whole_cache(), self.job.seed, backend),
+                model: Model::new(&plan.recovered(), self.job.seed, backend),
                 record: checkpoint.earlier,
                 spent: checkpoint.earlier,
                 peak_bytes: None,

@@ -21,7 +21,7 @@ use crate::{
     ops::{Ops, matmul},
     plan::{Plan, TrainingPlan},
     pool::awake,
-    techniques::quantization::quantize_unseen,
+    techniques::{dynamic::context_keep::choose_unseen, quantization::quantize_unseen},
     training::{Optimizer, Rule, gradients_of, to_device},
 };
 
@@ -151,7 +151,10 @@ where
     let formula_macs_per_token = match work {
         Work::Train => pass.total() as f64 / tokens as f64,
         Work::Forward => pass.forward as f64 / tokens as f64,
-        Work::Decode => 0.5 * plan.model.inference_flops_per_token(),
+        Work::Decode => {
+            let served = plan.contextual.map(|keep| keep.given(&plan.model));
+            0.5 * served.as_ref().unwrap_or(&plan.model).inference_flops_per_token()
+        }
     };
     Ok(Speed {
         tokens_per_s: timing.tokens_per_s,
@@ -164,8 +167,8 @@ where
     })
 }
 
-/// The model as it reads and writes: packed where the plan says so, by rounding alone, for nothing is known of what random
-/// weights are given.
+/// The model as it reads and writes: packed where the plan says so, by rounding alone, and neurons chosen by chance, for nothing is known
+/// of what random weights are given.
 fn served<A>(model: &Model<A>, plan: &Plan) -> Model<A::InnerBackend>
 where
     A: AutodiffBackend + Ops,
@@ -174,6 +177,9 @@ where
     let mut model = model.valid();
     if let Some(packing) = plan.quantization {
         quantize_unseen(&mut model, packing);
+    }
+    if let Some(keep) = plan.contextual {
+        choose_unseen(&mut model, &keep.given(&plan.model));
     }
     model
 }

@@ -195,7 +195,7 @@ impl Trainer<'_> {
             };
             let earlier = checkpoint.earlier;
             let budget = Budget::Steps(checkpoint.total_steps);
-            let model = Model::new(&plan.served.with_whole_cache(), self.job.seed, backend);
+            let model = Model::new(&plan.recovered(), self.job.seed, backend);
             let (model, record) = train(
                 model,
                 &self.stretch(RECOVERY, budget, earlier),
@@ -212,7 +212,7 @@ impl Trainer<'_> {
         };
         let mut keep_pruned = None;
         if let (Some((shelf, keys)), Some(_)) = (stages, plan.pruning) {
-            let empty = || Model::<A>::empty(&plan.served.with_whole_cache(), backend);
+            let empty = || Model::<A>::empty(&plan.recovered(), backend);
             match shelf.find(&keys.pruned, empty, &mut events)? {
                 Found::Made(model, result) => {
                     return Ok(Trained::found("pruned", model, result, &mut events));

@@ -40,9 +40,9 @@ pub(crate) struct Generate {
     /// Seed of the choice
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// What guesses ahead: ngram (what followed the same words before), exit:L (the first L layers of the model) or the
-    /// folder of a smaller model with the same tokenizer
-    #[arg(long, value_name = "ngram|exit:L|DIR")]
+    /// What guesses ahead: none, ngram (what followed the same words before), exit:L (the first L layers of the model) or the
+    /// folder of a smaller model with the same tokenizer; left out, the draft that the model was measured with, if any
+    #[arg(long, value_name = "none|ngram|exit:L|DIR")]
     draft: Option<DraftSource>,
     /// Guesses for each call of the model, at most
     #[arg(long, default_value_t = 4, value_name = "N", requires = "draft", value_parser = clap::value_parser!(u32).range(1..=64))]
@@ -82,8 +82,9 @@ impl Generate {
         };
         let written = match self.draft {
             None => {
-                evaluator::generate(&self.bundle, &self.prompt, sampling, self.device, &mut write)?;
-                None
+                let (bundle, prompt) = (&self.bundle, &self.prompt);
+                let written = evaluator::generate(bundle, prompt, sampling, self.device, &mut write)?;
+                (written.scored > 0).then_some(written)
             }
             Some(source) => {
                 let speculation = Speculation {

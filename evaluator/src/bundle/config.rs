@@ -21,7 +21,7 @@ pub struct Served {
 impl Served {
     /// The architecture of `transformers` that this model is one of, with its `model_type`.
     ///
-    /// `None` for kinds other than decoders, for packed and sparse weights, for adapters, for two residual streams and rotated ones, for attentions that no architecture there has, for layers
+    /// `None` for kinds other than decoders, for packed and sparse weights, for neurons that are chosen, for adapters, for two residual streams and rotated ones, for attentions that no architecture there has, for layers
     /// that differ, and for every router but `top_k` above 1: the gate of one expert is not normalised, and others train in a way that Mixtral does not.
     pub fn standard_architecture(&self) -> Option<(&'static str, &'static str)> {
         let plain = self.model.reversible.is_none() && !self.model.rotated;
@@ -45,7 +45,7 @@ impl Served {
             (FeedForwardPlan::Dense { .. }, false) => Some(("LlamaForCausalLM", "llama")),
             (FeedForwardPlan::Dense { .. }, true) => Some(("MistralForCausalLM", "mistral")),
             (FeedForwardPlan::Moe(moe), _) => moe.is_mixtral().then_some(("MixtralForCausalLM", "mixtral")),
-            (FeedForwardPlan::ChannelMix { .. }, _) => None,
+            (FeedForwardPlan::ChannelMix { .. } | FeedForwardPlan::Contextual(_), _) => None,
         }
     }
 }
@@ -189,6 +189,7 @@ pub fn served_from_json(text: &str) -> Result<Served, String> {
         reversible: None,
         sparsity: None,
         rotated: false,
+        draft: None,
         early_exit: None,
         tokens: None,
     };

@@ -145,6 +145,27 @@ pub(super) fn entries(served: &Served) -> Vec<Entry> {
             FeedForwardPlan::Dense { .. } => {
                 network(&format!("{path}.mlp"), ["gate_proj", "up_proj", "down_proj"])
             }
+            FeedForwardPlan::Contextual(plan) => {
+                let path = format!("{path}.mlp");
+                for name in ["gate_proj", "up_proj", "down_rows"] {
+                    matrix(&mut entries, &format!("{path}.{name}"), hidden, width, true);
+                }
+                matrix(
+                    &mut entries,
+                    &format!("{path}.predictor_in"),
+                    plan.rank,
+                    width,
+                    false,
+                );
+                matrix(
+                    &mut entries,
+                    &format!("{path}.predictor_out"),
+                    hidden,
+                    plan.rank,
+                    false,
+                );
+                vector_of(&mut entries, &format!("{path}.predictor_bias"), hidden);
+            }
             FeedForwardPlan::ChannelMix { .. } => {
                 for (name, rows, columns, is_compressed) in [
                     ("r_proj", width, width, true),

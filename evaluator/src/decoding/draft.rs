@@ -21,6 +21,8 @@ pub trait Draft<B: Ops> {
 /// Where guesses come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DraftSource {
+    /// Nothing, where the model would bring a draft of its own.
+    Nothing,
     /// The text itself, where it has said the same before.
     Ngram,
     /// The first so many layers of the model.
@@ -32,8 +34,11 @@ pub enum DraftSource {
 impl FromStr for DraftSource {
     type Err = String;
 
-    /// `ngram`, `exit:LAYERS`, or else the folder of a model.
+    /// `none`, `ngram`, `exit:LAYERS`, or else the folder of a model.
     fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(DraftSource::Nothing);
+        }
         if text == "ngram" {
             return Ok(DraftSource::Ngram);
         }
@@ -63,6 +68,7 @@ mod tests {
     #[test]
     fn a_source_is_read_from_one_word() {
         let read = |text: &str| text.parse::<DraftSource>().unwrap();
+        assert_eq!(read("none"), DraftSource::Nothing);
         assert_eq!(read("ngram"), DraftSource::Ngram);
         assert_eq!(read("exit:3"), DraftSource::FirstLayers(3));
         assert!("exit:x".parse::<DraftSource>().is_err());

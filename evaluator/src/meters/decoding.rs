@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use spaces::{Evidence, Measurement};
 
-use super::{Subject, next_token, pass};
+use super::{Subject, drafted, next_token, pass};
 use crate::{EvaluationError, energy, ops::Ops, pool::awake};
 
 pub(super) const METRICS: &[&str] = &["throughput_tokens_per_s", "energy_j_per_token"];
@@ -14,6 +14,11 @@ pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, Ev
     if !s.decodes() {
         let (reading, tokens) = pass::work(s)?;
         let what = format!("one example at once, {tokens} tokens");
+        return Ok(rows(s, reading, tokens, &what));
+    }
+    if let Some(draft) = s.plan.served.draft {
+        let (reading, tokens) = drafted::work(s, draft)?;
+        let what = format!("batch 1, {}, {tokens} tokens", draft.words());
         return Ok(rows(s, reading, tokens, &what));
     }
     let (model, prompt, capacity) = (s.model, s.prompt(), s.plan.served.capacity());

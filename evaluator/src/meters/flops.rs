@@ -3,7 +3,7 @@
 use burn::tensor::{Int, Tensor};
 use spaces::{Evidence, Measurement};
 
-use super::{Subject, exits};
+use super::{Subject, drafted, exits};
 use crate::{EvaluationError, counter, device::Device, ops::Ops, plan::Budget};
 
 pub(super) const METRICS: &[&str] = &["inference_flops_per_token", "mean_exit_layer", "training_flops"];
@@ -58,7 +58,12 @@ fn serving<B: Ops>(s: &Subject<B>) -> Result<Measurement, EvaluationError> {
 pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, EvaluationError> {
     let mut rows = match s.model.exits {
         Some(_) => exits::measure(s)?,
-        None => vec![serving(s)?],
+        None => {
+            // without a draft, work is known, and held against what is executed
+            let plain = serving(s)?;
+            let row = s.plan.served.draft.map(|draft| drafted::flops(s, draft));
+            vec![row.transpose()?.unwrap_or(plain)]
+        }
     };
     if let Some(run) = s.training {
         if let (Device::Cpu, Budget::Steps(steps)) = (s.device, s.plan.training.budget) {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use spaces::{Evidence, Measurement};
 
-use super::{Subject, median_and_spread, next_token, pass};
+use super::{Subject, drafted, median_and_spread, next_token, pass};
 use crate::{EvaluationError, ops::Ops, pool::awake};
 
 pub(super) const METRICS: &[&str] = &["latency_ms_per_token", "time_to_first_token_ms"];
@@ -20,6 +20,9 @@ const DECODED: usize = 32;
 pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, EvaluationError> {
     if !s.decodes() {
         return Ok(vec![pass::latency(s, WARM_UP, REPETITIONS)]);
+    }
+    if let Some(draft) = s.plan.served.draft {
+        return drafted::latency(s, draft, (WARM_UP, REPETITIONS, DECODED));
     }
     let prompt = s.prompt();
     let capacity = s.plan.served.capacity();

@@ -2,7 +2,7 @@
 
 use spaces::{Evidence, Measurement};
 
-use super::{Subject, next_token, pass};
+use super::{Subject, drafted, next_token, pass};
 use crate::{EvaluationError, bundle, device::Device, energy::Nvml, memory::peak_bytes, ops::Ops};
 
 pub(super) const METRICS: &[&str] = &["peak_memory_bytes", "training_peak_memory_bytes"];
@@ -16,6 +16,10 @@ pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, Ev
         let (model, served) = bundle::read_model::<B>(s.bundle, &device)?;
         if !decodes {
             pass::read(&model, example);
+            return Ok(());
+        }
+        if let Some(draft) = served.model.draft {
+            drafted::write((&model, &served.model), draft, vec![0], capacity - 1, &mut |_| ())?;
             return Ok(());
         }
         let mut memory = model.memory(&served.model, 1, capacity);

@@ -3,6 +3,7 @@
 //! A meter is one file and one line in the list below. It names its metrics, so the catalogue knows what can be asked for.
 
 mod decoding;
+mod drafted;
 mod exits;
 mod flops;
 mod latency;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Kind;
 use crate::techniques::{
     attention::{Core, Own, Place},
-    dynamic::{early_exit::EarlyExit, token_keep::TokenKeep},
+    dynamic::{draft::DraftPlan, early_exit::EarlyExit, token_keep::TokenKeep},
     feed_forward::FeedForwardPlan,
     fine_tuning::adapter::AdapterPlan,
     quantization::cache::CacheForm,
@@ -48,6 +48,9 @@ pub struct ModelPlan {
     /// How many tokens each layer passes on, where not all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<TokenKeep>,
+    /// What guesses ahead where text is written, if something does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draft: Option<DraftPlan>,
 }
 
 impl ModelPlan {

@@ -19,6 +19,7 @@ mod adamw;
 mod aft;
 mod attention;
 mod cache;
+mod chosen_neurons;
 mod cross_entropy;
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -47,11 +48,13 @@ use burn::{
     tensor::{Tensor, TensorData, TensorPrimitive, backend::Backend, ops::FloatTensor},
 };
 
+pub(crate) use self::chosen_neurons::largest;
 pub use self::{
     adamw::{AdamWOp, AdamWStep, AdamWUpdate, adamw},
     aft::{AftBias, AftOp, aft, aft_add_to_sums, aft_both_ways, aft_mean_of_sums, aft_no_sums, aft_recall},
     attention::{AttentionOp, Band, TiledAttentionOp, Tiles, attention, tiled_attention},
     cache::{CacheOp, write_rows},
+    chosen_neurons::{ChosenNeuronsOp, NeuronRows, chosen_neurons},
     cross_entropy::{CrossEntropyOp, cross_entropy},
     embedding::{EmbeddingOp, embedding},
     favor::{FavorOp, Side, favor_features},
@@ -84,6 +87,7 @@ pub trait Ops:
     + AftOp
     + AttentionOp
     + CacheOp
+    + ChosenNeuronsOp
     + CrossEntropyOp
     + EmbeddingOp
     + FavorOp
@@ -110,6 +114,7 @@ impl<B> Ops for B where
         + AftOp
         + AttentionOp
         + CacheOp
+        + ChosenNeuronsOp
         + CrossEntropyOp
         + EmbeddingOp
         + FavorOp

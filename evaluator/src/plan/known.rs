@@ -26,8 +26,8 @@ impl Plan {
             let bytes = bundle::served_bytes(&self.served, self.quantization, facts.tokenizer_bytes as u64);
             known.insert("model_bytes".to_owned(), bytes as f64);
         }
-        // where texts leave early depends on the texts
-        if self.served.early_exit.is_none() {
+        // where texts leave early depends on the texts, and so does what a draft is right about
+        if self.served.early_exit.is_none() && self.served.draft.is_none() {
             let flops = self.served.inference_flops_per_token();
             known.insert("inference_flops_per_token".to_owned(), flops);
         }

@@ -25,6 +25,8 @@ use crate::{
     techniques::{
         distillation::{self, DistillationPlan, Lesson},
         dynamic::{
+            context_keep::{self, ContextKeep},
+            draft::{self, DraftPlan},
             early_exit::{EXITS_ACTIVITY, EarlyExit},
             token_keep::{ACTIVITY as TOKENS_ACTIVITY, TokenKeep},
         },
@@ -67,6 +69,8 @@ pub struct Plan {
     pub quantization: Option<QuantizationPlan>,
     /// Training with weights rounded as they are packed, as a share of the main training; 0 for none.
     pub qat: f64,
+    /// How neurons are chosen for each token, where they are.
+    pub contextual: Option<ContextKeep>,
     /// Tokens that the final loss is measured on, at most.
     pub validation_tokens: usize,
     /// Percentage points of accuracy that early exits may lose, where there are any.
@@ -114,6 +118,7 @@ impl Plan {
                 context,
                 early_exit: EarlyExit::read(values, base.kind, base.layers.len(), base.reversible.is_some())?,
                 tokens: TokenKeep::read(values, base.kind, &base.layers, base.reversible.is_some())?,
+                draft: None,
                 ..base.clone()
             },
             None => read_model(values, data, context)?,
@@ -175,6 +180,11 @@ impl Plan {
         CacheForm::give(values, &mut served)?;
         let trains = base.is_none() || fine_tuning.trainable().is_some();
         let qat = qat::read(values, rule, trains)?;
+        let contextual = ContextKeep::read(values, &served)?;
+        if let Some(keep) = contextual {
+            served = keep.given(&served);
+        }
+        served.draft = DraftPlan::read(values, &served)?;
         Ok(Plan {
             model,
             served,
@@ -186,6 +196,7 @@ impl Plan {
             sparsity,
             quantization,
             qat,
+            contextual,
             validation_tokens: values.int("validation_tokens"),
             exit_tolerance: values.float("exit_tolerance"),
             precision: read_precision(values),
@@ -206,6 +217,7 @@ impl Plan {
             sparsity: None,
             quantization: served.quantization,
             qat: 0.0,
+            contextual: None,
             validation_tokens: values.int("validation_tokens"),
             exit_tolerance: values.float("exit_tolerance"),
             precision: read_precision(values),
@@ -226,6 +238,7 @@ impl Plan {
         if let Some(packing) = &self.quantization {
             packing.check_device(device)?;
         }
+        self.served.check_choice(device)?;
         set_precision(self.precision);
         Ok(())
     }
@@ -266,8 +279,13 @@ impl Plan {
         names.extend((self.qat > 0.0).then_some(qat::ACTIVITY));
         let packs_cache = self.served.layers.iter().any(|l| l.attention.cache.is_some());
         names.extend(packs_cache.then_some(CACHE_ACTIVITY));
+        if self.contextual.is_some() {
+            names.extend(context_keep::ACTIVITY);
+        }
         names.extend(self.served.early_exit.map(|_| EXITS_ACTIVITY));
         names.extend(self.served.tokens.map(|_| TOKENS_ACTIVITY));
+        // a draft may be wrong each time, but not silent
+        names.extend(self.served.draft.map(|_| draft::ACTIVITY[2]));
         names
     }
 
@@ -286,6 +304,11 @@ impl Plan {
         share_of(self.qat, steps)
     }
 
+    /// The served model as trainings after pruning know it: with a whole cache, and all neurons for each token.
+    pub(crate) fn recovered(&self) -> ModelPlan {
+        self.served.with_whole_cache().with_all_neurons()
+    }
+
     /// Steps of the main training, where it and the recovery after pruning took so many together.
     pub(crate) fn main_steps(&self, together: u64) -> u64 {
         let is_main = |main: &u64| main + self.recovery_steps(*main) >= together;
@@ -300,7 +323,7 @@ impl Plan {
             && self.fine_tuning.is_none_or(|method| method.has_one_cost())
     }
 
-    /// FLOPs of the whole training for a main training of `steps`: choosing weights, training, judging importance and slicing, recovery, training with rounded weights, finding single weights to remove, calibration.
+    /// FLOPs of the whole training for a main training of `steps`: choosing weights, training, judging importance and slicing, recovery, training with rounded weights, finding single weights to remove, calibration, lessons of predictors.
     pub fn training_flops(&self, steps: u64) -> u64 {
         let TrainingPlan {
             batch, rows, rule, ..
@@ -337,7 +360,10 @@ impl Plan {
         let packing = self
             .quantization
             .map_or(0, |plan| plan.macs(&self.served, batch, rows.context));
-        2 * (chosen + main + judged + recovery + rounded + sparsity + packing)
+        let lessons = self
+            .contextual
+            .map_or(0, |keep| keep.macs(&self.served, batch, rows.context));
+        2 * (chosen + main + judged + recovery + rounded + sparsity + packing + lessons)
     }
 }
 

@@ -137,6 +137,7 @@ pub(super) fn read_model(values: Values, data: Symbols, context: usize) -> Resul
         reversible,
         sparsity: None,
         rotated: false,
+        draft: None,
         layers,
     })
 }

@@ -12,7 +12,7 @@ const VERSION: u32 = 1;
 /// Groups of parameters that pruning and its recovery read.
 const PRUNING: [&str; 2] = ["pruning", "distillation"];
 /// Groups that only stages after those that are kept read. A group that is in neither list belongs to the training.
-const LATER: [&str; 2] = ["sparsity", "quantization"];
+const LATER: [&str; 4] = ["sparsity", "quantization", "contextual_pruning", "draft"];
 /// What only measuring reads.
 const MEASURING: [&str; 1] = ["validation_tokens"];
 

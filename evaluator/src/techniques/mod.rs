@@ -40,7 +40,7 @@ impl About {
 
 /// Every technique of every family.
 pub fn techniques() -> Vec<TechniqueInfo> {
-    let families: [(&str, Vec<About>); 13] = [
+    let families: [(&str, Vec<About>); 15] = [
         ("kind", kinds::about()),
         ("attention", attention::about()),
         ("feed_forward", feed_forward::about()),
@@ -52,8 +52,10 @@ pub fn techniques() -> Vec<TechniqueInfo> {
         ("distillation", distillation::about()),
         ("sparsity", sparsity::about()),
         ("quantization", quantization::about()),
+        ("contextual_pruning", dynamic::context_keep::about()),
         ("early_exit", dynamic::early_exit::about()),
         ("input_pruning", dynamic::token_keep::about()),
+        ("draft", dynamic::draft::about()),
     ];
     families
         .iter()
@@ -73,8 +75,10 @@ pub(crate) fn parameters() -> Vec<ParameterInfo> {
         ("distillation", distillation::parameters()),
         ("sparsity", sparsity::parameters()),
         ("quantization", quantization::parameters()),
+        ("contextual_pruning", dynamic::context_keep::parameters()),
         ("early_exit", dynamic::early_exit::parameters()),
         ("input_pruning", dynamic::token_keep::parameters()),
+        ("draft", dynamic::draft::parameters()),
     ];
     families
         .into_iter()

@@ -26,6 +26,8 @@ pub(crate) enum Beside {
     Sensitivity,
     /// What matrices are given.
     Calibration,
+    /// Which neurons are active.
+    Choice,
     /// Which structures matter.
     Importance,
     /// Fisher information.
@@ -37,6 +39,7 @@ impl Beside {
         match self {
             Beside::Sensitivity => u64::MAX / 8,
             Beside::Calibration => u64::MAX / 4,
+            Beside::Choice => u64::MAX / 8 * 3,
             Beside::Importance => u64::MAX / 2,
             Beside::Information => u64::MAX / 4 * 3,
         }

@@ -135,7 +135,7 @@ fn it_learns_to_fill_gaps_is_measured_exported_and_used() {
     let filled = |prompt: &str| {
         let mut text = String::new();
         let mut write = |piece: &str| text += piece;
-        generate(&exported, prompt, sampling, DeviceChoice::Cpu, &mut write).map(|()| text)
+        generate(&exported, prompt, sampling, DeviceChoice::Cpu, &mut write).map(|_| text)
     };
     // what stands around these gaps leaves one way to fill them
     for (prompt, whole) in [

@@ -5,10 +5,12 @@ mod aft;
 mod badam;
 mod balance;
 mod cache;
+mod context_keep;
 mod contract;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod distillation;
+mod draft;
 mod early_exit;
 mod emulated;
 mod encoder_decoder;

@@ -3,6 +3,7 @@
 //! A variant is one file, its plan and module in the two lists below, and the arms that the compiler then asks for.
 
 mod channel_mix;
+mod contextual;
 mod dense;
 mod moe;
 
@@ -14,10 +15,12 @@ use serde::{Deserialize, Serialize};
 use spaces::{Domain, ParameterInfo, Value};
 
 pub(crate) use self::channel_mix::{ACTIVITY as CHANNEL_MIX_ACTIVITY, Last};
+pub(crate) use self::contextual::{ACTIVITY as CONTEXTUAL_ACTIVITY, Seen};
 pub(super) use self::moe::routers;
 pub(crate) use self::moe::routers_that_look_back;
 pub use self::{
     channel_mix::ChannelMix,
+    contextual::{Contextual, ContextualPlan, Predictor},
     dense::Gated,
     moe::{Mixture, MixturePlan, Router},
 };
@@ -48,11 +51,12 @@ pub enum FeedForwardPlan {
         /// Its hidden neurons.
         hidden: usize,
     },
+    /// One gated network of which each token goes through some neurons, in serving.
+    Contextual(ContextualPlan),
 }
 
 /// A feed-forward part.
 #[derive(Module, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a model has one for each layer")]
 pub enum FeedForward<B: Backend> {
     /// One gated network.
     Dense(Gated<B>),
@@ -60,6 +64,8 @@ pub enum FeedForward<B: Backend> {
     Moe(Mixture<B>),
     /// Channel mixing.
     ChannelMix(ChannelMix<B>),
+    /// One gated network of chosen neurons.
+    Contextual(Contextual<B>),
 }
 
 impl FeedForwardPlan {
@@ -87,6 +93,7 @@ impl FeedForwardPlan {
         match self {
             FeedForwardPlan::Dense { hidden } | FeedForwardPlan::ChannelMix { hidden } => *hidden,
             FeedForwardPlan::Moe(plan) => plan.hidden,
+            FeedForwardPlan::Contextual(plan) => plan.hidden,
         }
     }
 
@@ -99,14 +106,25 @@ impl FeedForwardPlan {
                 hidden,
                 ..plan.clone()
             }),
+            FeedForwardPlan::Contextual(plan) => {
+                FeedForwardPlan::Contextual(ContextualPlan { hidden, ..*plan })
+            }
+        }
+    }
+
+    /// How neurons are chosen, if they are.
+    pub fn contextual(&self) -> Option<ContextualPlan> {
+        match self {
+            FeedForwardPlan::Contextual(plan) => Some(*plan),
+            _ => None,
         }
     }
 
     /// The mixture, if this is one.
     pub fn mixture(&self) -> Option<&MixturePlan> {
         match self {
-            FeedForwardPlan::Dense { .. } | FeedForwardPlan::ChannelMix { .. } => None,
             FeedForwardPlan::Moe(plan) => Some(plan),
+            _ => None,
         }
     }
 
@@ -118,8 +136,8 @@ impl FeedForwardPlan {
     /// Networks: 1, or the number of experts.
     pub fn networks(&self) -> usize {
         match self {
-            FeedForwardPlan::Dense { .. } | FeedForwardPlan::ChannelMix { .. } => 1,
             FeedForwardPlan::Moe(plan) => plan.experts,
+            _ => 1,
         }
     }
 
@@ -132,7 +150,7 @@ impl FeedForwardPlan {
     pub fn matrices(&self, width: usize) -> [[usize; 2]; 3] {
         let hidden = self.hidden();
         match self {
-            FeedForwardPlan::Dense { .. } | FeedForwardPlan::Moe(_) => {
+            FeedForwardPlan::Dense { .. } | FeedForwardPlan::Moe(_) | FeedForwardPlan::Contextual(_) => {
                 [[hidden, width], [hidden, width], [width, hidden]]
             }
             FeedForwardPlan::ChannelMix { .. } => [[width, width], [hidden, width], [width, hidden]],
@@ -144,6 +162,7 @@ impl FeedForwardPlan {
         match self {
             FeedForwardPlan::Dense { hidden } => dense::parameters(width, *hidden as u64),
             FeedForwardPlan::Moe(plan) => plan.parameters(width),
+            FeedForwardPlan::Contextual(plan) => plan.parameters(width),
             FeedForwardPlan::ChannelMix { hidden } => channel_mix::parameters(width, *hidden as u64),
         }
     }
@@ -153,6 +172,7 @@ impl FeedForwardPlan {
         match self {
             FeedForwardPlan::Dense { hidden } => dense::parameters(width, *hidden as u64),
             FeedForwardPlan::Moe(plan) => plan.active_parameters(width, n),
+            FeedForwardPlan::Contextual(plan) => plan.active_parameters(width),
             FeedForwardPlan::ChannelMix { hidden } => channel_mix::parameters(width, *hidden as u64),
         }
     }
@@ -170,6 +190,7 @@ impl FeedForwardPlan {
         match self {
             // a second matrix of a router's noise is of training alone
             FeedForwardPlan::Moe(plan) => plan.serving_macs(width, n),
+            FeedForwardPlan::Contextual(plan) => plan.serving_macs(width, n),
             _ => self.training_pass(width, [1, n], Trainable::All).forward,
         }
     }
@@ -183,6 +204,7 @@ impl FeedForwardPlan {
                 dense::training_pass(width, *hidden as u64, tokens, trainable)
             }
             FeedForwardPlan::Moe(plan) => plan.training_pass(width, [sequences, n], trainable),
+            FeedForwardPlan::Contextual(plan) => plan.training_pass(width, tokens, trainable),
             FeedForwardPlan::ChannelMix { hidden } => {
                 channel_mix::training_pass(width, *hidden as u64, tokens, trainable)
             }
@@ -197,6 +219,9 @@ impl<B: Ops> FeedForward<B> {
         match plan {
             FeedForwardPlan::Dense { hidden } => FeedForward::Dense(Gated::new(width, *hidden, initial)),
             FeedForwardPlan::Moe(plan) => FeedForward::Moe(Mixture::new(plan, width, initial)),
+            FeedForwardPlan::Contextual(plan) => {
+                FeedForward::Contextual(Contextual::new(*plan, width, initial))
+            }
             FeedForwardPlan::ChannelMix { hidden } => {
                 FeedForward::ChannelMix(ChannelMix::new(*hidden, place, initial))
             }
@@ -215,6 +240,7 @@ impl<B: Ops> FeedForward<B> {
             FeedForward::Dense(network) => (network.forward(x), None),
             FeedForward::Moe(mixture) => mixture.forward(x, lengths),
             FeedForward::ChannelMix(network) => (network.forward(x, before), None),
+            FeedForward::Contextual(network) => (network.forward(x), None),
         }
     }
 }
@@ -225,12 +251,12 @@ impl<B: Backend> FeedForward<B> {
         matches!(self, FeedForward::ChannelMix(_))
     }
 
-    /// The gated networks: the one, every expert, or none where there is channel mixing.
+    /// The gated networks of a model that is not compressed: the one, every expert, or none where there is channel mixing.
     pub fn networks_mut(&mut self) -> Vec<&mut Gated<B>> {
         match self {
             FeedForward::Dense(network) => vec![network],
             FeedForward::Moe(mixture) => mixture.experts.iter_mut().collect(),
-            FeedForward::ChannelMix(_) => vec![],
+            FeedForward::ChannelMix(_) | FeedForward::Contextual(_) => vec![],
         }
     }
 }
@@ -241,6 +267,7 @@ impl<B: Backend> Parts<B> for FeedForward<B> {
             FeedForward::Dense(network) => network.each_part(path, visitor),
             FeedForward::Moe(mixture) => mixture.each_part(path, visitor),
             FeedForward::ChannelMix(network) => network.each_part(path, visitor),
+            FeedForward::Contextual(network) => network.each_part(path, visitor),
         }
     }
 }

@@ -109,6 +109,8 @@ pub(super) fn folds(model: &ModelPlan) -> Vec<Fold> {
                     format!("{path}.down_proj"),
                 ));
             }
+            // neurons are chosen of 32-bit weights alone
+            FeedForwardPlan::Contextual(_) => {}
             FeedForwardPlan::ChannelMix { .. } => {
                 let path = format!("{path}.mlp");
                 readers.extend([
