@@ -32,7 +32,7 @@ use crate::{
 const TOLERANCE: f32 = 2e-2;
 
 /// Says why the test is skipped where there is none.
-fn there_is_a_gpu() -> bool {
+pub(crate) fn there_is_a_gpu() -> bool {
     let found = DeviceChoice::Cuda(0).find();
     if let Err(reason) = &found {
         eprintln!("skipped: {reason}");

@@ -9,6 +9,8 @@ mod context_keep;
 mod contract;
 #[cfg(feature = "cuda")]
 mod cuda;
+#[cfg(feature = "cuda")]
+mod cuda_evaluation;
 mod distillation;
 mod draft;
 mod early_exit;
