@@ -65,7 +65,7 @@ fn what_is_known_before_training_is_what_is_measured_after() {
         "bits = 5\nbits_layer_1 = 32\nbits_layer_2 = 2\nquant_method = 'awq'\nexperts = 2",
         "bits = 8\nactivation_bits = 8\nbits_layer_1 = 4\nquant_method = 'gptq'",
         "bits = 8\nactivation_bits = 8\nquant_method = 'smooth'\nexperts = 4\nrouter = 'switch'\ncapacity_factor = 1.0",
-        "bits = 4\nactivation_bits = 8\nquant_method = 'int8_outlier'\nint8_threshold = 1.5\nexperts = 3\nrouter = 'noisy_top_k'",
+        "bits = 4\nactivation_bits = 8\nquant_method = 'int8_outlier'\nint8_threshold = 1.5\nexperts = 3\nrouter = 'noisy_top_k'\ntop_k = 2",
         "bits = 3\nqat = 0.3\nprune_ratio = 0.5\nrecovery = 0.2",
         "cache_bits = 4",
         "cache_bits = 8\nattention = 'sliding_window'\nwindow = 5\nbits = 4\nkv_heads = 2\nprune_ratio = 0.5\nrecovery = 0.2",
