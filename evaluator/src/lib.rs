@@ -34,6 +34,7 @@ mod sparse_speed;
 mod sparse_training;
 mod speed;
 mod stages;
+mod taught;
 pub mod techniques;
 mod trainer;
 pub mod training;

@@ -1,7 +1,6 @@
 //! The training part of an evaluation: from the start or a checkpoint, with pruning and recovery.
 
 use std::{
-    collections::HashMap,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -13,7 +12,7 @@ use burn::{
 use spaces::{Measurement, protocol::Progress};
 
 use crate::{
-    EvaluationError, Events, Job, Shelf, bundle, counter,
+    EvaluationError, Events, Job, Shelf, counter,
     data::Dataset,
     energy,
     memory::process_peak_bytes,
@@ -23,11 +22,7 @@ use crate::{
     rounded::ROUNDED,
     stages::{Claim, Found, Keys, Recording, StageResult},
     techniques::{distillation::Teacher, pruning},
-    training::{
-        Batches, Checkpoint, Record, Stop, Stretch,
-        floats::{put_weights, read_tensors, weights_of, write_tensors},
-        train,
-    },
+    training::{Batches, Checkpoint, Record, Stop, Stretch, train},
 };
 
 /// Passes on what a recovery says. After a part of the training its curve is left out: the steps belong to the training,
@@ -111,9 +106,6 @@ const START: &str = "start";
 
 /// Time between two checkpoints: what a killed worker loses at most.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(15);
-
-/// Under which name a kept teacher's file says which of its blocks the student's came from.
-const ORIGINS: &str = "origins";
 
 const MAIN: &str = "train";
 const RECOVERY: &str = "recover";
@@ -328,58 +320,6 @@ impl Trainer<'_> {
             tuning.finish(&mut model);
         }
         Ok((model, record))
-    }
-
-    /// The model of `[teacher]`, where something is learnt from it.
-    fn given_teacher<B: Ops>(&self, backend: &B::Device) -> Result<Option<Teacher<B>>, EvaluationError> {
-        let (Some(plan), Some(_), Some(given)) = (
-            self.plan.distillation,
-            &self.plan.teacher,
-            &self.job.config.teacher,
-        ) else {
-            return Ok(None);
-        };
-        let (model, _) = bundle::read_model(&self.job.access.resolve(&given.path)?, backend)?;
-        Ok(Some(Teacher::new(model, plan, None)))
-    }
-
-    /// Where the model before pruning lies while a recovery that learns from it may have to go on from a checkpoint.
-    fn teacher_file(&self) -> PathBuf {
-        self.job.work_dir.join("teacher.safetensors")
-    }
-
-    fn keep_teacher<B: Ops>(&self, teacher: &Teacher<B>) -> Result<(), EvaluationError> {
-        let Some(origins) = &teacher.origins else {
-            return Ok(());
-        };
-        let origins = serde_json::to_string(origins).expect("plain data serialises");
-        let about = HashMap::from([(ORIGINS.to_owned(), origins)]);
-        let (file, part) = (self.teacher_file(), self.job.work_dir.join("teacher.part"));
-        write_tensors(&part, &weights_of(&mut teacher.model.clone()), Some(about))
-            .and_then(|()| std::fs::rename(&part, &file))
-            .map_err(|source| EvaluationError::Disk {
-                path: file.display().to_string(),
-                source,
-            })
-    }
-
-    fn teacher_from_file<B: Ops>(&self, backend: &B::Device) -> Result<Option<Teacher<B>>, EvaluationError> {
-        let Some(plan) = self.plan.distillation else {
-            return Ok(None);
-        };
-        let file = self.teacher_file();
-        let mut model = Model::empty(&self.plan.model, backend);
-        let gone = || EvaluationError::Disk {
-            path: file.display().to_string(),
-            source: std::io::Error::other("the teacher of a recovery that goes on is not there any more"),
-        };
-        let mut found = read_tensors(&file).ok_or_else(gone)?;
-        put_weights(&mut model, &mut found.floats);
-        let origins = found
-            .about
-            .get(ORIGINS)
-            .and_then(|text| serde_json::from_str(text).ok());
-        Ok(Some(Teacher::new(model, plan, Some(origins.ok_or_else(gone)?))))
     }
 
     /// Keeps what was made, where this trial is the one to make it.

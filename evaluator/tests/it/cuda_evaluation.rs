@@ -63,7 +63,9 @@ fn every_technique_is_evaluated_on_a_gpu_as_on_the_processor() {
     let mut check = |name: &str, config: &Config| {
         let started = Instant::now();
         let on = |device: DeviceChoice| {
-            let place = dir.path().join(format!("{device} {name}").replace(['\n', ' ', '\''], "_"));
+            let place = dir
+                .path()
+                .join(format!("{device} {name}").replace(['\n', ' ', '\''], "_"));
             loss(config, &place, device)
         };
         let (gpu, processor) = (on(DeviceChoice::Cuda(0)), on(DeviceChoice::Cpu));
@@ -95,7 +97,8 @@ fn every_technique_is_evaluated_on_a_gpu_as_on_the_processor() {
             "{text}\n[base]\npath = \"{}\"\n[fixed]\ncontext = 16\nbatch = 4\ntokens = 3200\n{fixed}\n",
             base.join("bundle").display()
         );
-        let config = config_from_toml(&text, &evaluator::catalog()).unwrap_or_else(|e| panic!("{e:?}\n{text}"));
+        let config =
+            config_from_toml(&text, &evaluator::catalog()).unwrap_or_else(|e| panic!("{e:?}\n{text}"));
         check(fixed, &config);
     }
     assert!(wrong.is_empty(), "{wrong:#?}");

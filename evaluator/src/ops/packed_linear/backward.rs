@@ -125,7 +125,7 @@ mod tests {
         let device = Default::default();
         let even = [2, 3, 4, 5, 6, 8].map(|bits| (bits, Method::Rtn));
         for (bits, method) in even.into_iter().chain([(4, Method::Nf4)]) {
-            let [rows, columns] = if bits == 8 { [33, 64] } else { [700, 200] };
+            let [rows, columns] = if bits == 8 { [33, 64] } else { [2800, 200] };
             let weight = Tensor::<A, 2>::random([rows, columns], Distribution::Default, &device);
             let mut one = One(Matrix::dense(weight));
             let plan = QuantizationPlan {
@@ -150,6 +150,7 @@ mod tests {
             let plain = x.grad(&(y.clone() * y).sum().backward()).unwrap();
             ours.into_data()
                 .assert_approx_eq::<f32>(&plain.into_data(), Tolerance::rel_abs(1e-3, 1e-3));
+            // what a product needs beside it differs between processors, and is far less than these weights
             if rows * columns > WEIGHTS_AT_ONCE {
                 assert!(peak < 4 * (rows * columns) as u64, "{peak}");
             }

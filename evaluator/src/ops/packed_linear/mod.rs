@@ -110,8 +110,13 @@ impl PackedLinearOp for burn::backend::Cuda {}
 fn rounded<B: Backend>(x: Tensor<B, 2>, group: usize) -> Tensor<B, 2> {
     let [n, columns] = x.dims();
     let groups = columns.div_ceil(group);
-    let rest = Tensor::zeros([n, groups * group - columns], &x.device());
-    let x = Tensor::cat(vec![x, rest], 1).reshape([n, groups, group]);
+    let rest = groups * group - columns;
+    // a GPU fills no tensor without elements
+    let x = match rest {
+        0 => x,
+        _ => Tensor::cat(vec![x.clone(), Tensor::zeros([n, rest], &x.device())], 1),
+    };
+    let x = x.reshape([n, groups, group]);
     let scale = x.clone().abs().max_dim(2) / 127.0;
     let whole = (x / scale.clone().clamp_min(f32::MIN_POSITIVE)).round();
     (whole * scale)
