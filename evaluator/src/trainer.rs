@@ -196,7 +196,8 @@ impl Trainer<'_> {
                 energy,
                 &mut Recovery { events, is_part },
             )?;
-            return Ok(trained(model, earlier.and(record), earlier.steps, None));
+            let main = plan.steps_to_share(earlier.steps, self.job.target);
+            return Ok(trained(model, earlier.and(record), main, None));
         }
         let mut events = Recording {
             events,
@@ -228,7 +229,8 @@ impl Trainer<'_> {
             None => {
                 let teacher = self.given_teacher(backend)?;
                 let (model, record) = self.main(start, teacher.as_ref(), resumed, energy, &mut events)?;
-                let mut made = trained(model, record, record.steps, None);
+                let main = plan.steps_to_share(record.steps, self.job.target);
+                let mut made = trained(model, record, main, None);
                 self.keep(keep_trained, &mut made, &mut events);
                 made
             }
@@ -257,7 +259,7 @@ impl Trainer<'_> {
             }
         })?;
         let judged = judged.and(sliced);
-        let steps = plan.recovery_steps(sofar.record.steps);
+        let steps = plan.recovery_steps(sofar.main);
         let earlier = sofar.record.and(judged);
         let mut model = sofar.model;
         let mut more = judged;

@@ -309,6 +309,17 @@ impl Plan {
         self.served.with_whole_cache().with_all_neurons()
     }
 
+    /// Steps that recovery is a share of, after so many steps of this part of the training: of a base that is not trained, those
+    /// of its budget.
+    pub(crate) fn steps_to_share(&self, trained: u64, part: f64) -> u64 {
+        match self.training.budget {
+            Budget::Steps(steps) if self.trainable().is_none() => {
+                ((part * steps as f64).ceil() as u64).max(1)
+            }
+            _ => trained,
+        }
+    }
+
     /// Steps of the main training, where it and the recovery after pruning took so many together.
     pub(crate) fn main_steps(&self, together: u64) -> u64 {
         let is_main = |main: &u64| main + self.recovery_steps(*main) >= together;

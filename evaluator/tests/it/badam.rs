@@ -17,8 +17,11 @@ use crate::{
     support::{A, config, job, plan_for, recall, stretch, text_data},
 };
 
+/// What a training gives.
+type Outcome = Result<(Model<A>, Record), EvaluationError>;
+
 /// Trains with this many questions before it is stopped, and gives the model before and after.
-fn run(dir: &Path, fixed: &str, stop_after: u64) -> (Model<A>, Result<(Model<A>, Record), EvaluationError>) {
+fn run(dir: &Path, fixed: &str, stop_after: u64) -> (Model<A>, Outcome) {
     let data = Dataset::load(&config(recall(), "").data, &DataAccess::anywhere()).unwrap();
     let plan = plan_for(data.vocab, fixed).unwrap();
     let model = Model::<A>::new(&plan.model, 1, &Default::default());

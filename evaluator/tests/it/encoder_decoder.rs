@@ -212,8 +212,8 @@ fn padding_changes_nothing_whatever_it_holds_and_however_long_it_is() {
         other.written[n..].fill(13);
         for batch in [&padded, &other] {
             let differs = worst(&logits(batch), &alone);
-            // how many rows an expert gets decides how its product is summed
-            let least = if fixed.contains("experts") { 1e-4 } else { 1e-5 };
+            // how many rows a product has decides how it is summed up
+            let least = if fixed.contains("experts") { 1e-4 } else { 5e-5 };
             assert!(differs < least, "{fixed}: {differs}");
         }
         // rows of the same length are computed the same, whatever padding holds

@@ -48,12 +48,11 @@ fn tensors<B: Backend>(model: &mut Model<B>) -> Vec<(String, Vec<u32>)> {
     all
 }
 
+/// What a training gives.
+type Outcome = Result<(Model<A>, Record), EvaluationError>;
+
 /// Trains a base of random weights, and gives it as it was and as it is.
-fn trained(
-    dir: &Path,
-    tuning: &str,
-    stop_after: u64,
-) -> (Model<A>, Result<(Model<A>, Record), EvaluationError>) {
+fn trained(dir: &Path, tuning: &str, stop_after: u64) -> (Model<A>, Outcome) {
     let data = Dataset::load(&config(LISTOPS, "").data, &DataAccess::anywhere()).unwrap();
     let base = base_plan("kind = 'encoder'\npooling = 'cls'", &data);
     let plan = Plan::read(

@@ -6,7 +6,7 @@ use burn::{
     tensor::{Tensor, TensorData},
 };
 use evaluator::{
-    Silent,
+    Job, Silent,
     data::{DataAccess, Dataset},
     evaluate,
     model::{Block, Matrix, Model, ModelPlan, Part, Parts},
@@ -18,8 +18,9 @@ use spaces::DataSpec;
 
 use crate::{
     encoder_decoder,
+    evaluation::values,
     oracles::{logits, random_model, worst},
-    support::{A, VOCABULARY, config, job, plan, random_weights, recall},
+    support::{A, VOCABULARY, config, job, plan, random_weights, recall, text_data},
 };
 
 /// A text to judge on.
@@ -268,5 +269,26 @@ fn training_recovers_what_removed_layers_and_components_cost() {
         };
         let (without, with) = (loss(0.0), loss(0.3));
         assert!(with < without, "{pruned}: {with} {without}");
+    }
+}
+
+#[test]
+fn a_base_that_is_not_trained_recovers_for_a_share_of_its_budget() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = text_data(dir.path(), 8000);
+    let base = dir.path().join("base");
+    evaluate(&job(config(&data, "tokens = 640"), &base), &mut Silent).unwrap();
+    for (name, target, steps) in [("whole", 1.0, 4.0), ("part", 0.5, 2.0)] {
+        let text = format!(
+            "{data}\n[base]\npath = \"{}\"\n[fixed]\ncontext = 16\nbatch = 4\ntokens = 1280\nrecovery = 0.2\nfine_tune = 'none'\nprune_ratio = 0.5\n",
+            base.join("bundle").display()
+        );
+        let config = spaces::study::config_from_toml(&text, &evaluator::catalog()).unwrap();
+        let job = Job {
+            target,
+            ..job(config, &dir.path().join(name))
+        };
+        let result = evaluate(&job, &mut Silent).unwrap();
+        assert_eq!(values(&result)["training_tokens"], steps * 64.0, "{name}");
     }
 }

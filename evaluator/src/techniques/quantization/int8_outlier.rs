@@ -1,4 +1,4 @@
-//! LLM.int8() (2208.07339): where matrices are multiplied in whole numbers, the few columns whose inputs are large are
+//! `LLM.int8()` (2208.07339): where matrices are multiplied in whole numbers, the few columns whose inputs are large are
 //! multiplied in floats, so that no other input is rounded by their scale.
 //!
 //! Which columns these are is found on calibration text and stays so: their weights are stored in 32 bits beside the packed

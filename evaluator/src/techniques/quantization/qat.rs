@@ -126,11 +126,14 @@ impl<B: Backend> Unrounded<B> {
     }
 }
 
+/// The weights of a matrix `[rows, columns]`.
+type Weight<B> = Param<Tensor<B, 2>>;
+
 /// Visits the weights of every matrix that will be packed.
 fn each_packed<B: Backend>(
     model: &mut impl Parts<B>,
     plan: QuantizationPlan,
-    visitor: &mut dyn FnMut(&str, &mut Param<Tensor<B, 2>>, PackedShape),
+    visitor: &mut dyn FnMut(&str, &mut Weight<B>, PackedShape),
 ) {
     model.each_part("", &mut |path, part| {
         if let Part::Matrix(Matrix::Dense(dense)) = part
@@ -143,7 +146,7 @@ fn each_packed<B: Backend>(
 }
 
 /// Replaces a tensor, which stays the parameter that it was, trained or not.
-fn put<B: Backend>(param: &mut Param<Tensor<B, 2>>, tensor: Tensor<B, 2>) {
+fn put<B: Backend>(param: &mut Weight<B>, tensor: Tensor<B, 2>) {
     let is_trained = param.val().is_require_grad();
     *param = Param::initialized(param.id, tensor.set_require_grad(is_trained));
 }

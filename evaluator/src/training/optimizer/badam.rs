@@ -43,7 +43,7 @@ pub(in crate::training) fn begin_step<A>(
     A: AutodiffBackend + Ops,
     A::InnerBackend: Ops,
 {
-    if step % block_steps == 0 {
+    if step.is_multiple_of(block_steps) {
         optimizer.forget();
         counter::add_activity(BADAM_ACTIVITY, 1);
     }

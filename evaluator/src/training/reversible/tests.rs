@@ -219,9 +219,10 @@ fn chunks_change_nothing() {
         for ff_chunks in [2, 3, 8, 13] {
             let form = Reversible { ff_chunks };
             model.reversible = Some(form);
+            // products of other shapes are summed up in another order on some processors
             let (loss, all) = reversed(&mut model, form, 3, 13);
             assert!(
-                (loss - expected.0).abs() < 1e-6,
+                (loss - expected.0).abs() < 1e-5,
                 "{case} {ff_chunks}: {loss} {}",
                 expected.0
             );
