@@ -19,7 +19,6 @@ use crate::{
     model::{Model, ModelPlan, make_trainable},
     ops::Ops,
     plan::{Budget, Plan},
-    rounded::ROUNDED,
     stages::{Claim, Found, Keys, Recording, StageResult},
     techniques::{distillation::Teacher, pruning},
     training::{Batches, Checkpoint, Record, Stop, Stretch, train},
@@ -28,8 +27,8 @@ use crate::{
 /// Passes on what a recovery says. After a part of the training its curve is left out: the steps belong to the training,
 /// which may still go on.
 pub(crate) struct Recovery<'a> {
-    pub(crate) events: &'a mut dyn Events,
-    pub(crate) is_part: bool,
+    events: &'a mut dyn Events,
+    is_part: bool,
 }
 
 impl Events for Recovery<'_> {
@@ -97,6 +96,16 @@ impl<A: Backend> Trained<A> {
             from: 0,
         }
     }
+
+    /// The same after this process has spent more on it.
+    pub(crate) fn after(self, more: Record) -> Self {
+        Trained {
+            record: self.record.and(more),
+            spent: self.spent.and(more),
+            peak_bytes: process_peak_bytes().max(self.peak_bytes),
+            ..self
+        }
+    }
 }
 
 /// The folder in which a part of a training leaves its state.
@@ -111,29 +120,18 @@ const MAIN: &str = "train";
 const RECOVERY: &str = "recover";
 
 impl Trainer<'_> {
-    /// Trains, prunes, recovers, and goes on with weights that are removed or rounded where the plan says so.
-    pub(crate) fn run<A>(
-        &self,
-        start: impl Fn(&ModelPlan) -> Result<Model<A>, EvaluationError>,
-        backend: &A::Device,
-        energy: &mut dyn energy::Source,
-        events: &mut dyn Events,
-    ) -> Result<Trained<A>, EvaluationError>
-    where
-        A: AutodiffBackend + Ops,
-        A::InnerBackend: Ops,
-    {
-        let find = |dir: &Path| Checkpoint::<A::InnerBackend>::find(dir, backend);
-        let mut resumed = find(&self.checkpoints).or_else(|| find(&self.job.work_dir.join(START)));
-        let from = resumed.as_ref().map_or(0, |c| c.earlier.and(c.record).steps);
-        if let Some(checkpoint) = resumed.take_if(|c| c.phase == ROUNDED) {
-            return self.go_on_rounded(checkpoint, backend, energy, events);
+    /// Where an earlier process, or a part of the training, has left off.
+    pub(crate) fn checkpoint<B: Ops>(&self, backend: &B::Device) -> Option<Checkpoint<B>> {
+        let find = |dir: &Path| Checkpoint::find(dir, backend);
+        find(&self.checkpoints).or_else(|| find(&self.job.work_dir.join(START)))
+    }
+
+    /// Who hears of a training after the main one.
+    pub(crate) fn listener<'e>(&self, events: &'e mut dyn Events) -> Recovery<'e> {
+        Recovery {
+            events,
+            is_part: self.job.target < 1.0,
         }
-        if let Some(sparsity) = self.plan.sparsity.filter(|plan| plan.recovery.is_some()) {
-            return self.train_thinned(sparsity, start, (resumed, from), backend, energy, events);
-        }
-        let made = self.train_and_prune(start, (resumed, from), backend, energy, events)?;
-        self.train_rounded(made, energy, events)
     }
 
     /// One stretch of the training.
@@ -157,7 +155,7 @@ impl Trainer<'_> {
     pub(crate) fn train_and_prune<A>(
         &self,
         start: impl Fn(&ModelPlan) -> Result<Model<A>, EvaluationError>,
-        (mut resumed, from): (Option<Checkpoint<A::InnerBackend>>, u64),
+        mut resumed: Option<Checkpoint<A::InnerBackend>>,
         backend: &A::Device,
         energy: &mut dyn energy::Source,
         events: &mut dyn Events,
@@ -167,6 +165,7 @@ impl Trainer<'_> {
         A::InnerBackend: Ops,
     {
         let plan = self.plan;
+        let from = resumed.as_ref().map_or(0, |c| c.earlier.and(c.record).steps);
         let is_part = self.job.target < 1.0;
         // the curve of a training that goes on is not whole, and a part is no result
         let stages = self.stages.as_ref().filter(|_| from == 0 && !is_part);
@@ -194,7 +193,7 @@ impl Trainer<'_> {
                 teacher.as_ref(),
                 Some(checkpoint),
                 energy,
-                &mut Recovery { events, is_part },
+                &mut self.listener(events),
             )?;
             let main = plan.steps_to_share(earlier.steps, self.job.target);
             return Ok(trained(model, earlier.and(record), main, None));
@@ -268,20 +267,11 @@ impl Trainer<'_> {
             if let Some(teacher) = &teacher {
                 self.keep_teacher(teacher)?;
             }
-            let mut listener = Recovery {
-                events: &mut events,
-                is_part,
-            };
+            let mut listener = self.listener(&mut events);
             let (recovered, record) = train(model, &recovery, teacher.as_ref(), None, energy, &mut listener)?;
             (model, more) = (recovered, judged.and(record));
         }
-        let mut pruned = Trained {
-            model,
-            record: sofar.record.and(more),
-            spent: sofar.spent.and(more),
-            peak_bytes: process_peak_bytes().max(sofar.peak_bytes),
-            ..sofar
-        };
+        let mut pruned = Trained { model, ..sofar }.after(more);
         self.keep(keep_pruned, &mut pruned, &mut events);
         make_trainable(&mut pruned.model);
         Ok(pruned)

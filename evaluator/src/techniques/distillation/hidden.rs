@@ -6,7 +6,10 @@
 
 use burn::tensor::Tensor;
 
-use super::{About, streams::Around};
+use super::{
+    About,
+    streams::{Around, mean_of_present},
+};
 use crate::{
     model::{Matrix, NORM_EPSILON},
     ops::{Ops, rms_norm},
@@ -34,13 +37,7 @@ pub(super) fn loss<B: Ops>(
         None => said,
     };
     let apart = (said - normal(teacher)).square().mean_dim(2).squeeze_dim::<2>(2);
-    match student.lengths {
-        None => apart.mean(),
-        Some(lengths) => {
-            let there = lengths.present::<B>(apart.dims()[1], &apart.device());
-            (apart * there.clone()).sum() / there.sum()
-        }
-    }
+    mean_of_present(apart, student.lengths.as_ref())
 }
 
 #[cfg(test)]

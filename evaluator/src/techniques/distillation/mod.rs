@@ -5,6 +5,8 @@
 //! the arms that the compiler then asks for.
 
 mod check;
+#[cfg(test)]
+mod fixture;
 mod hidden;
 mod logits;
 mod relation;

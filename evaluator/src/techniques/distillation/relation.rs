@@ -11,7 +11,7 @@ use burn::tensor::{
     backend::Backend,
 };
 
-use super::About;
+use super::{About, streams::mean_of_present};
 use crate::{
     model::{Form, ModelPlan, matrix_pass},
     ops::{Lengths, Ops, matmul},
@@ -77,13 +77,7 @@ pub(super) fn loss<B: Ops>(
         .sum_dim(3)
         .squeeze_dim::<3>(3);
     let apart = apart.mean_dim(1).squeeze_dim::<2>(1);
-    match lengths {
-        None => apart.mean(),
-        Some(lengths) => {
-            let there = lengths.present::<B>(apart.dims()[1], &apart.device());
-            (apart * there.clone()).sum() / there.sum()
-        }
-    }
+    mean_of_present(apart, lengths)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use burn::tensor::{Tensor, backend::Backend};
 
 use crate::{
     model::{Block, Model},
-    ops::Lengths,
+    ops::{Lengths, Ops},
     techniques::pruning::Watched,
 };
 
@@ -63,5 +63,16 @@ pub(super) fn taken<B: Backend>(block: &Block<B>) -> Around<B> {
     match &block.watched {
         Some(Watched::LastPass(last)) => last.take().expect("the model went through its blocks"),
         _ => unreachable!("only blocks that keep their stream are asked for it"),
+    }
+}
+
+/// The mean, `[1]`, over the tokens of `x [b, n]` that are no padding.
+pub(super) fn mean_of_present<B: Ops>(x: Tensor<B, 2>, lengths: Option<&Lengths>) -> Tensor<B, 1> {
+    match lengths {
+        None => x.mean(),
+        Some(lengths) => {
+            let there = lengths.present::<B>(x.dims()[1], &x.device());
+            (x * there.clone()).sum() / there.sum()
+        }
     }
 }
