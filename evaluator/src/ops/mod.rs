@@ -113,7 +113,7 @@ impl<B> Ops for B where
         + AdamWOp
         + AftOp
         + AttentionOp
-        + CacheOp
+            + CacheOp
         + ChosenNeuronsOp
         + CrossEntropyOp
         + EmbeddingOp
@@ -155,6 +155,16 @@ fn contiguous(tensor: FlexTensor) -> FlexTensor {
 /// The elements of a contiguous CPU tensor.
 fn values(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice::<f32>().expect("a contiguous f32 tensor")
+}
+
+/// The elements of a CPU tensor to write over: in its own memory where nobody else reads it, else copied.
+fn into_values(tensor: FlexTensor) -> Vec<f32> {
+    let tensor = contiguous(tensor);
+    if tensor.is_unique() {
+        tensor.into_data().into_vec().expect("an f32 tensor")
+    } else {
+        values(&tensor).to_vec()
+    }
 }
 
 fn cpu_tensor(values: Vec<f32>, shape: &[usize]) -> FlexTensor {

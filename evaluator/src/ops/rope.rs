@@ -17,7 +17,7 @@ use burn::{
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::{contiguous, cpu_tensor, unwrap, values, wrap};
+use super::{contiguous, cpu_tensor, into_values, unwrap, values, wrap};
 
 /// Rotation of `x [b, n, h, d]` by tables `[n, d/2]`.
 pub trait RopeOp: Backend {
@@ -64,31 +64,27 @@ pub fn rope_tables<B: Backend>(
 
 impl RopeOp for Flex {
     fn rope_turn(x: FlexTensor, cos: FlexTensor, sin: FlexTensor, inverse: bool) -> FlexTensor {
-        let (x, cos, sin) = (contiguous(x), contiguous(cos), contiguous(sin));
-        let [n, h, d] = [x.shape()[1], x.shape()[2], x.shape()[3]];
+        let (cos, sin, shape) = (contiguous(cos), contiguous(sin), x.shape());
+        let [n, h, d] = [shape[1], shape[2], shape[3]];
         let sign = if inverse { -1.0 } else { 1.0 };
-        let mut y = vec![0.0f32; x.shape().num_elements()];
-        values(&x)
-            .par_chunks(n * h * d)
-            .zip(y.par_chunks_mut(n * h * d))
-            .for_each(|(x, y)| {
-                turn_sequence(x, values(&cos), values(&sin), sign, d, h, y);
-            });
-        cpu_tensor(y, &x.shape())
+        let mut x = into_values(x);
+        x.par_chunks_mut(n * h * d)
+            .for_each(|x| turn_sequence(x, values(&cos), values(&sin), sign, d, h));
+        cpu_tensor(x, &shape)
     }
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma"))]
-fn turn_sequence(x: &[f32], cos: &[f32], sin: &[f32], sign: f32, d: usize, heads: usize, y: &mut [f32]) {
+fn turn_sequence(x: &mut [f32], cos: &[f32], sin: &[f32], sign: f32, d: usize, heads: usize) {
     let half = d / 2;
-    for (r, (x, y)) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)).enumerate() {
+    for (r, x) in x.chunks_exact_mut(d).enumerate() {
         let at = r / heads * half;
         let (cos, sin) = (&cos[at..at + half], &sin[at..at + half]);
-        let ((x1, x2), (y1, y2)) = (x.split_at(half), y.split_at_mut(half));
+        let (left, right) = x.split_at_mut(half);
         for i in 0..half {
-            let s = sign * sin[i];
-            y1[i] = x1[i] * cos[i] - x2[i] * s;
-            y2[i] = x2[i] * cos[i] + x1[i] * s;
+            let (l, r, s) = (left[i], right[i], sign * sin[i]);
+            left[i] = l * cos[i] - r * s;
+            right[i] = r * cos[i] + l * s;
         }
     }
 }

@@ -53,9 +53,12 @@ pub(super) fn add_product<S: Simd>(
 ) {
     let (sizes, m) = ([rows, depth, columns], (matrix, stride));
     let mut done = 0;
-    // sixteen sums in registers where there are 32 of them, else eight
+    // sixteen sums in registers where there are 32 of them, else twelve; eight rows are left to two groups of four
     if S::REGISTER_COUNT >= 32 {
         done = add_rows::<S, 8>(simd, done, sizes, weights, m, (out, out_stride));
+    } else {
+        let sixes = if rows % 6 == 2 { rows - 8.min(rows) } else { rows };
+        done = add_rows::<S, 6>(simd, done, [sixes, depth, columns], weights, m, (out, out_stride));
     }
     done = add_rows::<S, 4>(simd, done, sizes, weights, m, (out, out_stride));
     add_rows::<S, 1>(simd, done, sizes, weights, m, (out, out_stride));
@@ -119,11 +122,41 @@ fn sums<S: Simd, const R: usize>(
     matrix: &[f32],
     stride: usize,
 ) -> [[S::f32s; VECTORS]; R] {
+    // rows and columns apart, so that the bounds of a step's weights are checked once, or never
+    if weights.column == 1 {
+        let mut rows = [[].as_slice(); R];
+        for r in 0..R {
+            rows[r] = &weights.values[r * weights.row..][..depth];
+        }
+        let step = |c| {
+            let mut w = [0.0; R];
+            for r in 0..R {
+                w[r] = rows[r][c];
+            }
+            w
+        };
+        sums_of_steps(simd, depth, step, matrix, stride)
+    } else {
+        let step = |c| weights.values[c * weights.column..].as_chunks().0[0];
+        sums_of_steps(simd, depth, step, matrix, stride)
+    }
+}
+
+/// The same for the weights that each step gives.
+#[inline(always)]
+fn sums_of_steps<S: Simd, const R: usize>(
+    simd: S,
+    depth: usize,
+    step: impl Fn(usize) -> [f32; R],
+    matrix: &[f32],
+    stride: usize,
+) -> [[S::f32s; VECTORS]; R] {
     let mut sums = [[simd.splat_f32s(0.0); VECTORS]; R];
     for c in 0..depth {
         let (line, _) = S::as_simd_f32s(&matrix[c * stride..][..VECTORS * S::F32_LANES]);
+        let w = step(c);
         for r in 0..R {
-            let w = simd.splat_f32s(weights.values[r * weights.row + c * weights.column]);
+            let w = simd.splat_f32s(w[r]);
             for v in 0..VECTORS {
                 sums[r][v] = simd.mul_add_e_f32s(w, line[v], sums[r][v]);
             }
@@ -237,7 +270,7 @@ mod tests {
     #[test]
     fn tiles_of_every_size_agree_with_plain_loops() {
         let numbers = |n: usize, seed: f32| (0..n).map(|i| (i as f32 * seed).sin()).collect::<Vec<_>>();
-        for rows in [1, 3, 4, 8, 13] {
+        for rows in [1, 2, 3, 4, 6, 8, 13, 14, 16] {
             for depth in [1, 5, 32] {
                 for columns in [1, 8, 16, 31, 32, 33, 80] {
                     for turned in [false, true] {

@@ -8,7 +8,7 @@ use burn::{
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::LinearOp;
+use super::{LinearOp, product::product};
 use crate::ops::{contiguous, cpu_tensor, tile::dots, values};
 
 /// Weights that one core reads before another one is worth waking.
@@ -26,7 +26,7 @@ impl LinearOp for Flex {
         super::count(&a.shape(), &b.shape());
         match turned_back(&a, &b) {
             Some(w) => one_row(contiguous(a), w),
-            None => Self::float_matmul(a, b),
+            None => product(&a, &b).unwrap_or_else(|| Self::float_matmul(a, b)),
         }
     }
 }

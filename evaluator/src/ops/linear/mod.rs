@@ -1,6 +1,7 @@
 //! `y = x wᵀ` and batched products, with every multiply-add counted in both directions.
 
 mod cpu;
+mod product;
 
 use burn::{
     backend::{
