@@ -1,5 +1,7 @@
 //! One block: attention and feed-forward, each on the normalised residual stream.
 
+use std::sync::{Arc, OnceLock};
+
 use burn::{
     module::{Module, Param},
     tensor::{Tensor, backend::Backend},
@@ -13,7 +15,7 @@ use super::{
 };
 use crate::{
     counter,
-    ops::{Lengths, Ops, rms_norm, rope, tracks},
+    ops::{Lengths, Ops, attention_received, rms_norm, rope, tracks},
     techniques::{
         attention::{Core, Place, Start, State, as_remembered},
         feed_forward::{FeedForward, Last},
@@ -83,7 +85,12 @@ pub(crate) struct Angles<B: Backend> {
     pub(super) sight: Sight,
     /// What another half has read, where there is one and no state that remembers it.
     pub(super) source: Option<Source<B>>,
+    /// Who wants to know what attention each token of a row is given.
+    pub(super) asked: Option<Asked<B>>,
 }
+
+/// Receives the attention that tokens are given, `[b, n]`.
+pub(super) type Asked<B> = Arc<OnceLock<Tensor<B, 2>>>;
 
 /// Which other tokens a token sees.
 #[derive(Clone)]
@@ -205,6 +212,12 @@ impl<B: Ops> Attention<B> {
             None => q.clone(),
         };
         let v = self.heads(&self.value, for_value);
+        if let (Some(asked), Sight::BothWays(lengths)) = (&angles.asked, &angles.sight)
+            && let Some(band) = core.band_both_ways(n, lengths.as_ref())
+        {
+            let received = attention_received(q.clone(), k.clone(), band);
+            asked.set(received).expect("each layer is asked anew");
+        }
         let goes_back = [&q, &k, &v].into_iter().any(tracks);
         let attend = || match (state, &angles.sight) {
             (Some(state), _) => core.extend(q, k, v, &own, state),

@@ -9,7 +9,7 @@ use super::{
     plan::Projection,
     trainable::{Form, Trainable, matrix_pass},
 };
-use crate::techniques::{attention::Place, feed_forward::FeedForwardPlan};
+use crate::techniques::{attention::Place, dynamic::token_keep::TokenKeep, feed_forward::FeedForwardPlan};
 
 /// What wants a gradient on the way through the blocks.
 struct Tracked {
@@ -268,11 +268,17 @@ impl ModelPlan {
     /// The attention core of a layer for one row of `n` positions.
     fn core_pass(&self, layer: usize, n: usize) -> Pass {
         let attention = &self.layers[layer].attention;
-        if self.kind.sees_both_ways() && !self.looks_across(layer) {
-            attention.core.training_pass_both_ways(attention, n)
-        } else {
-            attention.core.training_pass(attention, n)
+        if !self.kind.sees_both_ways() || self.looks_across(layer) {
+            return attention.core.training_pass(attention, n);
         }
+        let mut pass = attention.core.training_pass_both_ways(attention, n);
+        let asks = |keep: TokenKeep| keep.asks_attention(layer, self.layers.len());
+        if self.tokens.is_some_and(asks) {
+            let band = attention.core.band_both_ways(n, None);
+            let pairs = band.map_or(0, |band| band.pairs(n));
+            pass.forward += (attention.heads * attention.depth * pairs) as u64;
+        }
+        pass
     }
 
     /// Multiply-adds to serve one full-length example: of a kind that writes token by token, after it has read what there

@@ -276,6 +276,7 @@ impl<B: Ops> Model<B> {
             turns: (rows(&self.cos), rows(&self.sin)),
             sight,
             source: None,
+            asked: None,
         }
     }
 }

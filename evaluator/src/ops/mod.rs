@@ -52,7 +52,10 @@ pub(crate) use self::chosen_neurons::largest;
 pub use self::{
     adamw::{AdamWOp, AdamWStep, AdamWUpdate, adamw},
     aft::{AftBias, AftOp, aft, aft_add_to_sums, aft_both_ways, aft_mean_of_sums, aft_no_sums, aft_recall},
-    attention::{AttentionOp, Band, TiledAttentionOp, Tiles, attention, tiled_attention},
+    attention::{
+        AttentionOp, AttentionReceivedOp, Band, TiledAttentionOp, Tiles, attention, attention_received,
+        tiled_attention,
+    },
     cache::{CacheOp, write_rows},
     chosen_neurons::{ChosenNeuronsOp, NeuronRows, chosen_neurons},
     cross_entropy::{CrossEntropyOp, cross_entropy},
@@ -86,6 +89,7 @@ pub trait Ops:
     + AdamWOp
     + AftOp
     + AttentionOp
+    + AttentionReceivedOp
     + CacheOp
     + ChosenNeuronsOp
     + CrossEntropyOp
@@ -113,7 +117,8 @@ impl<B> Ops for B where
         + AdamWOp
         + AftOp
         + AttentionOp
-            + CacheOp
+        + AttentionReceivedOp
+        + CacheOp
         + ChosenNeuronsOp
         + CrossEntropyOp
         + EmbeddingOp

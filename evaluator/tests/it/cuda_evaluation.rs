@@ -39,6 +39,7 @@ const DECODERS: &[&str] = &[
 const ENCODERS: &[&str] = &[
     "early_exit = 'max_prob'\nlayers = 3",
     "token_keep = 0.7\nlayers = 3",
+    "token_keep = 0.7\ntoken_score = 'attention'\nlayers = 3",
     "experts = 4\nrouter = 'expert_choice'",
 ];
 

@@ -9,11 +9,13 @@ mod backward;
 mod band;
 mod cpu;
 mod forward;
+mod received;
 pub(super) mod reference;
 pub(super) mod tiled;
 
 pub use self::{
     band::Band,
+    received::{AttentionReceivedOp, attention_received},
     tiled::{TiledAttentionOp, Tiles, tiled_attention},
 };
 use super::{unwrap, wrap};

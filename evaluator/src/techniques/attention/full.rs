@@ -70,6 +70,10 @@ impl Variant for Full {
         }
     }
 
+    fn band_both_ways(&self, n: usize, lengths: Option<&Lengths>) -> Option<Band> {
+        Some(Band::whole(n, lengths.cloned()))
+    }
+
     fn whole_both_ways<B: Ops>(
         &self,
         q: Tensor<B, 4>,

@@ -25,7 +25,7 @@ pub use self::variant::{Heads, Own, Place, Start, State};
 use super::About;
 use crate::{
     model::{AttentionPlan, Pass},
-    ops::{Lengths, Ops},
+    ops::{Band, Lengths, Ops},
     parameter::{Declared, Values, choice, int},
 };
 
@@ -183,6 +183,13 @@ macro_rules! variants {
             pub fn training_pass_both_ways(&self, plan: &AttentionPlan, n: usize) -> Pass {
                 match self {
                     $(Core::$variant(v) => v.training_pass_both_ways(plan, n),)+
+                }
+            }
+
+            /// Which tokens see each other in both directions, where they do so by probabilities.
+            pub(crate) fn band_both_ways(&self, n: usize, lengths: Option<&Lengths>) -> Option<Band> {
+                match self {
+                    $(Core::$variant(core) => core.band_both_ways(n, lengths),)+
                 }
             }
 

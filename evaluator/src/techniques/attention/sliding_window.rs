@@ -38,6 +38,16 @@ impl SlidingWindow {
     fn sides(&self) -> [usize; 2] {
         [(self.window - 1) / 2, self.window / 2]
     }
+
+    /// Which tokens of `n` see each other in both directions.
+    fn near(&self, n: usize, lengths: Option<&Lengths>) -> Band {
+        let [before, behind] = self.sides();
+        Band {
+            window: before + 1,
+            ahead: behind,
+            ..Band::whole(n, lengths.cloned())
+        }
+    }
 }
 
 /// Pairs of a token with itself or one of the `window - 1` tokens before.
@@ -136,6 +146,10 @@ impl Variant for SlidingWindow {
         }
     }
 
+    fn band_both_ways(&self, n: usize, lengths: Option<&Lengths>) -> Option<Band> {
+        Some(self.near(n, lengths))
+    }
+
     fn whole_both_ways<B: Ops>(
         &self,
         q: Tensor<B, 4>,
@@ -145,17 +159,7 @@ impl Variant for SlidingWindow {
     ) -> Tensor<B, 4> {
         let n = q.dims()[1];
         counter::add_activity("sliding_window_pairs_skipped", n * n - self.pairs_both_ways(n));
-        let [before, behind] = self.sides();
-        attention(
-            q,
-            k,
-            v,
-            Band {
-                window: before + 1,
-                ahead: behind,
-                ..Band::whole(n, lengths.cloned())
-            },
-        )
+        attention(q, k, v, self.near(n, lengths))
     }
 
     fn state<B: Ops>(

@@ -109,6 +109,10 @@ impl Variant for Tiled {
         with_scores_again(Full {}.training_pass_both_ways(plan, n))
     }
 
+    fn band_both_ways(&self, n: usize, lengths: Option<&Lengths>) -> Option<Band> {
+        Full {}.band_both_ways(n, lengths)
+    }
+
     fn whole_both_ways<B: Ops>(
         &self,
         q: Tensor<B, 4>,

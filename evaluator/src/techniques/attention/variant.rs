@@ -114,6 +114,11 @@ pub(crate) trait Variant: Copy {
         unreachable!("a plan takes no variant that only looks back")
     }
 
+    /// Which tokens see each other in a sequence of `n` in both directions, where they do so by probabilities.
+    fn band_both_ways(&self, _n: usize, _lengths: Option<&Lengths>) -> Option<Band> {
+        None
+    }
+
     /// The same as [`Variant::whole`] in both directions; what padding holds changes no output before it.
     fn whole_both_ways<B: Ops>(
         &self,

@@ -1,16 +1,18 @@
-//! Input pruning (2001.08950, 2107.00910): each layer passes on to the next only a share of a text's tokens, those whose
-//! residual stream has the largest norm. Later layers are given shorter rows; what was left out is computed nowhere.
+//! Input pruning (2001.08950, 2107.00910): each layer passes on to the next only a share of a text's tokens, those that matter
+//! most by a score. Later layers are given shorter rows; what was left out is computed nowhere.
 //!
-//! The share is the same in training and serving, and gradients go through the tokens that stay. A score by norms costs no
-//! product, and is there for every attention, those without probabilities too. What the kind puts before a text stays, and
-//! tokens keep their order and their positions. The passes are in `model/tokens.rs`.
+//! A token's score is the attention that the layer's queries give it, summed over heads, as in both papers, or the norm of its
+//! residual stream, which costs no product and is there for attention without probabilities too, but says less: where one token
+//! decides the class, attention keeps it more often than chance, and norms less often. The share is the same in
+//! training and serving, and gradients go through the tokens that stay. What the kind puts before a text stays, and tokens
+//! keep their order and their positions. The passes are in `model/tokens.rs`.
 
 use serde::{Deserialize, Serialize};
 use spaces::{Domain, ParameterInfo};
 
 use crate::{
     model::{Kind, LayerPlan},
-    parameter::{Declared, Values, float},
+    parameter::{Declared, Values, choice, float},
     techniques::{About, attention::Core},
 };
 
@@ -22,6 +24,20 @@ pub(crate) const ACTIVITY: &str = "tokens_left_out";
 pub struct TokenKeep {
     /// The share, above 0 and below 1.
     pub share: f64,
+    /// By what they are chosen; files from before there was a choice do not say it.
+    #[serde(default)]
+    pub score: TokenScore,
+}
+
+/// What says how much a token matters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenScore {
+    /// The norm of its residual stream.
+    #[default]
+    Norm,
+    /// The attention that it is given.
+    Attention,
 }
 
 impl TokenKeep {
@@ -65,7 +81,25 @@ impl TokenKeep {
                 core.name()
             ));
         }
-        Ok(Some(TokenKeep { share }))
+        let score = match values.text("token_score") {
+            "attention" => TokenScore::Attention,
+            _ => TokenScore::Norm,
+        };
+        let keep = TokenKeep { share, score };
+        let asked = layers.iter().enumerate();
+        let mut asked = asked.filter(|(i, _)| keep.asks_attention(*i, layers.len()));
+        match asked.find(|(_, layer)| layer.attention.core.band_both_ways(1, None).is_none()) {
+            Some((_, layer)) => Err(format!(
+                "token_score = 'attention' needs the probabilities of attention, and {} attention has none; use token_score = 'norm' or attention = 'full'",
+                layer.attention.core.name()
+            )),
+            None => Ok(Some(keep)),
+        }
+    }
+
+    /// Whether a layer of so many is asked for the attention that its tokens are given.
+    pub(crate) fn asks_attention(self, layer: usize, layers: usize) -> bool {
+        self.score == TokenScore::Attention && layer + 1 < layers
     }
 
     /// Tokens of a row of `n` that a layer reads, from 0.
@@ -80,7 +114,7 @@ impl TokenKeep {
 pub(crate) fn about() -> Vec<About> {
     vec![About {
         name: "token_keep",
-        doc: "each layer passes on the share of a text's tokens with the largest norm; later layers read shorter rows",
+        doc: "each layer passes on the share of a text's tokens with the largest norm, or that are given the most attention; later layers read shorter rows",
         paper: "2001.08950, 2107.00910",
     }]
 }
@@ -90,11 +124,17 @@ pub(crate) fn parameters() -> Vec<ParameterInfo> {
     vec![
         float(
             "token_keep",
-            "share of a text's tokens that each layer passes on to the next, those of largest norm",
+            "share of a text's tokens that each layer passes on to the next",
             0.1,
             1.0,
             1.0,
         )
         .search(Domain::float(0.5, 1.0, false, Some(0.05)).expect("not empty")),
+        choice(
+            "token_score",
+            "which tokens are passed on: those of largest norm, or those that are given the most attention",
+            &["norm", "attention"],
+        )
+        .when("token_keep < 1"),
     ]
 }

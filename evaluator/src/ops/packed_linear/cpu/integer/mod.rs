@@ -6,6 +6,11 @@
 
 #![expect(clippy::needless_range_loop, reason = "one index runs over several arrays")]
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
+
 use multiversion::multiversion;
 
 use super::view::{LANES, Matrix, View};
@@ -94,8 +99,13 @@ impl Row<'_> {
 /// `y[r][s] = row r · x[s]` for the rows of one task.
 pub(super) fn multiply(m: Matrix, first: usize, inputs: &[Rounded], y: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
-    if x86::is_there() {
-        return x86::run(m, first, inputs, y);
+    {
+        if vnni::is_there() {
+            return vnni::run(m, first, inputs, y);
+        }
+        if avx2::is_there() {
+            return avx2::run(m, first, inputs, y);
+        }
     }
     portable(m, first, inputs, y);
 }
@@ -175,82 +185,6 @@ fn product(bits: usize, row: &Row, x: &Rounded) -> f32 {
     total.iter().sum()
 }
 
-/// The same where a processor sums up products of bytes in one instruction.
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::arch::x86_64::{
-        __m512, __m512i, _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
-        _mm512_fnmadd_ps, _mm512_mul_ps, _mm512_permutexvar_ps, _mm512_reduce_add_ps, _mm512_set1_epi8,
-        _mm512_setzero_ps, _mm512_setzero_si512, _mm512_srli_epi16,
-    };
-
-    use super::{LANES, Matrix, Rounded, Row, each_row};
-
-    /// Whether the processor sums up products of bytes.
-    pub(super) fn is_there() -> bool {
-        is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx512vnni")
-            && is_x86_feature_detected!("fma")
-            && is_x86_feature_detected!("f16c")
-    }
-
-    #[expect(unsafe_code, reason = "instructions that not every processor has")]
-    pub(super) fn run(m: Matrix, first: usize, inputs: &[Rounded], y: &mut [f32]) {
-        // SAFETY: the caller has asked `is_there`, and the function touches memory only by references
-        unsafe { rows(m, first, inputs, y) }
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,fma,f16c")]
-    fn rows(m: Matrix, first: usize, inputs: &[Rounded], y: &mut [f32]) {
-        let per_group = m.group * m.bits / 32;
-        // sixteen groups have as many vectors of words as a group has words
-        let groups: Vec<__m512i> = (0..per_group)
-            .map(|v| pulp::cast(Row::groups(per_group, v)))
-            .collect();
-        each_row(m, first, inputs.len(), y, |row, y| {
-            for (y, x) in y.iter_mut().zip(inputs) {
-                *y = if m.bits == 4 {
-                    product::<4>(row, x, &groups)
-                } else {
-                    product::<8>(row, x, &groups)
-                };
-            }
-        });
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,fma,f16c")]
-    fn product<const BITS: usize>(row: &Row, x: &Rounded, groups: &[__m512i]) -> f32 {
-        let (mut total, mask) = (_mm512_setzero_ps(), _mm512_set1_epi8(15));
-        let [low, high] = &x.planes;
-        let of_groups = row.scales.iter().zip(row.zeros).zip(x.scales.iter().zip(&x.sums));
-        for (g, ((scales, zeros), (of_x, sums))) in of_groups.enumerate() {
-            let own: __m512 = pulp::cast(*scales);
-            let both = _mm512_mul_ps(own, pulp::cast(*of_x));
-            let surplus = _mm512_mul_ps(own, pulp::cast(*zeros));
-            total = _mm512_fnmadd_ps(surplus, pulp::cast(*sums), total);
-            let first = g * groups.len();
-            for (v, group) in (first..low.len()).zip(groups) {
-                let words: [i32; LANES] = *row.words.get(v).unwrap_or(&row.rest);
-                let codes: __m512i = pulp::cast(words);
-                let zero = _mm512_setzero_si512();
-                let sums = if BITS == 4 {
-                    let lower = _mm512_and_si512(codes, mask);
-                    let upper = _mm512_and_si512(_mm512_srli_epi16::<4>(codes), mask);
-                    let sums = _mm512_dpbusd_epi32(zero, lower, pulp::cast(low[v]));
-                    _mm512_dpbusd_epi32(sums, upper, pulp::cast(high[v]))
-                } else {
-                    _mm512_dpbusd_epi32(zero, codes, pulp::cast(low[v]))
-                };
-                let scale = _mm512_permutexvar_ps(*group, both);
-                total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), scale, total);
-            }
-        }
-        _mm512_reduce_add_ps(total)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::{super::tests::matrix, *};
@@ -264,7 +198,7 @@ mod tests {
         }
     }
 
-    /// Both ways, against sums in wide integers.
+    /// Every way that this processor has, against sums in wide integers.
     #[test]
     fn sums_of_whole_numbers_are_exact() {
         for bits in [4, 8] {
@@ -287,9 +221,14 @@ mod tests {
                 let (mut scales, mut zeros) = (vec![0.0; m.groups], vec![0.0; m.zeros_per_row()]);
                 let View::Even(words) = m.levels else { panic!() };
                 let inputs = [rounded];
-                let (mut found, mut safe) = ([0.0; 5], [0.0; 5]);
-                multiply(m, 0, &inputs, &mut found);
-                portable(m, 0, &inputs, &mut safe);
+                let mut found = vec![[0.0; 5]; 2];
+                multiply(m, 0, &inputs, &mut found[0]);
+                portable(m, 0, &inputs, &mut found[1]);
+                #[cfg(target_arch = "x86_64")]
+                if avx2::is_there() {
+                    found.push([0.0; 5]);
+                    avx2::run(m, 0, &inputs, &mut found[2]);
+                }
                 let rounded = &inputs[0];
                 let whole = |column: usize| {
                     let (plane, byte) = place(bits, column);
@@ -311,7 +250,7 @@ mod tests {
                         exact += value;
                         size += value.abs() + f64::from(scales[g] * of_x) * 255.0 * 127.0;
                     }
-                    for y in [found[r], safe[r]] {
+                    for y in found.iter().map(|found| found[r]) {
                         assert!(
                             (f64::from(y) - exact).abs() < 1e-6 * size,
                             "{bits} bits, {columns}: {y} {exact}"
