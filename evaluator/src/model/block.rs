@@ -182,28 +182,39 @@ impl<B: Ops> Attention<B> {
         self.heads(&self.value, for_value)
     }
 
-    /// `x [b, n, width]` to its attention output; with a state, `x` continues what the state remembers.
-    fn forward(&self, x: Tensor<B, 3>, angles: Angles<B>, state: Option<&mut State<B>>) -> Tensor<B, 3> {
-        let [b, n, _] = x.dims();
-        let own: Vec<Tensor<B, 2>> = self.own.iter().filter_map(Matrix::as_dense).collect();
-        let (mut state, core) = (state, &self.core);
-        let [for_query, for_key, for_value] = core.inputs(x, &own, state.as_deref_mut());
+    /// Queries `[b, n, heads, depth]` and keys `[b, n, kv_heads, depth]` as the core is given them, of what they are projected
+    /// from, `[b, n, width]` each.
+    fn queries_and_keys(
+        &self,
+        [for_query, for_key]: [Tensor<B, 3>; 2],
+        turns: &(Tensor<B, 2>, Tensor<B, 2>),
+    ) -> [Tensor<B, 4>; 2] {
         let turn = |x: Tensor<B, 4>| {
-            if !core.is_rotary() {
+            if !self.core.is_rotary() {
                 return x;
             }
             let [b, n, heads, depth] = x.dims();
-            if angles.turns.0.dims()[0] == n {
-                return rope(x, angles.turns.clone());
+            if turns.0.dims()[0] == n {
+                return rope(x, turns.clone());
             }
             let rows = x.reshape([1, b * n, heads, depth]);
-            rope(rows, angles.turns.clone()).reshape([b, n, heads, depth])
+            rope(rows, turns.clone()).reshape([b, n, heads, depth])
         };
         let q = turn(self.heads(&self.query, for_query));
         let k = match &self.key {
             Some(key) => turn(self.heads(key, for_key)),
             None => q.clone(),
         };
+        [q, k]
+    }
+
+    /// `x [b, n, width]` to its attention output; with a state, `x` continues what the state remembers.
+    fn forward(&self, x: Tensor<B, 3>, angles: Angles<B>, state: Option<&mut State<B>>) -> Tensor<B, 3> {
+        let [b, n, _] = x.dims();
+        let own: Vec<Tensor<B, 2>> = self.own.iter().filter_map(Matrix::as_dense).collect();
+        let (mut state, core) = (state, &self.core);
+        let [for_query, for_key, for_value] = core.inputs(x, &own, state.as_deref_mut());
+        let [q, k] = self.queries_and_keys([for_query, for_key], &angles.turns);
         let v = self.heads(&self.value, for_value);
         let goes_back = [&q, &k, &v].into_iter().any(tracks);
         let attend = || match (state, &angles.sight) {

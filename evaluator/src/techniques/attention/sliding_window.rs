@@ -38,6 +38,19 @@ impl SlidingWindow {
     fn sides(&self) -> [usize; 2] {
         [(self.window - 1) / 2, self.window / 2]
     }
+
+    /// What is seen of all that may be.
+    fn seen(&self, all: Band) -> Band {
+        let [before, behind] = match all.ahead {
+            0 => [self.window - 1, 0],
+            _ => self.sides(),
+        };
+        Band {
+            window: before + 1,
+            ahead: behind,
+            ..all
+        }
+    }
 }
 
 /// Pairs of a token with itself or one of the `window - 1` tokens before.
@@ -117,15 +130,7 @@ impl Variant for SlidingWindow {
     ) -> Tensor<B, 4> {
         let n = q.dims()[1];
         counter::add_activity("sliding_window_pairs_skipped", n * (n + 1) / 2 - self.pairs(n));
-        attention(
-            q,
-            k,
-            v,
-            Band {
-                window: self.window,
-                ..Band::causal(n)
-            },
-        )
+        attention(q, k, v, self.seen(Band::causal(n)))
     }
 
     fn training_pass_both_ways(&self, plan: &AttentionPlan, n: usize) -> Pass {
@@ -145,17 +150,7 @@ impl Variant for SlidingWindow {
     ) -> Tensor<B, 4> {
         let n = q.dims()[1];
         counter::add_activity("sliding_window_pairs_skipped", n * n - self.pairs_both_ways(n));
-        let [before, behind] = self.sides();
-        attention(
-            q,
-            k,
-            v,
-            Band {
-                window: before + 1,
-                ahead: behind,
-                ..Band::whole(n, lengths.cloned())
-            },
-        )
+        attention(q, k, v, self.seen(Band::whole(n, lengths.cloned())))
     }
 
     fn state<B: Ops>(
