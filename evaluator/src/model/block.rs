@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     counter,
-    ops::{Lengths, Ops, rms_norm, rope, tracks},
+    ops::{Band, Lengths, Ops, rms_norm, rope, tracks},
     techniques::{
         attention::{Core, Place, Start, State, as_remembered},
         feed_forward::{FeedForward, Last},
@@ -100,6 +100,14 @@ impl Sight {
         match self {
             Sight::Back => None,
             Sight::BothWays(lengths) => lengths.as_ref(),
+        }
+    }
+
+    /// The same of rows of `n`.
+    fn band(&self, n: usize) -> Band {
+        match self {
+            Sight::Back => Band::causal(n),
+            Sight::BothWays(lengths) => Band::whole(n, lengths.clone()),
         }
     }
 }
@@ -294,6 +302,17 @@ impl<B: Ops> Block<B> {
     pub(crate) fn values(&self, x: Tensor<B, 3>) -> Tensor<B, 4> {
         let normal = rms_norm(x, self.attention_norm.val(), NORM_EPSILON as f32);
         self.attention.values(normal)
+    }
+
+    /// What the attention's softmax is of, for the stream `x [b, n, width]`: queries `[b, n, heads, depth]`, keys
+    /// `[b, n, kv_heads, depth]`, and which of them see each other. `None` where there is no softmax.
+    pub(crate) fn looks(&self, x: Tensor<B, 3>, angles: &Angles<B>) -> Option<([Tensor<B, 4>; 2], Band)> {
+        let attention = &self.attention;
+        let band = attention.core.band(angles.sight.band(x.dims()[1]))?;
+        let normal = rms_norm(x, self.attention_norm.val(), NORM_EPSILON as f32);
+        // no core of this form has weights that change what it is given
+        let projected = [normal.clone(), normal];
+        Some((attention.queries_and_keys(projected, &angles.turns), band))
     }
 
     /// What the feed-forward part adds, for the stream `x [b, n, width]` of rows of these lengths, and its auxiliary loss.

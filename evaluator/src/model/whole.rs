@@ -269,6 +269,16 @@ impl<B: Ops> Model<B> {
         self.kind.logits(self, x, lengths)
     }
 
+    /// Where the tokens of whole rows of `n` stand for the last block, and which of them see each other.
+    pub(crate) fn last_angles(&self, n: usize, lengths: Option<Lengths>) -> Angles<B> {
+        let sight = if self.kind.sees_both_ways() && self.reading() == 0 {
+            Sight::BothWays(lengths)
+        } else {
+            Sight::Back
+        };
+        self.angles(0, n, sight)
+    }
+
     pub(super) fn angles(&self, from: usize, n: usize, sight: Sight) -> Angles<B> {
         let half = self.cos.dims()[1];
         let rows = |table: &Tensor<B, 2>| table.clone().slice([from..from + n, 0..half]);

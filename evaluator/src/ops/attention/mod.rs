@@ -12,6 +12,7 @@ mod forward;
 pub(super) mod reference;
 pub(super) mod tiled;
 
+pub(crate) use self::reference::{outside, spread};
 pub use self::{
     band::Band,
     tiled::{TiledAttentionOp, Tiles, tiled_attention},

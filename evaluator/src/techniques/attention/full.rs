@@ -34,6 +34,10 @@ impl Variant for Full {
         Full {}
     }
 
+    fn band(&self, all: Band) -> Option<Band> {
+        Some(all)
+    }
+
     fn training_pass(&self, plan: &AttentionPlan, n: usize) -> Pass {
         // scores and weighted sum for each pair of a token with itself or an earlier one; twice that backwards
         let forward = 2 * (plan.heads * plan.depth * n * (n + 1) / 2) as u64;

@@ -25,7 +25,7 @@ pub use self::variant::{Heads, Own, Place, Start, State};
 use super::About;
 use crate::{
     model::{AttentionPlan, Pass},
-    ops::{Lengths, Ops},
+    ops::{Band, Lengths, Ops},
     parameter::{Declared, Values, choice, int},
 };
 
@@ -116,6 +116,13 @@ macro_rules! variants {
             pub fn sees_both_ways(&self) -> bool {
                 match self {
                     $(Core::$variant(core) => core.sees_both_ways(),)+
+                }
+            }
+
+            /// Of `all` that the model's kind lets a token see, what it does, where it takes of each as a softmax says.
+            pub(crate) fn band(&self, all: Band) -> Option<Band> {
+                match self {
+                    $(Core::$variant(core) => core.band(all),)+
                 }
             }
 

@@ -105,6 +105,10 @@ impl Variant for SlidingWindow {
         ))
     }
 
+    fn band(&self, all: Band) -> Option<Band> {
+        Some(self.seen(all))
+    }
+
     fn training_pass(&self, plan: &AttentionPlan, n: usize) -> Pass {
         let forward = 2 * (plan.heads * plan.depth * self.pairs(n)) as u64;
         Pass {

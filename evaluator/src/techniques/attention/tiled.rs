@@ -81,6 +81,10 @@ impl Variant for Tiled {
         }
     }
 
+    fn band(&self, all: Band) -> Option<Band> {
+        Some(all)
+    }
+
     fn training_pass(&self, plan: &AttentionPlan, n: usize) -> Pass {
         with_scores_again(Full {}.training_pass(plan, n))
     }

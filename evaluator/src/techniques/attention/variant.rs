@@ -71,6 +71,12 @@ pub(crate) trait Variant: Copy {
         Self::BOTH_WAYS.is_some()
     }
 
+    /// Of `all` that the model's kind lets a token see, what it does, where it takes of each as a softmax says; `None` for
+    /// other forms.
+    fn band(&self, _all: Band) -> Option<Band> {
+        None
+    }
+
     /// Weights of its own, beside the projections.
     fn weights(&self, _plan: &AttentionPlan, _place: Place) -> Vec<Own> {
         vec![]
