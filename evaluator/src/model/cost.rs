@@ -9,7 +9,10 @@ use super::{
     plan::Projection,
     trainable::{Form, Trainable, matrix_pass},
 };
-use crate::techniques::{attention::Place, dynamic::token_keep::TokenKeep, feed_forward::FeedForwardPlan};
+use crate::{
+    ops::Band,
+    techniques::{attention::Place, dynamic::token_keep::TokenKeep, feed_forward::FeedForwardPlan},
+};
 
 /// What wants a gradient on the way through the blocks.
 struct Tracked {
@@ -274,7 +277,7 @@ impl ModelPlan {
         let mut pass = attention.core.training_pass_both_ways(attention, n);
         let asks = |keep: TokenKeep| keep.asks_attention(layer, self.layers.len());
         if self.tokens.is_some_and(asks) {
-            let band = attention.core.band_both_ways(n, None);
+            let band = attention.core.band(Band::whole(n, None));
             let pairs = band.map_or(0, |band| band.pairs(n));
             pass.forward += (attention.heads * attention.depth * pairs) as u64;
         }

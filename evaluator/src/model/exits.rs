@@ -2,7 +2,7 @@
 
 use burn::tensor::{Int, Tensor, TensorData};
 
-use super::{Inputs, Model, block::Sight, halves::both, reversible::Stream, whole::Entered};
+use super::{Inputs, Model, attention::Sight, halves::both, reversible::Stream, whole::Entered};
 use crate::{
     counter,
     ops::{Lengths, Ops},

@@ -4,7 +4,7 @@ use burn::tensor::{Int, Tensor, backend::Backend};
 
 use super::{
     Forward, Inputs, Memory, Model, NORM_EPSILON, Stream,
-    block::{Angles, Sight},
+    attention::{Angles, Sight},
     cross::Source,
     whole::Entered,
 };

@@ -1,5 +1,6 @@
 //! Models of several kinds from the same blocks: RMSNorm, rotary positions, attention, feed-forward.
 
+mod attention;
 mod block;
 mod block_matrices;
 mod cost;
@@ -20,7 +21,7 @@ mod trainable;
 mod whole;
 
 pub(crate) use self::{
-    block::Angles,
+    attention::Angles,
     block_matrices::{BlockMatrix, is_block_matrix, layer_of},
     halves::both,
     reversible::{Stream, rounded},
@@ -29,7 +30,8 @@ pub(crate) use self::{
     whole::Entered,
 };
 pub use self::{
-    block::{Attention, Block},
+    attention::Attention,
+    block::Block,
     cost::Pass,
     cross::Cross,
     exits::Exited,

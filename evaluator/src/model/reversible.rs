@@ -9,7 +9,8 @@
 use burn::tensor::{Tensor, backend::Backend};
 
 use super::{
-    block::{Angles, Block, BlockState},
+    attention::Angles,
+    block::{Block, BlockState},
     halves::both,
 };
 use crate::{

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 
-use super::{Inputs, Model, block::Sight, halves::both, reversible::Stream, whole::Entered};
+use super::{Inputs, Model, attention::Sight, halves::both, reversible::Stream, whole::Entered};
 use crate::{
     counter,
     ops::{Lengths, Ops},

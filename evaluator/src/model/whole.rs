@@ -8,7 +8,8 @@ use burn::{
 use super::{
     Block, Initial, Inputs, Kind, KindWeight, Matrix, ModelPlan, NORM_EPSILON, Part, Parts, ROPE_THETA,
     Stream,
-    block::{Angles, BlockState, Sight},
+    attention::{Angles, Sight},
+    block::BlockState,
     join,
 };
 use crate::{
@@ -267,6 +268,16 @@ impl<B: Ops> Model<B> {
     /// Logits of what comes after the blocks, `[rows, n, width]`.
     pub(crate) fn logits(&self, x: Tensor<B, 3>, lengths: Option<&Lengths>) -> Tensor<B, 3> {
         self.kind.logits(self, x, lengths)
+    }
+
+    /// Where the tokens of whole rows of `n` stand for the last block, and which of them see each other.
+    pub(crate) fn last_angles(&self, n: usize, lengths: Option<Lengths>) -> Angles<B> {
+        let sight = if self.kind.sees_both_ways() && self.reading() == 0 {
+            Sight::BothWays(lengths)
+        } else {
+            Sight::Back
+        };
+        self.angles(0, n, sight)
     }
 
     pub(super) fn angles(&self, from: usize, n: usize, sight: Sight) -> Angles<B> {

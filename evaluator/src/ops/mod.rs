@@ -48,7 +48,6 @@ use burn::{
     tensor::{Tensor, TensorData, TensorPrimitive, backend::Backend, ops::FloatTensor},
 };
 
-pub(crate) use self::chosen_neurons::largest;
 pub use self::{
     adamw::{AdamWOp, AdamWStep, AdamWUpdate, adamw},
     aft::{AftBias, AftOp, aft, aft_add_to_sums, aft_both_ways, aft_mean_of_sums, aft_no_sums, aft_recall},
@@ -81,6 +80,10 @@ pub use self::{
     },
     swiglu::{SwigluOp, swiglu},
     wkv::{WkvOp, WkvState, empty_state, wkv, wkv_extend},
+};
+pub(crate) use self::{
+    attention::{outside, spread},
+    chosen_neurons::largest,
 };
 
 /// Everything a model needs of a backend.

@@ -22,7 +22,19 @@ use spaces::{
 use crate::support::{A, config, job, plan, stretch, text_data, tokens};
 
 const MARKOV: &str = "[data]\ncorpus = \"markov\"";
-const METHODS: [&str; 4] = ["logits", "reverse_kl", "hidden", "relation"];
+const METHODS: [&str; 5] = ["logits", "reverse_kl", "hidden", "relation", "attention"];
+/// Students of a teacher with full attention.
+const STUDENTS: [&str; 3] = [
+    "width = 16\nheads = 2\nlayers = 2",
+    "layers = 1\nattention = 'linear'\nkv_heads = 2\nprune_ratio = 0.5\nrecovery = 0.5",
+    "layers = 2\nreversible = false\nattention = 'rwkv'\nfeed_forward = 'channel_mix'\nbits = 8",
+];
+/// The same with a softmax in the last layer.
+const LOOKING_STUDENTS: [&str; 3] = [
+    "width = 16\nheads = 2\nlayers = 2",
+    "layers = 1\nattention = 'tiled'\nkv_heads = 2\nhead_prune_ratio = 0.5\nrecovery = 0.5",
+    "layers = 2\nattention_layer_1 = 'rwkv'\nprune_ratio = 0.5\nrecovery = 0.5\nbits = 8",
+];
 
 fn run(config: Config, dir: &Path, seed: u64) -> Evaluation {
     let said = format!("{:?}", config.values);
@@ -57,14 +69,12 @@ fn a_student_of_its_own_architecture_learns_in_every_way_and_is_smaller() {
     let dir = tempfile::tempdir().unwrap();
     let (folder, whole) = teacher(MARKOV, "tokens = 3200\nlayers = 3", &dir.path().join("teacher"));
     for (i, method) in METHODS.iter().enumerate() {
-        for (j, shape) in [
-            "width = 16\nheads = 2\nlayers = 2",
-            "layers = 1\nattention = 'linear'\nkv_heads = 2\nprune_ratio = 0.5\nrecovery = 0.5",
-            "layers = 2\nreversible = false\nattention = 'rwkv'\nfeed_forward = 'channel_mix'\nbits = 8",
-        ]
-        .iter()
-        .enumerate()
-        {
+        let students = if *method == "attention" {
+            LOOKING_STUDENTS
+        } else {
+            STUDENTS
+        };
+        for (j, shape) in students.iter().enumerate() {
             let taught = taught_by(MARKOV, &folder, &format!("{shape}\ndistill = '{method}'"));
             let folders = Folders::of(None, taught.teacher.as_ref());
             let facts = inspect(&taught.data, folders, &DataAccess::anywhere(), 16).unwrap();
@@ -98,6 +108,9 @@ fn what_is_left_after_any_pruning_learns_in_every_way() {
         "prune_ratio = 0.5\nexperts = 2\ndistill = 'reverse_kl'\noptimizer = 'sgd'",
         "kind = 'encoder_decoder'\ncontext = 32\nwidth_prune_ratio = 0.25\ndistill = 'hidden'",
         "kind = 'encoder_decoder'\ncontext = 32\nhead_prune_ratio = 0.5\ndistill = 'relation'",
+        "layers = 3\nlayer_prune_ratio = 0.34\nwidth_prune_ratio = 0.25\ndistill = 'attention'",
+        "head_prune_ratio = 0.5\nkv_heads = 2\ndistill = 'attention'\nattention = 'sliding_window'\nwindow = 5",
+        "kind = 'encoder_decoder'\ncontext = 32\nhead_prune_ratio = 0.5\ndistill = 'attention'",
     ] {
         let dir = tempfile::tempdir().unwrap();
         let result = run(config(MARKOV, &format!("{fixed}\nrecovery = 0.5")), dir.path(), 1);
@@ -167,6 +180,7 @@ fn a_taught_training_that_is_stopped_goes_on_to_the_same_bits() {
         Method::ReverseKl,
         Method::Hidden,
         Method::Relation,
+        Method::Attention,
     ] {
         let go = |dir: &Path, stop_after: u64| -> Result<(Model<A>, Record), EvaluationError> {
             let plan = DistillationPlan {
@@ -268,6 +282,14 @@ fn what_cannot_be_taught_is_told_in_a_sentence() {
             "distill = 'hidden'\nprune_ratio = 0.5\nreversible = true",
             "reversible = false",
         ),
+        (
+            "distill = 'attention'\nprune_ratio = 0.5\nattention = 'linear'",
+            "attention = 'full'",
+        ),
+        (
+            "distill = 'attention'\nprune_ratio = 0.5\noptimizer = 'lomo'",
+            "distill = 'logits'",
+        ),
     ] {
         let message = refused(config(MARKOV, more));
         assert!(message.contains(remedy), "{message}");
@@ -278,6 +300,11 @@ fn what_cannot_be_taught_is_told_in_a_sentence() {
             &folder,
             "context = 16\nkind = 'encoder_decoder'\ndistill = 'logits'",
             "kind = 'decoder'",
+        ),
+        (
+            &folder,
+            "distill = 'attention'\nattention = 'sliding_window'\nwindow = 4",
+            "the same attention and window",
         ),
         (&reader, "distill = 'logits'", "tokenizer"),
         (&packed, "distill = 'logits'", "32-bit"),

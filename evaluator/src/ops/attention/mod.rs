@@ -13,6 +13,7 @@ mod received;
 pub(super) mod reference;
 pub(super) mod tiled;
 
+pub(crate) use self::reference::{outside, spread};
 pub use self::{
     band::Band,
     received::{AttentionReceivedOp, attention_received},

@@ -6,7 +6,7 @@ use super::{AttentionOp, Band};
 use crate::counter;
 
 /// Repeats the key/value heads so that there are as many as query heads, and brings heads before positions.
-pub(super) fn spread<B: Backend>(x: Tensor<B, 4>, keys: usize, heads: usize) -> Tensor<B, 4> {
+pub(crate) fn spread<B: Backend>(x: Tensor<B, 4>, keys: usize, heads: usize) -> Tensor<B, 4> {
     let [b, _, g, d] = x.dims();
     let x = x.slice([0..b, 0..keys]).swap_dims(1, 2);
     x.unsqueeze_dim::<5>(2)
@@ -15,7 +15,7 @@ pub(super) fn spread<B: Backend>(x: Tensor<B, 4>, keys: usize, heads: usize) -> 
 }
 
 /// Pairs outside the band or of padding, `[b, h, queries, keys]`; the queries are those of the sequence from `first` on.
-pub(super) fn outside<B: Backend>(
+pub(crate) fn outside<B: Backend>(
     device: &B::Device,
     [b, h]: [usize; 2],
     [first, queries]: [usize; 2],

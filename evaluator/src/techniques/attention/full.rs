@@ -34,6 +34,10 @@ impl Variant for Full {
         Full {}
     }
 
+    fn band(&self, all: Band) -> Option<Band> {
+        Some(all)
+    }
+
     fn training_pass(&self, plan: &AttentionPlan, n: usize) -> Pass {
         // scores and weighted sum for each pair of a token with itself or an earlier one; twice that backwards
         let forward = 2 * (plan.heads * plan.depth * n * (n + 1) / 2) as u64;
@@ -68,10 +72,6 @@ impl Variant for Full {
             forward,
             backward: 2 * forward,
         }
-    }
-
-    fn band_both_ways(&self, n: usize, lengths: Option<&Lengths>) -> Option<Band> {
-        Some(Band::whole(n, lengths.cloned()))
     }
 
     fn whole_both_ways<B: Ops>(

@@ -119,6 +119,13 @@ macro_rules! variants {
                 }
             }
 
+            /// Of `all` that the model's kind lets a token see, what it does, where it takes of each as a softmax says.
+            pub(crate) fn band(&self, all: Band) -> Option<Band> {
+                match self {
+                    $(Core::$variant(core) => core.band(all),)+
+                }
+            }
+
             /// Weights of its own, beside the projections.
             pub fn weights(&self, plan: &AttentionPlan, place: Place) -> Vec<Own> {
                 match self {
@@ -183,13 +190,6 @@ macro_rules! variants {
             pub fn training_pass_both_ways(&self, plan: &AttentionPlan, n: usize) -> Pass {
                 match self {
                     $(Core::$variant(v) => v.training_pass_both_ways(plan, n),)+
-                }
-            }
-
-            /// Which tokens see each other in both directions, where they do so by probabilities.
-            pub(crate) fn band_both_ways(&self, n: usize, lengths: Option<&Lengths>) -> Option<Band> {
-                match self {
-                    $(Core::$variant(core) => core.band_both_ways(n, lengths),)+
                 }
             }
 

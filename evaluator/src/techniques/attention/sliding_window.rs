@@ -39,13 +39,16 @@ impl SlidingWindow {
         [(self.window - 1) / 2, self.window / 2]
     }
 
-    /// Which tokens of `n` see each other in both directions.
-    fn near(&self, n: usize, lengths: Option<&Lengths>) -> Band {
-        let [before, behind] = self.sides();
+    /// What is seen of all that may be.
+    fn seen(&self, all: Band) -> Band {
+        let [before, behind] = match all.ahead {
+            0 => [self.window - 1, 0],
+            _ => self.sides(),
+        };
         Band {
             window: before + 1,
             ahead: behind,
-            ..Band::whole(n, lengths.cloned())
+            ..all
         }
     }
 }
@@ -102,6 +105,10 @@ impl Variant for SlidingWindow {
         ))
     }
 
+    fn band(&self, all: Band) -> Option<Band> {
+        Some(self.seen(all))
+    }
+
     fn training_pass(&self, plan: &AttentionPlan, n: usize) -> Pass {
         let forward = 2 * (plan.heads * plan.depth * self.pairs(n)) as u64;
         Pass {
@@ -127,15 +134,7 @@ impl Variant for SlidingWindow {
     ) -> Tensor<B, 4> {
         let n = q.dims()[1];
         counter::add_activity("sliding_window_pairs_skipped", n * (n + 1) / 2 - self.pairs(n));
-        attention(
-            q,
-            k,
-            v,
-            Band {
-                window: self.window,
-                ..Band::causal(n)
-            },
-        )
+        attention(q, k, v, self.seen(Band::causal(n)))
     }
 
     fn training_pass_both_ways(&self, plan: &AttentionPlan, n: usize) -> Pass {
@@ -144,10 +143,6 @@ impl Variant for SlidingWindow {
             forward,
             backward: 2 * forward,
         }
-    }
-
-    fn band_both_ways(&self, n: usize, lengths: Option<&Lengths>) -> Option<Band> {
-        Some(self.near(n, lengths))
     }
 
     fn whole_both_ways<B: Ops>(
@@ -159,7 +154,7 @@ impl Variant for SlidingWindow {
     ) -> Tensor<B, 4> {
         let n = q.dims()[1];
         counter::add_activity("sliding_window_pairs_skipped", n * n - self.pairs_both_ways(n));
-        attention(q, k, v, self.near(n, lengths))
+        attention(q, k, v, self.seen(Band::whole(n, lengths.cloned())))
     }
 
     fn state<B: Ops>(

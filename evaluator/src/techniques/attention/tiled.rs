@@ -81,6 +81,10 @@ impl Variant for Tiled {
         }
     }
 
+    fn band(&self, all: Band) -> Option<Band> {
+        Some(all)
+    }
+
     fn training_pass(&self, plan: &AttentionPlan, n: usize) -> Pass {
         with_scores_again(Full {}.training_pass(plan, n))
     }
@@ -107,10 +111,6 @@ impl Variant for Tiled {
 
     fn training_pass_both_ways(&self, plan: &AttentionPlan, n: usize) -> Pass {
         with_scores_again(Full {}.training_pass_both_ways(plan, n))
-    }
-
-    fn band_both_ways(&self, n: usize, lengths: Option<&Lengths>) -> Option<Band> {
-        Full {}.band_both_ways(n, lengths)
     }
 
     fn whole_both_ways<B: Ops>(

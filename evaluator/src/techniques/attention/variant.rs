@@ -71,6 +71,12 @@ pub(crate) trait Variant: Copy {
         Self::BOTH_WAYS.is_some()
     }
 
+    /// Of `all` that the model's kind lets a token see, what it does, where it takes of each as a softmax says; `None` for
+    /// other forms.
+    fn band(&self, _all: Band) -> Option<Band> {
+        None
+    }
+
     /// Weights of its own, beside the projections.
     fn weights(&self, _plan: &AttentionPlan, _place: Place) -> Vec<Own> {
         vec![]
@@ -112,11 +118,6 @@ pub(crate) trait Variant: Copy {
     /// Multiply-adds in both directions, as [`Variant::training_pass`], of a sequence without padding.
     fn training_pass_both_ways(&self, _plan: &AttentionPlan, _n: usize) -> Pass {
         unreachable!("a plan takes no variant that only looks back")
-    }
-
-    /// Which tokens see each other in a sequence of `n` in both directions, where they do so by probabilities.
-    fn band_both_ways(&self, _n: usize, _lengths: Option<&Lengths>) -> Option<Band> {
-        None
     }
 
     /// The same as [`Variant::whole`] in both directions; what padding holds changes no output before it.

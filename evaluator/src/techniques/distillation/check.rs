@@ -3,6 +3,8 @@
 use super::{DistillationPlan, Method};
 use crate::{
     model::{ModelPlan, Trainable},
+    ops::Band,
+    techniques::attention::Core,
     training::Rule,
 };
 
@@ -51,7 +53,13 @@ impl DistillationPlan {
         if self.method.is_inside() {
             self.check_inside(&asked, lesson)?;
         }
-        teacher.map_or(Ok(()), |teacher| speaks_alike(teacher, student))
+        if let Some(teacher) = teacher {
+            speaks_alike(teacher, student)?;
+        }
+        match self.method {
+            Method::Attention => looks_alike(&asked, *teacher, student),
+            _ => Ok(()),
+        }
     }
 
     /// The same of what is learnt from the inside of a model.
@@ -91,12 +99,13 @@ impl Method {
             Method::ReverseKl => super::reverse_kl::ABOUT.name,
             Method::Hidden => super::hidden::ABOUT.name,
             Method::Relation => super::relation::ABOUT.name,
+            Method::Attention => super::attention::ABOUT.name,
         }
     }
 
     /// Whether more than a model's outputs is learnt.
     fn is_inside(self) -> bool {
-        matches!(self, Method::Hidden | Method::Relation)
+        matches!(self, Method::Hidden | Method::Relation | Method::Attention)
     }
 }
 
@@ -120,6 +129,40 @@ fn speaks_alike(teacher: &ModelPlan, student: &ModelPlan) -> Result<(), String> 
         return Err(format!(
             "context {} is longer than the {} that the model of [teacher] has seen; use context = {} or less",
             student.context, teacher.context, teacher.context
+        ));
+    }
+    Ok(())
+}
+
+/// Whether the last layers of both have attention rows, over the same tokens.
+fn looks_alike(asked: &str, teacher: Option<&ModelPlan>, student: &ModelPlan) -> Result<(), String> {
+    let last = |plan: &ModelPlan| plan.layers.last().expect("a model has layers").attention.core;
+    let has_rows = |core: Core| core.band(Band::causal(1)).is_some();
+    let own = last(student);
+    if !has_rows(own) {
+        return Err(format!(
+            "{asked} learns the softmax of the last layer, and '{}' attention has none; use attention = 'full', 'tiled' or 'sliding_window' there, or distill = 'relation'",
+            own.name()
+        ));
+    }
+    let Some(given) = teacher.map(last) else {
+        return Ok(());
+    };
+    if !has_rows(given) {
+        return Err(format!(
+            "{asked} learns the softmax of the last layer, and '{}' attention, which the model of [teacher] has there, has none; use another teacher or distill = 'relation'",
+            given.name()
+        ));
+    }
+    if given.window() != own.window() {
+        let seen = |core: Core| {
+            let window = core.window();
+            window.map_or("all of a row".into(), |window| format!("a window of {window}"))
+        };
+        return Err(format!(
+            "{asked} compares what tokens look at, and the last layer of [teacher] sees {} and that of what learns from it {}; use the same attention and window, or distill = 'relation'",
+            seen(given),
+            seen(own)
         ));
     }
     Ok(())

@@ -4,6 +4,7 @@
 //! for recovery. The loss of the data stays, with the rest of the weight. A method is one file, a line in the list below, and
 //! the arms that the compiler then asks for.
 
+mod attention;
 mod check;
 #[cfg(test)]
 mod fixture;
@@ -44,6 +45,8 @@ pub enum Method {
     Hidden,
     /// How alike its tokens' values are.
     Relation,
+    /// What its tokens look at.
+    Attention,
 }
 
 /// What is learnt from the teacher, and how much.
@@ -65,6 +68,7 @@ impl DistillationPlan {
             "reverse_kl" => Method::ReverseKl,
             "hidden" => Method::Hidden,
             "relation" => Method::Relation,
+            "attention" => Method::Attention,
             _ => return None,
         };
         Some(DistillationPlan {
@@ -80,6 +84,7 @@ impl DistillationPlan {
         let inside = match self.method {
             Method::Logits | Method::ReverseKl => 0,
             Method::Relation => relation::macs(student, teacher, rows, n),
+            Method::Attention => attention::macs(student, teacher, rows, n),
             Method::Hidden if student.width == teacher.width => 0,
             Method::Hidden => {
                 let translated = |layer| {
@@ -115,6 +120,8 @@ enum Inside<B: Backend> {
     Streams(Vec<Tensor<B, 3>>),
     /// The values of the last block, `[b, n, heads, depth]`.
     Values(Tensor<B, 4>),
+    /// Logarithms of the attention rows of the last block, `[b, heads, n, n]`.
+    Rows(Tensor<B, 4>),
 }
 
 impl<B: Ops> Teacher<B> {
@@ -140,6 +147,7 @@ impl<B: Ops> Teacher<B> {
                         Inside::Streams(blocks.map(|block| streams::taken(block).after).collect())
                     }
                     Method::Relation => Inside::Values(last_values(&self.model).0),
+                    Method::Attention => Inside::Rows(attention::rows(&self.model).0),
                 },
             }
         })
@@ -182,7 +190,7 @@ impl<B: Backend> Teacher<B> {
         let of_teacher = match method {
             Method::Logits => logits::loss,
             Method::ReverseKl => reverse_kl::loss,
-            Method::Hidden | Method::Relation => return data * (1.0 - weight),
+            Method::Hidden | Method::Relation | Method::Attention => return data * (1.0 - weight),
         };
         let told = Tensor::from_inner(told.logits.clone());
         data * (1.0 - weight) + of_teacher(logits, told, targets, temperature) * weight
@@ -198,6 +206,10 @@ impl<B: Backend> Teacher<B> {
             Inside::Values(values) => {
                 let (own, lengths) = last_values(student);
                 relation::loss(own, Tensor::from_inner(values.clone()), lengths.as_ref())
+            }
+            Inside::Rows(rows) => {
+                let (own, lengths) = attention::rows(student);
+                attention::loss(own, Tensor::from_inner(rows.clone()), lengths.as_ref())
             }
             Inside::Streams(streams) => {
                 let layers = self.layers_for(student);
@@ -233,7 +245,7 @@ impl Method {
         match self {
             Method::Logits | Method::ReverseKl => {}
             Method::Hidden => streams::keep(model, 0..blocks),
-            Method::Relation => streams::keep(model, blocks - 1..blocks),
+            Method::Relation | Method::Attention => streams::keep(model, blocks - 1..blocks),
         }
     }
 }
@@ -270,6 +282,7 @@ pub(super) fn about() -> Vec<About> {
         reverse_kl::ABOUT,
         hidden::ABOUT,
         relation::ABOUT,
+        attention::ABOUT,
     ]
 }
 

@@ -3,19 +3,26 @@
 use burn::{
     backend::{Autodiff, Flex},
     module::AutodiffModule,
-    tensor::{Tensor, TensorData},
+    tensor::{Tensor, TensorData, Tolerance},
 };
 
 use super::*;
-use crate::{plan::Plan, training::IntoF32};
+use crate::{
+    data::Symbols,
+    model::Trainable,
+    ops::{Band, spread},
+    plan::Plan,
+    training::{IntoF32, Rule},
+};
 
 type A = Autodiff<Flex>;
 
-const METHODS: [Method; 4] = [
+const METHODS: [Method; 5] = [
     Method::Logits,
     Method::ReverseKl,
     Method::Hidden,
     Method::Relation,
+    Method::Attention,
 ];
 
 fn model(fixed: &str, seed: u64) -> (Model<A>, ModelPlan) {
@@ -26,7 +33,11 @@ fn model(fixed: &str, seed: u64) -> (Model<A>, ModelPlan) {
     };
     let text = format!("[data]\ncorpus = 'markov'\n[fixed]\ncontext = 12\nlayers = 2\n{width}\n{fixed}\n");
     let config = spaces::study::config_from_toml(&text, &crate::catalog()).unwrap();
-    let plan = Plan::read(&config, 19, None).unwrap().model;
+    let data = Symbols {
+        classes: fixed.contains("'encoder'").then_some(3),
+        ..19.into()
+    };
+    let plan = Plan::read(&config, data, None).unwrap().model;
     (Model::new(&plan, seed, &Default::default()), plan)
 }
 
@@ -63,10 +74,14 @@ fn who_is_the_teacher_has_nothing_to_learn() {
         "",
         "attention = 'linear'\nkv_heads = 2",
         "attention = 'rwkv'",
+        "attention = 'sliding_window'\nwindow = 5\nkv_heads = 2",
         "experts = 2",
     ] {
         for method in METHODS {
-            let (mut student, _) = model(fixed, 3);
+            let (mut student, of_it) = model(fixed, 3);
+            if method == Method::Attention && !has_rows(&of_it) {
+                continue;
+            }
             let teacher = Teacher::new(student.valid(), plan(method), None);
             let loss = taught(&teacher, &mut student);
             assert!(loss.abs() < 1e-5, "{method:?} of {fixed}: {loss}");
@@ -75,6 +90,124 @@ fn who_is_the_teacher_has_nothing_to_learn() {
             let loss = taught(&teacher, &mut other);
             assert!(loss > 1e-6, "{method:?} of {fixed}: {loss}");
         }
+    }
+}
+
+fn has_rows(plan: &ModelPlan) -> bool {
+    plan.layers[1].attention.core.band(Band::causal(12)).is_some()
+}
+
+#[test]
+fn what_a_step_takes_more_is_its_formula() {
+    let (whole, of_whole) = model("attention = 'tiled'\nkv_heads = 2", 3);
+    for method in METHODS {
+        let (mut student, of_it) = model("width = 24\nheads = 3\nkv_heads = 1", 4);
+        let teacher = Teacher::new(whole.valid(), plan(method), None);
+        teacher.attach(&mut student, 1);
+        let ((), macs) = counter::count_macs(|| {
+            let told = teacher.tell(tokens::<Flex>().into());
+            let logits = student.forward(tokens::<A>()).logits.reshape([24, 19]);
+            let targets = Tensor::zeros([24], &Default::default());
+            let loss = teacher.loss(logits.clone().mean(), logits, &told, targets);
+            let inside = teacher.loss_inside(&student, &told);
+            inside.map_or(loss.clone(), |inside| loss + inside).backward();
+        });
+        let alone = of_it.training_pass(2, 12, Trainable::All).total();
+        let more = plan(method).macs(&of_it, &of_whole, 2, 12);
+        assert_eq!(macs, alone + more, "{method:?}");
+    }
+}
+
+/// A block gives what follows from its rows, by which the values are added up.
+#[test]
+fn rows_are_those_of_the_pass_that_is_done() {
+    for fixed in [
+        "kv_heads = 2",
+        "attention = 'tiled'\nkv_heads = 1",
+        "attention = 'sliding_window'\nwindow = 5",
+        "kind = 'encoder'",
+        "kind = 'encoder'\nattention = 'sliding_window'\nwindow = 4\nkv_heads = 2",
+    ] {
+        let mut model = model(fixed, 3).0.valid();
+        Method::Attention.watch(&mut model);
+        // fresh weights look at all tokens nearly alike
+        let own = &mut model.blocks.last_mut().unwrap().attention;
+        for matrix in [
+            &mut own.query,
+            own.key.as_mut().unwrap(),
+            &mut own.value,
+            &mut own.output,
+        ] {
+            *matrix = Matrix::dense(matrix.as_dense().unwrap() * 20.0);
+        }
+        let forward = || {
+            model.forward(Inputs {
+                lengths: fixed.contains("'encoder'").then(|| Lengths::new(vec![8, 5])),
+                ..tokens::<Flex>().narrow(1, 0, 8).into()
+            })
+        };
+        forward();
+        let last = model.blocks.last().unwrap();
+        let around = streams::taken(last);
+        let (x, lengths) = (around.before, around.lengths);
+        let n = x.dims()[1];
+        let v = spread(last.values(x.clone()), n, 4);
+        forward();
+        let rows = attention::rows(&model).0.exp();
+        let taken = rows.matmul(v).swap_dims(1, 2).reshape([2, n, 32]);
+        let x = x + last.attention.output.apply(taken);
+        let found = x.clone() + last.fed(x, None, lengths.as_ref()).0;
+        let there = lengths.map_or(Tensor::ones([2, n], &Default::default()), |lengths| {
+            lengths.present(n, &Default::default())
+        });
+        let there = there.unsqueeze_dim::<3>(2);
+        let (found, expected) = (found * there.clone(), around.after * there);
+        let close = Tolerance::rel_abs(1e-3, 1e-4);
+        found
+            .into_data()
+            .assert_approx_eq::<f32>(&expected.into_data(), close);
+    }
+}
+
+#[test]
+fn what_a_softmax_is_learnt_from_has_one_over_the_same_tokens() {
+    let check = |student: &str, teacher: &str| {
+        let (student, teacher) = (model(student, 1).1, model(teacher, 1).1);
+        plan(Method::Attention).check(&Lesson {
+            student: &student,
+            teacher: Some(&teacher),
+            rule: Rule::AdamW,
+            trainable: Some(Trainable::All),
+            head_first: false,
+            recovers: false,
+        })
+    };
+    let window = |window: usize| format!("attention = 'sliding_window'\nwindow = {window}");
+    assert_eq!(check("kv_heads = 2", "attention = 'tiled'"), Ok(()));
+    assert_eq!(check(&window(5), &window(5)), Ok(()));
+    // the last layer alone counts
+    assert_eq!(
+        check("attention_layer_1 = 'linear'", "attention_layer_1 = 'rwkv'"),
+        Ok(())
+    );
+    for (student, teacher, wrong) in [
+        ("attention_layer_2 = 'linear'", "", "'linear'"),
+        ("", "attention = 'rwkv'", "'rwkv'"),
+        ("attention = 'lsh'\nlsh_chunk = 4", "", "'lsh'"),
+        ("", "attention = 'aft'", "'aft'"),
+        ("attention = 'kde'\nkde_leaf = 2\nkde_samples = 3", "", "'kde'"),
+        (&window(5), &window(4), "a window of 4 and"),
+        (
+            "",
+            &window(4),
+            "a window of 4 and that of what learns from it all of a row",
+        ),
+    ] {
+        let message = check(student, teacher).unwrap_err();
+        assert!(
+            message.contains(wrong) && message.contains("distill = 'relation'"),
+            "{message}"
+        );
     }
 }
 

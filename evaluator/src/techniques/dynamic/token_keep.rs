@@ -12,6 +12,7 @@ use spaces::{Domain, ParameterInfo};
 
 use crate::{
     model::{Kind, LayerPlan},
+    ops::Band,
     parameter::{Declared, Values, choice, float},
     techniques::{About, attention::Core},
 };
@@ -88,7 +89,7 @@ impl TokenKeep {
         let keep = TokenKeep { share, score };
         let asked = layers.iter().enumerate();
         let mut asked = asked.filter(|(i, _)| keep.asks_attention(*i, layers.len()));
-        match asked.find(|(_, layer)| layer.attention.core.band_both_ways(1, None).is_none()) {
+        match asked.find(|(_, layer)| layer.attention.core.band(Band::whole(1, None)).is_none()) {
             Some((_, layer)) => Err(format!(
                 "token_score = 'attention' needs the probabilities of attention, and {} attention has none; use token_score = 'norm' or attention = 'full'",
                 layer.attention.core.name()
