@@ -39,12 +39,11 @@ impl<B: Ops> Model<B> {
         let mut places: Vec<usize> = (0..rows).flat_map(|_| 0..whole).collect();
         let mut auxiliary = None;
         for (i, block) in self.blocks.iter().enumerate() {
-            let is_last = i + 1 == self.blocks.len();
             angles.asked = keep.asks_attention(i, self.blocks.len()).then(Arc::default);
             let (y, more) = Stream::One(x).through(block, angles.clone(), None);
             auxiliary = both(auxiliary, more);
             x = y.end();
-            if is_last {
+            if i + 1 == self.blocks.len() {
                 break;
             }
             let [_, n, width] = x.dims();
