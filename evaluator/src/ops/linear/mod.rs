@@ -15,6 +15,7 @@ use burn::{
     tensor::{Shape, Tensor, TensorMetadata, backend::Backend, ops::FloatTensor},
 };
 
+pub(super) use self::product::product;
 use super::{unwrap, wrap};
 use crate::counter;
 

@@ -14,7 +14,7 @@ const SHARED: usize = 192 * 192 * 192;
 
 /// `a b` for `a [n, k]` and `b [k, m]` in whatever order they lie; none where they are anything but matrices of 32-bit floats.
 #[expect(unsafe_code, reason = "the library takes pointers")]
-pub(super) fn product(a: &FlexTensor, b: &FlexTensor) -> Option<FlexTensor> {
+pub(in crate::ops) fn product(a: &FlexTensor, b: &FlexTensor) -> Option<FlexTensor> {
     let is_matrix = |x: &FlexTensor| x.shape().num_dims() == 2 && x.dtype() == DType::F32;
     if !is_matrix(a) || !is_matrix(b) {
         return None;

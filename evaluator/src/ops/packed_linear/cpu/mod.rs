@@ -21,7 +21,7 @@ use self::{
 use super::{PackedLinearOp, PackedMatrixParts};
 use crate::{
     counter,
-    ops::{contiguous, cpu_tensor, simd, values},
+    ops::{contiguous, cpu_tensor, linear::product, simd, values},
 };
 
 /// Multiply-adds of one task at least.
@@ -94,7 +94,8 @@ fn multiply_blocks(m: Matrix, rows: usize, x: FlexTensor) -> Vec<f32> {
             .enumerate()
             .for_each(|(task, weights)| unpack_rows(m, first + task * rows_per_task, weights));
         let weights = cpu_tensor(weights, &[block, m.columns]);
-        products.extend_from_slice(values(&contiguous(Flex::float_matmul(weights, turned.clone()))));
+        let product = product(&weights, &turned).expect("matrices of 32-bit floats");
+        products.extend_from_slice(values(&product));
     }
     products
 }
