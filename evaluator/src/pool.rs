@@ -2,6 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+/// How often a thread that is kept awake looks for work before it offers its core to other programs.
+const LOOKS_BEFORE_YIELDING: u32 = 32;
+
 /// Runs `work` on a thread of the pool: a kernel that shares its rows out then starts at once, instead of waking another
 /// thread for each call, which costs more than a small product itself.
 pub(crate) fn on_pool<T: Send>(work: impl FnOnce() -> T + Send) -> T {
@@ -30,9 +33,17 @@ pub(crate) fn awake<T>(work: impl FnOnce() -> T) -> T {
             if context.index() == this {
                 return;
             }
+            let mut idle = 0u32;
             while !done.load(Relaxed) {
-                if rayon::yield_now() != Some(rayon::Yield::Executed) {
+                if rayon::yield_now() == Some(rayon::Yield::Executed) {
+                    continue;
+                }
+                // work comes within microseconds, which is what giving the core to others takes
+                idle = idle.wrapping_add(1);
+                if idle.is_multiple_of(LOOKS_BEFORE_YIELDING) {
                     std::thread::yield_now();
+                } else {
+                    std::hint::spin_loop();
                 }
             }
         });

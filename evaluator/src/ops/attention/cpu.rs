@@ -8,7 +8,7 @@ use burn::{
 use pulp::Arch;
 use rayon::prelude::*;
 
-use super::{AttentionOp, Band, backward::Backward, forward::Forward};
+use super::{AttentionOp, Band, backward::Backward, forward::Forward, one_query::OneQuery};
 use crate::{
     model::Pass,
     ops::{
@@ -161,6 +161,27 @@ fn forward(q: FlexTensor, k: FlexTensor, v: FlexTensor, band: Band, saved: Optio
     let arch = Arch::new();
     // few pairs, as in decoding, are not worth waking another core for each head
     let least = SHARE.div_ceil(sizes.share() * pairs * sizes.depth);
+    if sizes.queries == 1 && saved.is_none() {
+        let mut out = vec![0.0f32; qs.len()];
+        let groups = sizes.groups.div_ceil(rayon::current_num_threads());
+        let groups = groups.max(least).min(sizes.groups);
+        let heads = groups * sizes.share() * sizes.depth;
+        let sequences = out.par_chunks_mut(q_len).enumerate();
+        sequences.for_each(|(b, out)| {
+            out.par_chunks_mut(heads).enumerate().for_each(|(part, out)| {
+                arch.dispatch(OneQuery {
+                    q: &qs[b * q_len + part * heads..][..out.len()],
+                    k: &ks[b * k_len..][..k_len][part * groups * sizes.depth..],
+                    v: &vs[b * k_len..][..k_len][part * groups * sizes.depth..],
+                    sizes: &sizes.sequence(b),
+                    out,
+                });
+            });
+        });
+        let width = sizes.heads * sizes.depth;
+        sizes.band.count_forward(batch, 1, width, PRODUCTS);
+        return cpu_tensor(out, &q.shape());
+    }
     // one task for each sequence and key/value head: its output columns are interleaved with other heads', so each task
     // returns its own and they are put in place afterwards
     let of_task = |task: usize, p: Option<&mut [f32]>| {

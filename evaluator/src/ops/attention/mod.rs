@@ -9,6 +9,7 @@ mod backward;
 mod band;
 mod cpu;
 mod forward;
+mod one_query;
 mod received;
 pub(super) mod reference;
 pub(super) mod tiled;
@@ -231,6 +232,33 @@ mod tests {
                 for (got, expected) in got.into_iter().zip(expected) {
                     close(wrap::<Flex, 4>(got).into_data(), expected.into_data());
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn one_query_gives_what_the_definition_gives() {
+        let at = |offset, window| Band {
+            offset,
+            window,
+            ..Band::causal(offset + 1)
+        };
+        let bands = [
+            at(0, usize::MAX),
+            at(7, usize::MAX),
+            at(38, usize::MAX),
+            at(38, 21),
+            Band::across(39, None),
+            Band::across(39, lengths_of(&[39, 3])),
+        ];
+        for band in bands {
+            for (h, g) in [(4, 4), (4, 2), (4, 1), (12, 6)] {
+                let [q, k, v] = inputs(1, 39, h, g);
+                let o = attention(q.clone(), k.clone(), v.clone(), band.clone());
+                close(
+                    o.into_data(),
+                    reference::forward(q, k, v, band.clone()).0.into_data(),
+                );
             }
         }
     }

@@ -26,6 +26,8 @@ use crate::{
 
 /// Multiply-adds of one task at least.
 const MACS_PER_TASK: usize = 64 * 1024;
+/// The same of whole numbers, which are multiplied faster.
+const WHOLE_MACS_PER_TASK: usize = 128 * 1024;
 
 /// Weights that are unpacked at once: as many as stay in a core's own cache.
 const WEIGHTS_PER_BLOCK: usize = 64 * 1024;
@@ -43,13 +45,17 @@ impl PackedLinearOp for Flex {
                 .par_chunks_exact(columns)
                 .map(|x| Rounded::of(x, matrix))
                 .collect();
-            by_rows(matrix, n, |first, y| integer::multiply(matrix, first, &inputs, y))
+            by_rows(matrix, n, WHOLE_MACS_PER_TASK, |first, y| {
+                integer::multiply(matrix, first, &inputs, y)
+            })
         } else if n < UNPACK_FROM {
             let inputs: Vec<Input> = values(&x)
                 .chunks_exact(columns)
                 .map(|x| Input::of(x, matrix))
                 .collect();
-            by_rows(matrix, n, |first, y| multiply(matrix, first, &inputs, y))
+            by_rows(matrix, n, MACS_PER_TASK, |first, y| {
+                multiply(matrix, first, &inputs, y)
+            })
         } else {
             multiply_blocks(matrix, rows, x)
         };
@@ -71,8 +77,13 @@ impl PackedLinearOp for Flex {
 }
 
 /// Products `[rows, n]`, made by tasks that own whole rows of the matrix, and work enough to be worth a task.
-fn by_rows(m: Matrix, n: usize, multiply: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
-    let rows_per_task = (MACS_PER_TASK / (n * m.columns)).max(1);
+fn by_rows(
+    m: Matrix,
+    n: usize,
+    macs_per_task: usize,
+    multiply: impl Fn(usize, &mut [f32]) + Sync,
+) -> Vec<f32> {
+    let rows_per_task = (macs_per_task / (n * m.columns)).max(1);
     let mut turned = vec![0.0f32; m.rows * n];
     let tasks = turned.par_chunks_mut(n * rows_per_task).enumerate();
     tasks.for_each(|(task, y)| multiply(task * rows_per_task, y));

@@ -3,6 +3,7 @@
 use burn::{backend::flex::FlexTensor, tensor::TensorMetadata};
 use half::{f16, slice::HalfFloatSliceExt};
 use multiversion::multiversion;
+use pulp::bytemuck::cast_slice;
 
 use super::super::{Levels, PackedMatrixParts, ZEROS_PER_WORD, streams, words_per_row};
 
@@ -66,6 +67,19 @@ impl<'a> Matrix<'a> {
     #[inline(always)]
     pub(super) fn scales(&self, first: usize, scales: &mut [f32]) {
         self.scales[first * self.groups..][..scales.len()].convert_to_f32_slice(scales);
+    }
+
+    /// The scales of a row, as 16 bits.
+    #[inline(always)]
+    pub(super) fn half_scales(&self, row: usize) -> &'a [u16] {
+        self.scales[row * self.groups..][..self.groups].reinterpret_cast()
+    }
+
+    /// The zeros of a row, as they lie in these words.
+    #[inline(always)]
+    pub(super) fn byte_zeros(&self, words: &'a [i32], row: usize) -> &'a [u8] {
+        let per_row = self.zeros_per_row();
+        &cast_slice(words)[row * per_row..][..self.groups]
     }
 
     /// Zeros of a row, those that fill up its last word included.

@@ -3,17 +3,16 @@
 use std::arch::x86_64::{
     __m256, __m256i, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehdup_ps, _mm_movehl_ps, _mm_set1_ps,
     _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_castps256_ps128,
-    _mm256_cvtepi32_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_fnmadd_ps, _mm256_madd_epi16,
-    _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_set_m128, _mm256_set1_epi8, _mm256_set1_epi16,
-    _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi16, _mm256_srai_epi16, _mm256_srli_epi16,
+    _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtph_ps, _mm256_extractf128_ps, _mm256_fmadd_ps,
+    _mm256_fnmadd_ps, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_set_m128,
+    _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi16,
+    _mm256_srai_epi16, _mm256_srli_epi16,
 };
 
-use super::{LANES, Matrix, Rounded, Row, each_row};
+use super::{BYTES, Matrix, Rounded, Row, each_row, fetch_ahead};
 
-/// The two halves of a vector of words.
-const HALVES: usize = 2;
-/// Words of a half.
-const WORDS: usize = LANES / HALVES;
+/// Words of a vector.
+const WORDS: usize = 8;
 
 /// Whether the processor has these instructions.
 pub(super) fn is_there() -> bool {
@@ -43,50 +42,68 @@ fn rows<const BITS: usize, const PER_GROUP: usize>(
     inputs: &[Rounded],
     y: &mut [f32],
 ) {
-    each_row(m, first, inputs.len(), y, |row, y| {
-        for (y, x) in y.iter_mut().zip(inputs) {
-            *y = product::<BITS, PER_GROUP>(row, x);
-        }
-    });
+    each_row(m, first, inputs, y, |row, x| product::<BITS, PER_GROUP>(row, x));
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn product<const BITS: usize, const PER_GROUP: usize>(row: &Row, x: &Rounded) -> f32 {
-    let mut totals = [_mm256_setzero_ps(); HALVES];
-    let [low, high] = &x.planes;
-    let of_groups = row.scales.iter().zip(row.zeros).zip(x.scales.iter().zip(&x.sums));
-    for (g, ((scales, zeros), (of_x, sums))) in of_groups.enumerate() {
-        let [scales, zeros, of_x, sums]: [[__m256; HALVES]; 4] =
-            [scales, zeros, of_x, sums].map(|values| pulp::cast(*values));
-        let mut both = [_mm256_setzero_ps(); HALVES];
-        for h in 0..HALVES {
-            both[h] = _mm256_mul_ps(scales[h], of_x[h]);
-            totals[h] = _mm256_fnmadd_ps(_mm256_mul_ps(scales[h], zeros[h]), sums[h], totals[h]);
-        }
-        let both: [f32; LANES] = pulp::cast(both);
-        // sixteen groups have as many vectors of words as a group has words
+fn product<const BITS: usize, const PER_GROUP: usize>(row: &Row<WORDS>, x: &Rounded) -> f32 {
+    let mut totals = [_mm256_setzero_ps(); 2];
+    let [low, high] = [0, 1].map(|plane| x.planes[plane].as_flattened().as_chunks::<{ WORDS * BYTES }>().0);
+    let high = if BITS == 4 { high } else { low };
+    let [of_x, sums] = [&x.scales, &x.sums].map(|values| values.as_flattened().as_chunks::<WORDS>().0);
+    for g in 0..row.scales.len() {
+        let (of_x, sums): (__m256, __m256) = (pulp::cast(of_x[g]), pulp::cast(sums[g]));
+        let [zeros, rest]: [[u8; WORDS]; 2] = [row.zeros.at(g), [0; WORDS]];
+        let zeros = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(pulp::cast([zeros, rest])));
+        let own = _mm256_cvtph_ps(pulp::cast(row.scales.at(g)));
+        totals[1] = _mm256_fnmadd_ps(_mm256_mul_ps(own, zeros), sums, totals[1]);
+        let scales: [f32; WORDS] = pulp::cast(_mm256_mul_ps(own, of_x));
+        // eight groups have as many vectors of words as a group has words
         let first = g * PER_GROUP;
-        for v in first..low.len().min(first + PER_GROUP) {
-            let words: [__m256i; HALVES] = pulp::cast(*row.words.get(v).unwrap_or(&row.rest));
-            let low: [__m256i; HALVES] = pulp::cast(low[v]);
-            let high: [__m256i; HALVES] = if BITS == 4 { pulp::cast(high[v]) } else { low };
-            for h in 0..HALVES {
-                let group = ((v - first) * LANES + h * WORDS) / PER_GROUP;
-                let scale = if PER_GROUP >= WORDS {
-                    _mm256_set1_ps(both[group])
-                } else {
-                    _mm256_set_m128(_mm_set1_ps(both[group + 1]), _mm_set1_ps(both[group]))
-                };
-                let sums = if BITS == 4 {
-                    of_halves(words[h], low[h], high[h])
-                } else {
-                    of_bytes(words[h], low[h])
-                };
-                totals[h] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), scale, totals[h]);
+        let whole = &row.words.whole[first..];
+        for (v, words) in whole.iter().take(PER_GROUP).enumerate() {
+            if v % 2 == 0 {
+                fetch_ahead(words);
             }
+            let (low, high) = (pulp::cast(low[first + v]), pulp::cast(high[first + v]));
+            let scale = scale_of::<PER_GROUP>(&scales, v);
+            totals[v % 2] = add::<BITS>(totals[v % 2], *words, low, high, scale);
+        }
+        if let (Some(words), true) = (row.words.rest, whole.len() < PER_GROUP) {
+            let v = whole.len();
+            let (low, high) = (pulp::cast(low[first + v]), pulp::cast(high[first + v]));
+            totals[0] = add::<BITS>(totals[0], words, low, high, scale_of::<PER_GROUP>(&scales, v));
         }
     }
     sum(_mm256_add_ps(totals[0], totals[1]))
+}
+
+/// The scale of each word of a vector, which is the one of this number in eight groups.
+#[target_feature(enable = "avx2")]
+fn scale_of<const PER_GROUP: usize>(scales: &[f32; WORDS], v: usize) -> __m256 {
+    let group = v * WORDS / PER_GROUP;
+    if PER_GROUP >= WORDS {
+        _mm256_set1_ps(scales[group])
+    } else {
+        _mm256_set_m128(_mm_set1_ps(scales[group + 1]), _mm_set1_ps(scales[group]))
+    }
+}
+
+/// `total` and the scaled sums of each word's products.
+#[target_feature(enable = "avx2,fma")]
+fn add<const BITS: usize>(
+    total: __m256,
+    words: [i32; WORDS],
+    low: __m256i,
+    high: __m256i,
+    scale: __m256,
+) -> __m256 {
+    let sums = if BITS == 4 {
+        of_halves(pulp::cast(words), low, high)
+    } else {
+        of_bytes(pulp::cast(words), low)
+    };
+    _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), scale, total)
 }
 
 /// Sums of a word's eight products of 4-bit codes, none of which exceeds 15 · 127, so that four of them fit in 16 bits.

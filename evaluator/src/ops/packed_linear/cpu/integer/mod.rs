@@ -11,6 +11,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 
+use half::f16;
 use multiversion::multiversion;
 
 use super::view::{LANES, Matrix, View};
@@ -75,24 +76,62 @@ fn round(x: &[f32], group: usize, out: &mut Rounded) {
     }
 }
 
-/// A row of the matrix.
-struct Row<'a> {
-    /// Whole vectors of words, and what is left of a row.
-    words: &'a [[i32; LANES]],
-    rest: [i32; LANES],
-    /// The scale of each group.
-    scales: &'a [[f32; LANES]],
+/// A row of the matrix in vectors of `N`.
+struct Row<'a, const N: usize> {
+    words: Filled<'a, i32, N>,
+    /// The scale of each group, as 16 bits.
+    scales: Filled<'a, u16, N>,
     /// The zero of each group.
-    zeros: &'a [[f32; LANES]],
-    /// Words of a group.
-    per_group: usize,
+    zeros: Filled<'a, u8, N>,
 }
 
-impl Row<'_> {
-    /// Which of sixteen groups each word of a vector is of, for every vector of words that they have.
+impl<'a, const N: usize> Row<'a, N> {
     #[inline(always)]
-    fn groups(per_group: usize, vector: usize) -> [i32; LANES] {
-        std::array::from_fn(|lane| ((vector * LANES + lane) / per_group) as i32)
+    fn of(m: Matrix<'a>, row: usize) -> Self {
+        let View::Even(zeros) = m.levels else {
+            unreachable!("levels of a code book are no whole numbers")
+        };
+        Row {
+            words: Filled::of(m.words(row)[0]),
+            scales: Filled::of(m.half_scales(row)),
+            zeros: Filled::of(m.byte_zeros(zeros, row)),
+        }
+    }
+}
+
+/// Numbers in vectors of `N`.
+struct Filled<'a, T, const N: usize> {
+    whole: &'a [[T; N]],
+    /// What is left of them, filled up with zeros.
+    rest: Option<[T; N]>,
+}
+
+impl<'a, T: Copy + Default, const N: usize> Filled<'a, T, N> {
+    #[inline(always)]
+    fn of(all: &'a [T]) -> Self {
+        let (whole, left) = all.as_chunks::<N>();
+        let fill = || {
+            let mut rest = [T::default(); N];
+            rest[..left.len()].copy_from_slice(left);
+            rest
+        };
+        Filled {
+            whole,
+            rest: (!left.is_empty()).then(fill),
+        }
+    }
+
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.whole.len() + usize::from(self.rest.is_some())
+    }
+
+    #[inline(always)]
+    fn at(&self, i: usize) -> [T; N] {
+        match self.whole.get(i) {
+            Some(vector) => *vector,
+            None => self.rest.expect("there are so many vectors"),
+        }
     }
 }
 
@@ -113,73 +152,67 @@ pub(super) fn multiply(m: Matrix, first: usize, inputs: &[Rounded], y: &mut [f32
 /// The same in instructions of any processor.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+fma", "x86_64+avx2+fma"))]
 fn portable(m: Matrix, first: usize, inputs: &[Rounded], y: &mut [f32]) {
-    each_row(m, first, inputs.len(), y, |row, y| {
-        for (y, x) in y.iter_mut().zip(inputs) {
-            *y = product(m.bits, row, x);
-        }
-    });
+    each_row(m, first, inputs, y, |row, x| product(m, row, x));
 }
 
-/// Calls `multiply` with each row of a task and its place for the products.
+/// Calls `multiply` with each row of a task and each input, and puts their products where they belong.
 #[inline(always)]
-fn each_row(m: Matrix, first: usize, n: usize, y: &mut [f32], multiply: impl Fn(&Row, &mut [f32])) {
-    let View::Even(zeros) = m.levels else {
-        unreachable!("levels of a code book are no whole numbers")
-    };
-    let rows = y.len() / n;
-    // those of all rows at once, because a row has few of them
-    let (groups, zeros_per_row) = (m.groups, m.zeros_per_row());
-    let (mut all_scales, mut all_zeros) = (vec![0.0; rows * groups], vec![0.0; rows * zeros_per_row]);
-    m.scales(first, &mut all_scales);
-    m.zeros(zeros, first, &mut all_zeros);
-    let vectors = m.groups.div_ceil(LANES);
-    let (mut scales, mut levels) = (vec![[0.0; LANES]; vectors], vec![[0.0; LANES]; vectors]);
-    for (r, y) in y.chunks_exact_mut(n).enumerate() {
-        let (of_row, zeros_of_row) = (&all_scales[r * groups..], &all_zeros[r * zeros_per_row..]);
-        scales.as_flattened_mut()[..groups].copy_from_slice(&of_row[..groups]);
-        levels.as_flattened_mut()[..groups].copy_from_slice(&zeros_of_row[..groups]);
-        let (words, left) = m.words(first + r)[0].as_chunks::<LANES>();
-        let mut rest = [0; LANES];
-        rest[..left.len()].copy_from_slice(left);
-        let row = Row {
-            words,
-            rest,
-            scales: &scales,
-            zeros: &levels,
-            per_group: m.group * m.bits / 32,
-        };
-        multiply(&row, y);
+fn each_row<const N: usize>(
+    m: Matrix,
+    first: usize,
+    inputs: &[Rounded],
+    y: &mut [f32],
+    multiply: impl Fn(&Row<N>, &Rounded) -> f32,
+) {
+    for (r, y) in y.chunks_exact_mut(inputs.len()).enumerate() {
+        let row = Row::of(m, first + r);
+        for (y, x) in y.iter_mut().zip(inputs) {
+            *y = multiply(&row, x);
+        }
     }
+}
+
+/// Has words fetched that are soon needed: a processor does not foresee those of the next page.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+#[expect(unsafe_code, reason = "an instruction that takes an address")]
+fn fetch_ahead<const N: usize>(words: &[i32; N]) {
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    const WORDS_AHEAD: usize = 1024;
+    // SAFETY: what is fetched is not read, so the address may be any
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(words.as_ptr().wrapping_add(WORDS_AHEAD).cast()) }
 }
 
 /// The product of a row and an input.
 #[inline(always)]
-fn product(bits: usize, row: &Row, x: &Rounded) -> f32 {
-    let mut total = [0.0f32; LANES];
-    for v in 0..x.planes[0].len() {
-        let words = row.words.get(v).unwrap_or(&row.rest);
+fn product(m: Matrix, row: &Row<LANES>, x: &Rounded) -> f32 {
+    let (mut total, per_group) = ([0.0f32; LANES], m.group * m.bits / 32);
+    for v in 0..row.words.len() {
+        let words = row.words.at(v);
         for l in 0..LANES {
             let (codes, mut sum) = (words[l].to_le_bytes(), 0i32);
             for b in 0..BYTES {
                 let at = l * BYTES + b;
                 let (code, low) = (codes[b], i32::from(x.planes[0][v][at]));
-                sum += if bits == 4 {
+                sum += if m.bits == 4 {
                     let high = i32::from(x.planes[1][v][at]);
                     i32::from(code & 15) * low + i32::from(code >> 4) * high
                 } else {
                     i32::from(code) * low
                 };
             }
-            let group = (v * LANES + l) / row.per_group;
+            let group = (v * LANES + l) / per_group;
             let (g, lane) = (group / LANES, group % LANES);
             if g < row.scales.len() {
-                total[l] += sum as f32 * (row.scales[g][lane] * x.scales[g][lane]);
+                let scale = f16::from_bits(row.scales.at(g)[lane]).to_f32();
+                total[l] += sum as f32 * (scale * x.scales[g][lane]);
             }
         }
     }
     for g in 0..row.scales.len() {
+        let (scales, zeros) = (row.scales.at(g), row.zeros.at(g));
         for l in 0..LANES {
-            total[l] -= row.scales[g][l] * row.zeros[g][l] * x.sums[g][l];
+            total[l] -= f16::from_bits(scales[l]).to_f32() * f32::from(zeros[l]) * x.sums[g][l];
         }
     }
     total.iter().sum()
