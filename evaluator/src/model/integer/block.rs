@@ -42,9 +42,9 @@ whole! {
     /// Memory that one block after the other computes in.
     #[derive(Default)]
     pub(super) struct Scratch {
-        /// What matrices are given.
+        /// What matrices are given, and what comes out of the attention.
         bytes: Vec<i8>,
-        /// Queries, then what comes out of the attention.
+        /// Turned, as keys are.
         queries: Vec<i8>,
         keys: Vec<i8>,
         values: Vec<i8>,
@@ -55,10 +55,6 @@ whole! {
 }
 
 impl IntegerBlock {
-    pub(super) fn shape(&self) -> HeadShape {
-        self.shape
-    }
-
     /// Takes the stream `[rows, n, width]` through the block; keys and values are added to what `seen` holds.
     pub(super) fn through(
         &self,

@@ -91,7 +91,7 @@ impl IntegerModel {
         };
         let mut scratch = Scratch::default();
         for block in &self.blocks {
-            let mut seen = KeysAndValues::new(lengths.len(), n, block.shape());
+            let mut seen = KeysAndValues::new(lengths.len(), n, block.shape);
             block.through(&mut stream, span, &self.turns, &mut seen, &mut scratch);
         }
         if self.both_ways {
@@ -177,6 +177,6 @@ impl IntegerModel {
 
     /// What each block remembers of `batch` sequences of up to `capacity` tokens, by its number.
     fn memory(&self, block: usize, batch: usize, capacity: usize) -> KeysAndValues {
-        KeysAndValues::new(batch, capacity, self.blocks[block].shape())
+        KeysAndValues::new(batch, capacity, self.blocks[block].shape)
     }
 }

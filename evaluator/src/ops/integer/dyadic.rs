@@ -16,7 +16,7 @@ whole! {
 }
 
 impl Dyadic {
-    /// The nearest to a factor below 2¹⁷, while a model is built.
+    /// The nearest to a factor, while a model is built; of those from 2¹⁷ on 2¹⁷.
     #[expect(
         clippy::float_arithmetic,
         reason = "factors become whole numbers here, before anything is computed"
@@ -25,8 +25,9 @@ impl Dyadic {
         // of 2^e to 2^(e + 1) in size
         let exponent = ((factor.to_bits() >> 52) & 0x7ff) as i32 - 1023;
         let shift = (DIGITS - 1 - exponent).clamp(1, 62);
+        let multiplier = (factor * 2f64.powi(shift)).round() as i64;
         Dyadic {
-            multiplier: (factor * 2f64.powi(shift)).round() as i64,
+            multiplier: multiplier.clamp(-1 << DIGITS, 1 << DIGITS),
             shift: shift as u32,
         }
     }
@@ -35,7 +36,7 @@ impl Dyadic {
     #[inline(always)]
     pub fn times(self, x: i64) -> i64 {
         let half = 1i64 << (self.shift - 1);
-        x.saturating_mul(self.multiplier).saturating_add(half) >> self.shift
+        (x * self.multiplier + half) >> self.shift
     }
 
     /// [`Dyadic::times`], cut off at `±limit`.
@@ -73,5 +74,6 @@ mod tests {
         assert_eq!(Dyadic::nearest(0.0).times(1 << 40), 0);
         assert_eq!(Dyadic::nearest(0.5).times(3), 2, "halves upwards");
         assert_eq!(Dyadic::nearest(1000.0).to_i8(-1), -127);
+        assert_eq!(Dyadic::nearest(-1e12).times(1), -1 << 17, "none is larger");
     }
 }
