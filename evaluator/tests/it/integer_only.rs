@@ -55,7 +55,7 @@ fn logits_are_near_those_of_floats() {
         let (exact, whole) = (logits(&floats, input.clone()), logits(&integers, input));
         let lost = lost(&whole, &exact);
         println!("{fixed}: {lost} of the norm of the logits is lost");
-        assert!(lost > 0.0 && lost < 0.06, "{fixed}: {lost}");
+        assert!(lost > 0.0 && lost < 0.1, "{fixed}: {lost}");
     }
     for pooling in ["mean", "cls"] {
         let fixed = format!("kind = 'encoder'\npooling = '{pooling}'\n{INTEGERS}");
@@ -68,7 +68,7 @@ fn logits_are_near_those_of_floats() {
         let (exact, whole) = (logits(&floats, inputs.clone()), logits(&integers, inputs));
         let lost = lost(&whole, &exact);
         println!("encoder, {pooling}: {lost} of the norm of the logits is lost");
-        assert!(lost > 0.0 && lost < 0.06, "{fixed}: {lost}");
+        assert!(lost > 0.0 && lost < 0.1, "{fixed}: {lost}");
     }
 }
 
@@ -196,14 +196,14 @@ fn run(data: &str, fixed: &str, dir: &std::path::Path) -> Evaluation {
 fn a_decoder_is_trained_measured_and_read_back() {
     let dir = tempfile::tempdir().unwrap();
     let data = text_data(dir.path(), 20_000);
-    let common = "width = 64\nheads = 2\ntokens = 12800\n";
+    let common = "width = 64\nheads = 2\ntokens = 6400\n";
     let floats = run(&data, common, &dir.path().join("floats"));
     let whole = run(
         &data,
         &format!("{common}{INTEGERS}"),
         &dir.path().join("integers"),
     );
-    for counter in ["integer_only_tokens", "packed_weights"] {
+    for counter in ["integer_only_tokens", "packed_weights", "packed_cache_rows"] {
         assert!(whole.activity[counter] > 0, "{counter}");
     }
     assert!(
@@ -244,7 +244,7 @@ fn an_encoder_is_trained_measured_and_read_back() {
     let dir = tempfile::tempdir().unwrap();
     let data = "[data]\ncorpus = 'listops'\nmax_depth = 3\nmax_args = 4\nmin_length = 4\nmax_length = 16\n\
                 train_examples = 2000\nvalid_examples = 300";
-    let common = "kind = 'encoder'\nbatch = 16\ntokens = 64000\nlearning_rate = 5e-3\n";
+    let common = "kind = 'encoder'\nbatch = 16\ntokens = 24000\nlearning_rate = 5e-3\n";
     let floats = run(data, common, &dir.path().join("floats"));
     let whole = run(data, &format!("{common}{INTEGERS}"), &dir.path().join("integers"));
     let (floats, whole) = (values(&floats), values(&whole));

@@ -11,9 +11,11 @@ use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 
 use super::{IntegerModel, KeysAndValues, LOGIT_BITS, Steps};
 use crate::{
+    counter,
     model::{Inputs, Memory, Model, ModelPlan},
     ops::Ops,
     pool::on_pool,
+    techniques::quantization::cache::ACTIVITY as CACHE_ACTIVITY,
 };
 
 /// A model in whole numbers, and the steps that it was made with.
@@ -56,6 +58,7 @@ impl InIntegers {
             state.attention.whole.as_mut()
         });
         let parts: Vec<&mut KeysAndValues> = states.flatten().collect();
+        counter::add_activity(CACHE_ACTIVITY, 2 * n * parts.len());
         let logits = on_pool(|| self.model.extend(&tokens, sizes, parts.into_iter()));
         memory.position += n;
         self.as_floats(logits, rows, device)
