@@ -167,7 +167,7 @@ fn weigh(how: Weighing, query: &[i8], [keys, values]: [&[i8]; 2], scores: &mut [
 }
 
 /// Turns scores with [`FRACTION_BITS`](super::FRACTION_BITS) into probabilities, of which 2²⁰ are one; what they sum to differs from
-/// that by half a step for each of them at most, and a millionth.
+/// that by half a step for each of them, as each is rounded.
 #[inline(always)]
 pub fn softmax(scores: &mut [i32]) {
     const SHIFT: u32 = 62 - PROBABILITY_BITS;
