@@ -103,6 +103,11 @@ pub(crate) fn measure<B: Ops>(
     let packing = plan.quantization.ok_or_else(|| {
         invalid("bits = 32 packs nothing; set bits = 8 or less, with the quant_method and quant_group that are meant")
     })?;
+    if packing.is_integer_only() {
+        return Err(invalid(
+            "quant_method = 'integer_only' leaves no float beside what it packs, and a sensitivity packs parts one by one; use another quant_method",
+        ));
+    }
     if !packing.bytes_are_known() {
         return Err(invalid(
             "quant_method = 'int8_outlier' finds out on text how many bytes a part takes, and a sensitivity wants them before; use another quant_method",

@@ -21,7 +21,10 @@ use crate::{
     ops::{Ops, matmul},
     plan::{Plan, TrainingPlan},
     pool::awake,
-    techniques::{dynamic::context_keep::choose_unseen, quantization::quantize_unseen},
+    techniques::{
+        dynamic::context_keep::choose_unseen,
+        quantization::{observe_integers, quantize, quantize_unseen},
+    },
     training::{Optimizer, Rule, gradients_of, to_device},
 };
 
@@ -121,7 +124,7 @@ where
             })?
         }
         Work::Forward => {
-            let model = served(&model, &plan);
+            let model = served(&model, &plan, &batch);
             timed(&mut || {
                 let (inputs, _) = to_device::<A::InnerBackend>(batch.clone(), handle);
                 drop(model.forward(inputs));
@@ -129,7 +132,7 @@ where
             })?
         }
         Work::Decode => {
-            let (model, capacity) = (served(&model, &plan), plan.model.capacity());
+            let (model, capacity) = (served(&model, &plan, &batch), plan.model.capacity());
             let prompt = random_prompt::<A::InnerBackend>(vocabulary, rows, &mut random, handle);
             let fresh = || {
                 let mut memory = model.memory(&plan.model, 1, capacity);
@@ -168,15 +171,20 @@ where
 }
 
 /// The model as it reads and writes: packed where the plan says so, by rounding alone, and neurons chosen by chance, for nothing is known
-/// of what random weights are given.
-fn served<A>(model: &Model<A>, plan: &Plan) -> Model<A::InnerBackend>
+/// of what random weights are given; whole numbers alone have steps by the tokens that are timed.
+fn served<A>(model: &Model<A>, plan: &Plan, batch: &Batch) -> Model<A::InnerBackend>
 where
     A: AutodiffBackend + Ops,
     A::InnerBackend: Ops,
 {
     let mut model = model.valid();
-    if let Some(packing) = plan.quantization {
-        quantize_unseen(&mut model, packing);
+    match plan.quantization {
+        Some(packing) if packing.is_integer_only() => {
+            let seen = observe_integers(&mut model, [batch.clone()]);
+            quantize(&mut model, &plan.model, packing, &seen);
+        }
+        Some(packing) => quantize_unseen(&mut model, packing),
+        None => {}
     }
     if let Some(keep) = plan.contextual {
         choose_unseen(&mut model, &keep.given(&plan.model));

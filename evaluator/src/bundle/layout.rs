@@ -5,9 +5,12 @@ use safetensors::{
     tensor::{Metadata, TensorInfo},
 };
 
-use super::config::{Served, to_json};
+use super::{
+    config::{Served, to_json},
+    weights::INTEGER_STEPS,
+};
 use crate::{
-    model::{KindWeight, ModelPlan, Projection, is_block_matrix},
+    model::{KindWeight, ModelPlan, Projection, Steps, is_block_matrix},
     techniques::{feed_forward::FeedForwardPlan, quantization::QuantizationPlan},
 };
 
@@ -205,6 +208,13 @@ pub(super) fn entries(served: &Served) -> Vec<Entry> {
     for KindWeight { name, shape, small } in model.kind.weights(model) {
         let [rows, columns] = shape;
         matrix(&mut entries, name, rows, columns, !small);
+    }
+    if served.quantization.is_some_and(|plan| plan.is_integer_only()) {
+        entries.push(Entry {
+            name: INTEGER_STEPS.into(),
+            dtype: Dtype::F32,
+            shape: vec![Steps::count(model.layers.len())],
+        });
     }
     entries
 }

@@ -17,7 +17,7 @@ use safetensors::{Dtype, View, tensor::TensorInfo};
 
 use super::{BundleError, Served};
 use crate::{
-    model::{Matrix, Model, Part, Parts, is_block_matrix},
+    model::{Integer, Matrix, Model, Part, Parts, Steps, is_block_matrix},
     ops::Ops,
     techniques::{
         quantization::{
@@ -28,6 +28,9 @@ use crate::{
         sparsity::sparse::{SparseShape, SparseWeights},
     },
 };
+
+/// The tensor of what one is worth in each tensor of a model in whole numbers.
+pub(super) const INTEGER_STEPS: &str = "model.integer_steps";
 
 /// One tensor on its way to a file.
 struct Outgoing {
@@ -84,6 +87,9 @@ pub fn save<B: Ops>(model: &mut Model<B>, path: &Path) -> Result<(), BundleError
                 let weights = bytes_of(&host.weights, |w| w.to_le_bytes());
                 add("outliers", Dtype::F32, &[rows, n], weights);
             }
+            Part::Matrix(Matrix::Integer(integer)) | Part::Small(Matrix::Integer(integer)) => {
+                add_packed(&integer.to_host(), &mut add);
+            }
             Part::Matrix(Matrix::Sparse(sparse)) | Part::Small(Matrix::Sparse(sparse)) => {
                 let (host, rows) = (sparse.to_host(), sparse.dims()[0]);
                 let words = host.places.len() / rows;
@@ -109,6 +115,15 @@ pub fn save<B: Ops>(model: &mut Model<B>, path: &Path) -> Result<(), BundleError
             }
         }
     });
+    if let Some(steps) = model.integer_steps() {
+        let values = steps.to_values();
+        let outgoing = Outgoing {
+            dtype: Dtype::F32,
+            shape: vec![values.len()],
+            bytes: bytes_of(&values, |v| v.to_le_bytes()),
+        };
+        tensors.push((INTEGER_STEPS.into(), outgoing));
+    }
     let views = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
     safetensors::serialize_to_file(views, None, path).map_err(|e| {
         let source = match e {
@@ -199,10 +214,16 @@ pub fn load<B: Ops>(served: &Served, path: &Path, device: &B::Device) -> Result<
         };
         failure = result.err();
     });
-    match failure {
-        Some(e) => Err(e),
-        None => Ok(model),
+    if let Some(e) = failure {
+        return Err(e);
     }
+    if served.quantization.is_some_and(|plan| plan.is_integer_only()) {
+        let values = file.floats(INTEGER_STEPS, &[Steps::count(served.model.layers.len())])?;
+        let steps = Steps::from_values(&values)
+            .map_err(|reason| BundleError::content(path, format!("of '{INTEGER_STEPS}' {reason}")))?;
+        model.serve_in_integers(&served.model, steps);
+    }
+    Ok(model)
 }
 
 /// A weight file that is read tensor by tensor, so that no second copy of it is ever in memory.
@@ -321,6 +342,10 @@ impl Incoming {
         [rows, columns]: [usize; 2],
         device: &B::Device,
     ) -> Result<Matrix<B>, BundleError> {
+        if plan.is_integer_only() {
+            let packed = self.packed(name, plan.shape(rows, columns))?;
+            return Ok(Matrix::Integer(Integer::of(&packed)));
+        }
         let [numbers, weights] = ["outlier_columns", "outliers"].map(|suffix| format!("{name}.{suffix}"));
         let n = self
             .tensors

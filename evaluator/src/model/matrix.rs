@@ -5,7 +5,7 @@ use burn::{
     tensor::{Int, Tensor, backend::Backend},
 };
 
-use super::{Form, Pass, matrix_pass};
+use super::{Form, Integer, Pass, matrix_pass};
 use crate::{
     ops::{Ops, embedding, linear},
     techniques::{
@@ -29,6 +29,8 @@ pub enum Matrix<B: Backend> {
     Packed(Packed<B>),
     /// Packed weights of which a few columns are floats, for serving.
     Mixed(Mixed<B>),
+    /// Weights of a model in whole numbers, for serving.
+    Integer(Integer<B>),
     /// Weights stored as their nonzeros, for serving.
     Sparse(Sparse<B>),
     /// 32-bit weights that remember what they are given, for calibration.
@@ -66,6 +68,7 @@ impl<B: Backend> Matrix<B> {
             Matrix::Scaled(scaled) => scaled.weight.dims(),
             Matrix::Packed(packed) => packed.dims(),
             Matrix::Mixed(mixed) => mixed.dims(),
+            Matrix::Integer(integer) => integer.dims(),
             Matrix::Sparse(sparse) => sparse.dims(),
         }
     }
@@ -87,6 +90,7 @@ impl<B: Backend> Matrix<B> {
             | Matrix::Scaled(_)
             | Matrix::Packed(_)
             | Matrix::Mixed(_)
+            | Matrix::Integer(_)
             | Matrix::Sparse(_)
             | Matrix::Tapped(_) => Form::Frozen,
             Matrix::LowRank(low_rank) => Form::LowRank(low_rank.a.dims()[0] as u64),
@@ -97,6 +101,9 @@ impl<B: Backend> Matrix<B> {
 
 impl<B: Ops> Matrix<B> {
     /// `x wᵀ` for `x: [.., in]`.
+    ///
+    /// # Panics
+    /// If it is one of a model in whole numbers, which no tensor of floats enters.
     pub fn apply<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
         match self {
             Matrix::Dense(dense) => linear(x, dense.weight.val()),
@@ -104,6 +111,7 @@ impl<B: Ops> Matrix<B> {
             Matrix::Scaled(scaled) => scaled.apply(x),
             Matrix::Packed(packed) => packed.apply(x),
             Matrix::Mixed(mixed) => mixed.apply(x),
+            Matrix::Integer(_) => unreachable!("a model in whole numbers multiplies by itself"),
             Matrix::Sparse(sparse) => sparse.apply(x),
             Matrix::Tapped(tapped) => tapped.apply(x),
         }
@@ -112,7 +120,8 @@ impl<B: Ops> Matrix<B> {
     /// The rows of the given numbers, `[n, in]`.
     ///
     /// # Panics
-    /// If something is trained beside the weights, or some columns are floats: tables are never among these.
+    /// If something is trained beside the weights, or some columns are floats: tables are never among these; and as
+    /// [`Matrix::apply`].
     pub fn rows(&self, ids: Tensor<B, 1, Int>) -> Tensor<B, 2> {
         match self {
             Matrix::Dense(dense) | Matrix::Tapped(Tapped { dense, .. }) => embedding(dense.weight.val(), ids),
@@ -121,6 +130,7 @@ impl<B: Ops> Matrix<B> {
             Matrix::LowRank(_) | Matrix::Scaled(_) | Matrix::Mixed(_) => {
                 unreachable!("a table has no addition, and no inputs to judge")
             }
+            Matrix::Integer(_) => unreachable!("a model in whole numbers looks up by itself"),
         }
     }
 }

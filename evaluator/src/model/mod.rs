@@ -9,6 +9,7 @@ mod exits;
 mod halves;
 mod initial;
 mod inputs;
+mod integer;
 pub(crate) mod kinds;
 mod matrix;
 mod parts;
@@ -24,6 +25,7 @@ pub(crate) use self::{
     attention::Angles,
     block_matrices::{BlockMatrix, is_block_matrix, layer_of},
     halves::both,
+    integer::ACTIVITY as INTEGER_ONLY_ACTIVITY,
     reversible::{Stream, rounded},
     rotate::Basis,
     trainable::{Form, matrix_pass},
@@ -37,6 +39,7 @@ pub use self::{
     exits::Exited,
     initial::Initial,
     inputs::Inputs,
+    integer::{BlockSteps, Integer, Steps},
     kinds::{Kind, KindWeight},
     matrix::{Dense, Matrix},
     parts::{Part, Parts, TensorMut, each_tensor, join, make_trainable},

@@ -58,7 +58,11 @@ pub fn each_tensor<B: Backend>(model: &mut impl Parts<B>, visitor: &mut dyn FnMu
                 visitor(join(path, "weight"), TensorMut::Matrix(&mut scaled.weight));
                 visitor(join(path, "ia3"), TensorMut::Vector(&mut scaled.scale));
             }
-            Matrix::Packed(_) | Matrix::Mixed(_) | Matrix::Sparse(_) | Matrix::Tapped(_) => {}
+            Matrix::Packed(_)
+            | Matrix::Mixed(_)
+            | Matrix::Integer(_)
+            | Matrix::Sparse(_)
+            | Matrix::Tapped(_) => {}
         },
         Part::Vector(scale) => visitor(join(path, "weight"), TensorMut::Vector(scale)),
     });

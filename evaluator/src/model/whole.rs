@@ -1,5 +1,7 @@
 //! The whole model.
 
+use std::sync::Arc;
+
 use burn::{
     module::{Module, Param},
     tensor::{Int, Tensor, backend::Backend},
@@ -10,11 +12,13 @@ use super::{
     Stream,
     attention::{Angles, Sight},
     block::BlockState,
+    integer::InIntegers,
     join,
 };
 use crate::{
     ops::{Lengths, Ops, rms_norm, rope_tables},
     techniques::{
+        attention::State,
         dynamic::{early_exit::EarlyExit, token_keep::TokenKeep},
         reversible::Reversible,
     },
@@ -50,6 +54,9 @@ pub struct Model<B: Backend> {
     /// How many tokens each layer passes on, where not all.
     #[module(skip)]
     pub tokens: Option<TokenKeep>,
+    /// What serves in the place of all of it, where it is packed for whole numbers alone.
+    #[module(skip)]
+    pub(super) integers: Option<Arc<InIntegers>>,
 }
 
 /// What a forward pass gives.
@@ -88,6 +95,11 @@ impl<B: Backend> Model<B> {
     /// Blocks of the half that reads, before those that write; 0 where there are no halves.
     pub(crate) fn reading(&self) -> usize {
         self.kind.reading()
+    }
+
+    /// What the blocks are put to.
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// What the names of a block's weights begin with.
@@ -130,6 +142,7 @@ impl<B: Ops> Model<B> {
             reversible: plan.reversible,
             exits: plan.early_exit,
             tokens: plan.tokens,
+            integers: None,
         }
     }
 
@@ -154,6 +167,12 @@ impl<B: Ops> Model<B> {
     /// If rows are longer than the plan's context, or a model of two halves is not given what it has written.
     pub fn forward(&self, inputs: impl Into<Inputs<B>>) -> Forward<B> {
         let mut inputs = inputs.into();
+        if let Some(integers) = &self.integers {
+            return Forward {
+                logits: integers.forward(&inputs, &self.device()),
+                auxiliary: None,
+            };
+        }
         if let Some(written) = inputs.written.take() {
             return self.forward_in_halves(inputs, written);
         }
@@ -175,17 +194,20 @@ impl<B: Ops> Model<B> {
 
     /// An empty memory for `batch` sequences of up to `capacity` tokens.
     pub fn memory(&self, plan: &ModelPlan, batch: usize, capacity: usize) -> Memory<B> {
-        let state = |layer: &super::LayerPlan| BlockState {
-            attention: layer
-                .attention
-                .core
-                .state(&layer.attention, batch, capacity, &self.device()),
+        let state = |(i, layer): (usize, &super::LayerPlan)| BlockState {
+            attention: match &self.integers {
+                Some(integers) => State::in_integers(integers.memory(i, batch, capacity)),
+                None => layer
+                    .attention
+                    .core
+                    .state(&layer.attention, batch, capacity, &self.device()),
+            },
             crossed: None,
             feed_forward: None,
         };
         let writing = &plan.layers[plan.kind.reading()..];
         Memory {
-            states: writing.iter().map(state).collect(),
+            states: writing.iter().enumerate().map(state).collect(),
             position: 0,
         }
     }
@@ -210,6 +232,9 @@ impl<B: Ops> Model<B> {
         scored: usize,
         memory: &mut Memory<B>,
     ) -> Tensor<B, 3> {
+        if let Some(integers) = &self.integers {
+            return integers.extend(&tokens, scored, memory, &self.device());
+        }
         let n = tokens.dims()[1];
         let mut x = Stream::start(self.embed(tokens), self.reversible);
         let writing = &self.blocks[self.kind.reading()..];

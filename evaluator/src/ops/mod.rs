@@ -26,6 +26,7 @@ mod cuda;
 mod embedding;
 mod favor;
 mod heads;
+pub mod integer;
 mod kde;
 mod lengths;
 mod linear;

@@ -37,7 +37,6 @@ use crate::{
         quantization::{
             QuantizationPlan,
             cache::{ACTIVITY as CACHE_ACTIVITY, CacheForm},
-            packed::INTEGER_ACTIVITY,
             qat,
         },
         reversible::{CHUNKS_ACTIVITY, REVERSED_ACTIVITY},
@@ -179,6 +178,11 @@ impl Plan {
             sparsity.check_beside(packing, &served)?;
         }
         CacheForm::give(values, &mut served)?;
+        if quantization.is_some_and(|plan| plan.is_integer_only()) && served.kind.writes() {
+            for layer in &mut served.layers {
+                layer.attention.cache = Some(CacheForm::OF_INTEGERS);
+            }
+        }
         let trains = base.is_none() || fine_tuning.trainable().is_some();
         let qat = qat::read(values, rule, trains)?;
         let contextual = ContextKeep::read(values, &served)?;
@@ -274,8 +278,7 @@ impl Plan {
             names.extend(sparsity.recovery_activity());
         }
         if let Some(quantization) = self.quantization {
-            names.extend([quantization.activity(), "packed_products"]);
-            names.extend((quantization.activation_bits < 32).then_some(INTEGER_ACTIVITY));
+            names.extend(quantization.activity());
         }
         names.extend((self.qat > 0.0).then_some(qat::ACTIVITY));
         let packs_cache = self.served.layers.iter().any(|l| l.attention.cache.is_some());

@@ -169,6 +169,26 @@ fn sums_of<B: Ops>(
     chosen: impl Fn(&str) -> bool,
     sums: Sums,
 ) -> Statistics {
+    tapped(model, chosen, sums, |model| {
+        read(model, batches.beside(Beside::Calibration, steps));
+    })
+}
+
+/// What the chosen dense matrices are given while something is done with the model, without second moments.
+pub(crate) fn watch<B: Ops>(
+    model: &mut Model<B>,
+    chosen: impl Fn(&str) -> bool,
+    work: impl FnOnce(&Model<B>),
+) -> Statistics {
+    tapped(model, chosen, Sums::Sizes, work)
+}
+
+fn tapped<B: Ops>(
+    model: &mut Model<B>,
+    chosen: impl Fn(&str) -> bool,
+    sums: Sums,
+    work: impl FnOnce(&Model<B>),
+) -> Statistics {
     model.each_part("", &mut |path, part| {
         if let Part::Matrix(matrix) = part
             && chosen(path)
@@ -176,7 +196,7 @@ fn sums_of<B: Ops>(
             tap(matrix, sums);
         }
     });
-    read(model, batches.beside(Beside::Calibration, steps));
+    work(model);
     let mut statistics = Statistics::new();
     model.each_part("", &mut |path, part| {
         if let Part::Matrix(matrix) = part {

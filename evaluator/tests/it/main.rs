@@ -26,6 +26,7 @@ mod fine_tuning_low_rank;
 mod fine_tuning_memory;
 mod fine_tuning_training;
 mod growth;
+mod integer_only;
 mod kde;
 mod kinds;
 mod kinds_evaluation;

@@ -161,6 +161,8 @@ pub(crate) const TECHNIQUES: &[&str] = &[
     "bits = 8\nactivation_bits = 8\nquant_method = 'smooth'\nkv_heads = 4",
     "bits = 8\nbits_layer_2 = 4\nactivation_bits = 8\nquant_method = 'smooth'\nexperts = 4\nrouter = 'switch'",
     "bits = 8\nactivation_bits = 8\nquant_method = 'int8_outlier'\nint8_threshold = 1.5\nkv_heads = 2",
+    "bits = 8\nactivation_bits = 8\nquant_method = 'integer_only'\nkv_heads = 2",
+    "bits = 8\nactivation_bits = 8\nquant_method = 'integer_only'\nlayers = 3\nprune_ratio = 0.5\nhead_prune_ratio = 0.5",
     "context_keep = 0.3\ncontext_predictor_rank = 5",
     "context_keep = 0.25\nprune_ratio = 0.5\nattention = 'linear'\nlinear_chunk = 5\nkv_heads = 2",
     "context_keep = 0.5\nreversible = true\nff_chunks = 3",

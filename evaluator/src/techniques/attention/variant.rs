@@ -7,7 +7,7 @@ use super::About;
 use crate::{
     counter,
     model::{AttentionPlan, Pass},
-    ops::{Band, Lengths, Ops, PackedRows, packed_attention, write_rows},
+    ops::{Band, Lengths, Ops, PackedRows, integer::KeysAndValues, packed_attention, write_rows},
     parameter::Values,
     techniques::quantization::cache::ACTIVITY as CACHE_ACTIVITY,
 };
@@ -204,6 +204,8 @@ pub struct State<B: Backend> {
     pub parts: Vec<Tensor<B, 4>>,
     /// Keys and values in few bits, in place of the first two parts.
     pub packed: Option<[PackedRows<B>; 2]>,
+    /// Keys and values of a model in whole numbers, which has nothing else here.
+    pub whole: Option<KeysAndValues>,
     /// Number of tokens taken in.
     pub taken: usize,
 }
@@ -214,7 +216,16 @@ impl<B: Backend> State<B> {
         State {
             parts,
             packed: None,
+            whole: None,
             taken: 0,
+        }
+    }
+
+    /// The state of a model in whole numbers, which has taken in nothing.
+    pub(crate) fn in_integers(whole: KeysAndValues) -> Self {
+        State {
+            whole: Some(whole),
+            ..State::new(vec![])
         }
     }
 

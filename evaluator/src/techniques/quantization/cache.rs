@@ -28,11 +28,23 @@ pub(crate) const ACTIVITY: &str = "packed_cache_rows";
 pub struct CacheForm {
     /// Bits of one number: 4 or 8.
     pub bits: usize,
+    /// Whether all rows have the levels that calibration found, and none of their own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub calibrated: bool,
 }
 
 impl CacheForm {
-    /// Bytes of what one head keeps of one token's keys or values, its two levels included.
+    /// Keys and values of a model in whole numbers.
+    pub(crate) const OF_INTEGERS: CacheForm = CacheForm {
+        bits: 8,
+        calibrated: true,
+    };
+
+    /// Bytes of what one head keeps of one token's keys or values, its two levels included where it has some.
     pub(crate) fn row_bytes(self, depth: usize) -> u64 {
+        if self.calibrated {
+            return depth as u64;
+        }
         row_bytes(depth, self.bits) as u64 + 4
     }
 
@@ -68,7 +80,10 @@ impl CacheForm {
             ));
         }
         for attention in keeping {
-            attention.cache = Some(CacheForm { bits });
+            attention.cache = Some(CacheForm {
+                bits,
+                calibrated: false,
+            });
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ mod fixture;
 mod folds;
 mod gptq;
 pub mod int8_outlier;
+mod integer_only;
 pub(crate) mod layers;
 mod levels;
 mod nf4;
@@ -22,8 +23,9 @@ mod smooth;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::integer_only::observe as observe_integers;
 use self::layers::LayerBits;
-use self::packed::{PackedShape, PackedWeights, Spacing};
+use self::packed::{INTEGER_ACTIVITY, PackedShape, PackedWeights, Spacing};
 pub(super) use self::parameters::{about, parameters};
 use super::{
     About,
@@ -32,10 +34,10 @@ use super::{
 use crate::{
     counter,
     device::Device,
-    model::{Matrix, Model, ModelPlan, Part, Parts, Pass, is_block_matrix},
+    model::{INTEGER_ONLY_ACTIVITY, Integer, Matrix, Model, ModelPlan, Part, Parts, Pass, is_block_matrix},
     ops::Ops,
     parameter::Values,
-    training::Batches,
+    training::{Batches, Beside},
 };
 
 /// How the codes of weights are chosen.
@@ -61,6 +63,8 @@ pub enum Method {
         /// The size from which on they are large.
         threshold: f64,
     },
+    /// Whole numbers alone from embedding to logits.
+    IntegerOnly,
 }
 
 /// Numbers of bits that a weight can have.
@@ -71,7 +75,7 @@ pub(crate) const BITS: [i64; 7] = [32, 8, 6, 5, 4, 3, 2];
 pub struct QuantizationPlan {
     /// Bits of one weight: 2, 3, 4, 5, 6 or 8.
     pub bits: usize,
-    /// Weights of a row that share a scale and a zero.
+    /// Weights of a row that share a scale and a zero; 0 where all of it have one scale.
     pub group: usize,
     /// How codes are chosen.
     #[serde(default)]
@@ -115,9 +119,13 @@ impl QuantizationPlan {
             name if name == int8_outlier::ABOUT.name => Method::Int8Outlier {
                 threshold: values.float(int8_outlier::THRESHOLD),
             },
+            name if name == integer_only::ABOUT.name => Method::IntegerOnly,
             _ => Method::Rtn,
         };
         let layers = LayerBits::read(values, model)?;
+        if method == Method::IntegerOnly {
+            integer_only::check(values, model, layers)?;
+        }
         let first_not_of = |known: &[usize]| {
             let mut packed = std::iter::once(bits)
                 .chain(layers.asked())
@@ -174,6 +182,12 @@ impl QuantizationPlan {
         if self.activation_bits == whole() || *device == Device::Cpu {
             return Ok(());
         }
+        if self.is_integer_only() {
+            return Err(format!(
+                "quant_method = '{}' computes on processors alone yet; use another quant_method, or device cpu",
+                integer_only::ABOUT.name
+            ));
+        }
         Err(format!(
             "activation_bits = {} multiplies whole numbers on processors alone yet; use activation_bits = {}, or device cpu",
             self.activation_bits,
@@ -216,6 +230,9 @@ impl QuantizationPlan {
 
     /// The packed form of a matrix `[rows, columns]`.
     pub fn shape(&self, rows: usize, columns: usize) -> PackedShape {
+        if self.is_integer_only() {
+            return PackedShape::of_bytes([rows, columns]);
+        }
         PackedShape {
             rows,
             columns,
@@ -229,6 +246,11 @@ impl QuantizationPlan {
         }
     }
 
+    /// Whether the model computes in whole numbers alone.
+    pub(crate) fn is_integer_only(&self) -> bool {
+        self.method == Method::IntegerOnly
+    }
+
     /// Whether it is known before calibration how many bytes weights take.
     pub(crate) fn bytes_are_known(&self) -> bool {
         !matches!(self.method, Method::Int8Outlier { .. })
@@ -236,6 +258,9 @@ impl QuantizationPlan {
 
     /// The bits, for people.
     pub(crate) fn words(&self) -> String {
+        if self.is_integer_only() {
+            return "integer-only 8-bit".into();
+        }
         match (self.layers.asked().min(), self.layers.asked().max()) {
             (Some(least), Some(most)) => {
                 format!("{}- to {}-bit", least.min(self.bits), most.max(self.bits))
@@ -244,16 +269,20 @@ impl QuantizationPlan {
         }
     }
 
-    /// The counter that is above zero once the method has done its work.
-    pub(crate) fn activity(&self) -> &'static str {
-        match self.method {
+    /// The counters that are above zero once the method has done its work, and what is packed has served.
+    pub(crate) fn activity(&self) -> Vec<&'static str> {
+        let method = match self.method {
             Method::Rtn => PACKED,
             Method::Gptq => gptq::ACTIVITY,
             Method::Awq => awq::ACTIVITY,
             Method::Nf4 => nf4::ACTIVITY,
             Method::Smooth { .. } => smooth::ACTIVITY,
             Method::Int8Outlier { .. } => int8_outlier::ACTIVITY,
-        }
+            Method::IntegerOnly => return vec![PACKED, INTEGER_ONLY_ACTIVITY],
+        };
+        let mut names = vec![method, "packed_products"];
+        names.extend((self.activation_bits < whole()).then_some(INTEGER_ACTIVITY));
+        names
     }
 
     /// Multiply-adds to calibrate a model on batches of `batch` examples of `n` tokens a row, and to choose codes.
@@ -268,6 +297,9 @@ impl QuantizationPlan {
             Method::Awq => awq::macs(model, *self),
             Method::Smooth { .. } | Method::Int8Outlier { .. } => {
                 return self.calibration_batches * model.forward_macs(batch, n);
+            }
+            Method::IntegerOnly => {
+                return self.calibration_batches * integer_only::macs(model, batch, n);
             }
         };
         self.calibration_batches * model.calibration_macs(batch, n) + choice
@@ -284,6 +316,10 @@ pub fn observe<B: Ops>(model: &mut Model<B>, plan: QuantizationPlan, batches: &B
         Method::Smooth { .. } | Method::Int8Outlier { .. } => {
             calibrate_sizes(model, batches, plan.calibration_batches, is_block_matrix)
         }
+        Method::IntegerOnly => {
+            let read = batches.beside(Beside::Calibration, plan.calibration_batches);
+            observe_integers(model, read)
+        }
     }
 }
 
@@ -298,9 +334,13 @@ pub fn quantize<B: Ops>(
     match plan.method {
         Method::Awq => awq::scale(model, served, plan, inputs),
         Method::Smooth { alpha } => smooth::scale(model, served, (plan, alpha), inputs),
-        Method::Rtn | Method::Gptq | Method::Nf4 | Method::Int8Outlier { .. } => {}
+        Method::Rtn | Method::Gptq | Method::Nf4 | Method::Int8Outlier { .. } | Method::IntegerOnly => {}
     }
     pack(model, plan, inputs);
+    if plan.is_integer_only() {
+        let steps = integer_only::steps(model, inputs);
+        model.serve_in_integers(served, steps);
+    }
 }
 
 /// Packs every matrix but the routers by a method that asks for no calibration.
@@ -332,6 +372,11 @@ fn pack<B: Ops>(model: &mut impl Parts<B>, plan: QuantizationPlan, inputs: &Stat
                 }
                 Method::Nf4 => nf4::pack(&values, shape),
                 Method::Gptq => judged(path, &values, shape, inputs),
+                Method::IntegerOnly => {
+                    let packed = integer_only::pack(&values, [rows, columns]);
+                    *matrix = Matrix::Integer(Integer::of(&packed));
+                    return;
+                }
             };
             *matrix = Matrix::Packed(packed.into_module(&device));
         }

@@ -24,6 +24,8 @@ pub(crate) const INTEGER_ACTIVITY: &str = "integer_products";
 pub enum Spacing {
     /// Evenly spaced levels around a zero of each group.
     Even,
+    /// Evenly spaced levels around the middle code, the same for every group.
+    Symmetric,
     /// The levels of NF4, the same for every group.
     NormalFloat,
 }
@@ -46,6 +48,18 @@ pub struct PackedShape {
 }
 
 impl PackedShape {
+    /// Bytes around a zero, with one scale for each row: what a model in whole numbers is packed to.
+    pub fn of_bytes([rows, columns]: [usize; 2]) -> Self {
+        PackedShape {
+            rows,
+            columns,
+            bits: 8,
+            group: columns,
+            spacing: Spacing::Symmetric,
+            integer: true,
+        }
+    }
+
     /// Groups of a row.
     pub fn groups(&self) -> usize {
         self.columns.div_ceil(self.group)
@@ -56,11 +70,11 @@ impl PackedShape {
         words_per_row(self.columns, self.bits)
     }
 
-    /// 32-bit words of zeros in a row, four 8-bit zeros each; none where a code book has its own zero.
+    /// 32-bit words of zeros in a row, four 8-bit zeros each; none where every group has the same zero.
     pub fn zero_words_per_row(&self) -> usize {
         match self.spacing {
             Spacing::Even => self.groups().div_ceil(4),
-            Spacing::NormalFloat => 0,
+            Spacing::Symmetric | Spacing::NormalFloat => 0,
         }
     }
 
@@ -92,6 +106,26 @@ impl PackedWeights {
             scales: vec![f16::ZERO; shape.rows * shape.groups()],
             zeros: vec![0; shape.rows * shape.zero_words_per_row()],
         }
+    }
+
+    /// Of the bytes of each row and its scale, around a zero.
+    pub(crate) fn of_bytes<C: Iterator<Item = u8>>(
+        dims: [usize; 2],
+        codes: impl Fn(usize) -> C,
+        scales: Vec<f16>,
+    ) -> Self {
+        let shape = PackedShape::of_bytes(dims);
+        let mut packed = PackedWeights {
+            scales,
+            ..PackedWeights::new(shape)
+        };
+        let rows = packed.words.chunks_exact_mut(shape.words_per_row());
+        for (row, words) in rows.enumerate() {
+            for (i, code) in codes(row).enumerate() {
+                words[i / 4] |= i32::from(code) << (8 * (i % 4));
+            }
+        }
+        packed
     }
 
     /// Sets a code once.

@@ -2,7 +2,7 @@
 
 use spaces::{Domain, ParameterInfo, Value};
 
-use super::{About, BITS, awq, cache, gptq, int8_outlier, layers, nf4, qat, rtn, smooth};
+use super::{About, BITS, awq, cache, gptq, int8_outlier, integer_only, layers, nf4, qat, rtn, smooth};
 use crate::parameter::{Declared, choice, int};
 
 /// What the methods say of themselves.
@@ -20,6 +20,7 @@ fn methods() -> Vec<About> {
         nf4::ABOUT,
         smooth::ABOUT,
         int8_outlier::ABOUT,
+        integer_only::ABOUT,
     ]
 }
 
@@ -34,16 +35,16 @@ pub(in crate::techniques) fn parameters() -> Vec<ParameterInfo> {
         choice("bits", "bits of a weight in memory and on disk", &BITS)
             .unit("bits")
             .search(Domain::categorical(bits.to_vec()).expect("not empty")),
+        choice("quant_method", "how the codes of weights are chosen", &names)
+            .when("bits < 32")
+            .search(Domain::categorical(of_weights).expect("they differ")),
         choice(
             "quant_group",
             "weights of a row that share a scale and a zero",
             &[64, 32, 128].map(i64::from),
         )
         .unit("weights")
-        .when("bits < 32"),
-        choice("quant_method", "how the codes of weights are chosen", &names)
-            .when("bits < 32")
-            .search(Domain::categorical(of_weights).expect("they differ")),
+        .when("bits < 32 and quant_method != 'integer_only'"),
         choice(
             "activation_bits",
             "bits of what packed matrices are given; 8 multiplies whole numbers with codes of 8 or 4 bits (2206.01861)",
@@ -59,7 +60,7 @@ pub(in crate::techniques) fn parameters() -> Vec<ParameterInfo> {
             8,
         )
         .unit("batches")
-        .when("bits < 32 and quant_method in ['gptq', 'awq', 'smooth', 'int8_outlier']")
+        .when("bits < 32 and quant_method in ['gptq', 'awq', 'smooth', 'int8_outlier', 'integer_only']")
         .search(few),
         smooth::parameter(),
         int8_outlier::parameter(),
