@@ -241,19 +241,18 @@ fn select<B: Ops>(x: Tensor<B, 3>, rows: &[usize]) -> Tensor<B, 3> {
 
 #[cfg(test)]
 mod tests {
-    use burn::backend::Flex;
+    use burn::{backend::Flex, module::Param};
     use spaces::study::config_from_toml;
 
     use super::*;
     use crate::{
-        model::{Initial, TensorMut, each_tensor},
+        model::{Initial, ModelPlan, TensorMut, each_tensor},
         plan::Plan,
         techniques::dynamic::early_exit::Threshold,
     };
-    use burn::module::Param;
 
     /// A decoder of four layers with random weights, an exit after each.
-    fn model(more: &str) -> (Model<Flex>, crate::model::ModelPlan) {
+    fn model(more: &str) -> (Model<Flex>, ModelPlan) {
         let text = format!(
             "[data]\ncorpus = 'markov'\n[fixed]\ncontext = 12\nlayers = 4\nwidth = 16\nheads = 2\ntokens = 100\n\
              early_exit = 'max_prob'\n{more}\n"
