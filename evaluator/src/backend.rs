@@ -175,7 +175,7 @@ pub fn generate(
 /// [`generate`] for a decoder, with a draft that guesses ahead; the text follows the same law. Says what it took.
 ///
 /// # Errors
-/// As [`generate`]; also a model that fills gaps, and a draft that is no decoder, has another tokenizer, or exits after the
+/// As [`generate`]; also a model that fills gaps or has tokens leave early, and a draft that is no decoder, has another tokenizer, or exits after the
 /// last layer.
 pub fn speculate(
     dir: &Path,

@@ -127,6 +127,12 @@ pub(crate) fn generate<B: Ops>(
     let own = served.model.draft.map(Speculation::from);
     let speculation = speculation.or(own.as_ref());
     let speculation = speculation.filter(|s| s.source != DraftSource::Nothing);
+    if speculation.is_some() && model.exits.is_some() {
+        return Err(EvaluationError::Invalid(format!(
+            "'{}' has each token leave early by itself, and a draft has all layers score several in one call, so the text would be another; leave the draft out",
+            dir.display()
+        )));
+    }
     let small = match speculation.map(|s| &s.source) {
         Some(DraftSource::Model(small)) => Some(read_draft::<B>(small, &tokenizer, backend)?),
         _ => None,

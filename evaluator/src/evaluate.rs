@@ -88,6 +88,14 @@ where
     let plan = Plan::read(&job.config, data.facts(), named.given()).map_err(EvaluationError::Invalid)?;
     plan.prepare(device).map_err(EvaluationError::Invalid)?;
     data.check_context(plan.training.rows)?;
+    let held_out = HeldOut {
+        data,
+        rows: plan.training.rows,
+        tokens: plan.validation_tokens,
+    };
+    if plan.served.early_exit.is_some() {
+        held_out.check()?;
+    }
     prepare_folder(job)?;
 
     let mut source = energy::open(device.gpu_uuid());
@@ -155,11 +163,6 @@ where
         quantization: plan.quantization,
     };
     if let Some(exits) = &mut served.model.early_exit {
-        let held_out = HeldOut {
-            data,
-            rows: plan.training.rows,
-            tokens: plan.validation_tokens,
-        };
         // on the weights that are served, packed ones included
         exits.threshold = find_threshold(&model, *exits, &held_out, plan.exit_tolerance)?;
     }

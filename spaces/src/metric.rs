@@ -169,7 +169,7 @@ pub const METRICS: &[Metric] = &[
     less(
         "mean_exit_layer",
         "layers",
-        "layers that a text goes through before it leaves, mean over held-out texts",
+        "layers that a text, or a token that is written, goes through before it leaves, mean over held-out texts",
     ),
     known(less(
         "model_bytes",

@@ -21,10 +21,10 @@ pub struct Served {
 impl Served {
     /// The architecture of `transformers` that this model is one of, with its `model_type`.
     ///
-    /// `None` for kinds other than decoders, for packed and sparse weights, for neurons that are chosen, for adapters, for two residual streams and rotated ones, for attentions that no architecture there has, for layers
+    /// `None` for kinds other than decoders, for tokens that leave early, for packed and sparse weights, for neurons that are chosen, for adapters, for two residual streams and rotated ones, for attentions that no architecture there has, for layers
     /// that differ, and for every router but `top_k` above 1: the gate of one expert is not normalised, and others train in a way that Mixtral does not.
     pub fn standard_architecture(&self) -> Option<(&'static str, &'static str)> {
-        let plain = self.model.reversible.is_none() && !self.model.rotated;
+        let plain = self.model.reversible.is_none() && !self.model.rotated && self.model.early_exit.is_none();
         if self.model.kind != Kind::default() || !plain {
             return None;
         }

@@ -26,7 +26,10 @@ pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, Ev
     let (scores, beside) = match s.model.exits {
         Some(_) => {
             let reported = report(s.model, &s.held_out());
-            let beside = format!(", others told where to exit; {}", reported.words());
+            let beside = format!(
+                ", others told where to exit; {}",
+                reported.words(batches.rows.form.scored())
+            );
             (reported.scores, beside)
         }
         None => {

@@ -141,7 +141,8 @@ impl<B: Ops> Attention<B> {
             .reshape([b as i32, n as i32, -1, self.depth as i32])
     }
 
-    /// Keys and values of another sequence `x [b, n, width]`, for [`Attention::across`].
+    /// Keys and values of a sequence `x [b, n, width]` without its positions: for [`Attention::across`] they are those of another
+    /// one.
     pub(super) fn keys_and_values(&self, x: Tensor<B, 3>) -> [Tensor<B, 4>; 2] {
         let key = self.key.as_ref().unwrap_or(&self.query);
         [self.heads(key, x.clone()), self.heads(&self.value, x)]
@@ -172,23 +173,31 @@ impl<B: Ops> Attention<B> {
         [for_query, for_key]: [Tensor<B, 3>; 2],
         turns: &(Tensor<B, 2>, Tensor<B, 2>),
     ) -> [Tensor<B, 4>; 2] {
-        let turn = |x: Tensor<B, 4>| {
-            if !self.core.is_rotary() {
-                return x;
-            }
-            let [b, n, heads, depth] = x.dims();
-            if turns.0.dims()[0] == n {
-                return rope(x, turns.clone());
-            }
-            let rows = x.reshape([1, b * n, heads, depth]);
-            rope(rows, turns.clone()).reshape([b, n, heads, depth])
-        };
-        let q = turn(self.heads(&self.query, for_query));
+        let q = self.turned(self.heads(&self.query, for_query), turns);
         let k = match &self.key {
-            Some(key) => turn(self.heads(key, for_key)),
+            Some(key) => self.turned(self.heads(key, for_key), turns),
             None => q.clone(),
         };
         [q, k]
+    }
+
+    /// Queries or keys `x [b, n, h, d]` turned by their positions, where the core wants them so.
+    fn turned(&self, x: Tensor<B, 4>, turns: &(Tensor<B, 2>, Tensor<B, 2>)) -> Tensor<B, 4> {
+        if !self.core.is_rotary() {
+            return x;
+        }
+        let [b, n, heads, depth] = x.dims();
+        if turns.0.dims()[0] == n {
+            return rope(x, turns.clone());
+        }
+        let rows = x.reshape([1, b * n, heads, depth]);
+        rope(rows, turns.clone()).reshape([b, n, heads, depth])
+    }
+
+    /// Has a state remember the next token, `x [b, 1, width]`, which looks at nothing itself.
+    pub(super) fn append(&self, x: Tensor<B, 3>, angles: &Angles<B>, state: &mut State<B>) {
+        let [k, v] = self.keys_and_values(x);
+        self.core.append(self.turned(k, &angles.turns), v, state);
     }
 
     /// `x [b, n, width]` to its attention output; with a state, `x` continues what the state remembers.

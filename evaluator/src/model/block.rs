@@ -109,6 +109,12 @@ impl<B: Ops> Block<B> {
         }
     }
 
+    /// Has the attention remember the next token, of which it is given the stream `x [b, 1, width]` and which goes no further.
+    pub(super) fn append(&self, x: Tensor<B, 3>, angles: &Angles<B>, state: &mut BlockState<B>) {
+        let normal = rms_norm(x, self.attention_norm.val(), NORM_EPSILON as f32);
+        self.attention.append(normal, angles, &mut state.attention);
+    }
+
     /// The values that the attention has of the stream `x [b, n, width]`, `[b, n, kv_heads, depth]`.
     pub(crate) fn values(&self, x: Tensor<B, 3>) -> Tensor<B, 4> {
         let normal = rms_norm(x, self.attention_norm.val(), NORM_EPSILON as f32);

@@ -18,6 +18,18 @@ pub(crate) struct BlockMatrix {
 }
 
 impl BlockMatrix {
+    /// One of an attention of this layer, which may look at what another half has read.
+    fn of(projection: Projection, layer: usize, is_of_read: bool) -> Self {
+        BlockMatrix {
+            out: projection.out,
+            input: projection.input,
+            copies: 1,
+            met: 1,
+            layer,
+            is_of_read: is_of_read && projection.is_of_keys(),
+        }
+    }
+
     /// Its layer's number in its half, from 0.
     pub(crate) fn place(&self, plan: &ModelPlan) -> usize {
         plan.place(self.layer).layer
@@ -57,16 +69,7 @@ impl ModelPlan {
 
     fn matrices_of(&self, layer: usize) -> Vec<BlockMatrix> {
         let plan = &self.layers[layer];
-        let one = |is_of_read| {
-            move |p: Projection| BlockMatrix {
-                out: p.out,
-                input: p.input,
-                copies: 1,
-                met: 1,
-                layer,
-                is_of_read: is_of_read && p.is_of_keys(),
-            }
-        };
+        let one = |is_of_read| move |p: Projection| BlockMatrix::of(p, layer, is_of_read);
         let own = plan.attention.projections(self.width).into_iter().map(one(false));
         let cross = plan.cross.iter().flat_map(|cross| cross.projections(self.width));
         let networks = plan.feed_forward.matrices(self.width);
@@ -102,6 +105,14 @@ impl ModelPlan {
             .into_iter()
             .filter(|m| m.is_of_read == is_of_read);
         given.map(|m| m.met as u64 * self.left_out_of(&m)).sum()
+    }
+
+    /// The same of what makes keys and values of a layer's own attention.
+    pub(super) fn left_out_of_keys(&self, layer: usize) -> u64 {
+        let projections = self.layers[layer].attention.projections(self.width);
+        let keys = projections.into_iter().filter(Projection::is_of_keys);
+        keys.map(|p| self.left_out_of(&BlockMatrix::of(p, layer, false)))
+            .sum()
     }
 
     fn left_out_of(&self, m: &BlockMatrix) -> u64 {

@@ -89,7 +89,7 @@ impl AttentionPlan {
     }
 
     /// Multiply-adds of some of the projections for one token.
-    fn macs(&self, width: usize, which: impl Fn(&Projection) -> bool) -> u64 {
+    pub(super) fn macs(&self, width: usize, which: impl Fn(&Projection) -> bool) -> u64 {
         let of_one = |p: &Projection| (p.input * p.out) as u64;
         self.projections(width)
             .iter()
@@ -295,18 +295,8 @@ impl ModelPlan {
         self.kind.form().texts() as u64 * reading + head
     }
 
-    /// Multiply-adds to serve one full-length text that leaves after `depth` layers; with all of them without exits, those of
-    /// [`ModelPlan::serving_macs`].
-    pub fn exiting_macs(&self, depth: usize) -> u64 {
-        let heads = self
-            .early_exit
-            .map_or(1, |exits| exits.heads(depth, self.layers.len()));
-        let head = self.kind.head_pass(self, 1, self.context, Trainable::All).forward;
-        self.reading_macs(self.context, depth) + heads as u64 * head
-    }
-
     /// Multiply-adds to read a row of `n` tokens in both directions with the first `depth` layers, and to compute once what writing looks at.
-    fn reading_macs(&self, n: usize, depth: usize) -> u64 {
+    pub(super) fn reading_macs(&self, n: usize, depth: usize) -> u64 {
         let (width, at) = (self.width as u64, n + self.kind.leading());
         let layer = |(i, layer): (usize, &LayerPlan)| {
             if let Some(cross) = &layer.cross {
@@ -326,10 +316,16 @@ impl ModelPlan {
         self.layers[..depth].iter().enumerate().map(layer).sum()
     }
 
-    /// Multiply-adds of a kind that writes for the token at `position`, from 0, of a full-length example.
+    /// Multiply-adds of a kind that writes for the token at `position`, from 0, of a full-length example; where there are exits,
+    /// of a token that none of them lets go.
     pub fn decoding_macs(&self, position: usize) -> u64 {
+        self.leaving_macs(position, self.layers.len())
+    }
+
+    /// The same of those blocks that write among the first `depth`, without a head.
+    pub(super) fn blocks_decoding_macs(&self, position: usize, depth: usize) -> u64 {
         let (width, read) = (self.width as u64, self.kind.form().read(self.context));
-        let blocks = (self.kind.reading()..self.layers.len()).map(|i| {
+        let blocks = (self.kind.reading()..depth).map(|i| {
             let layer = &self.layers[i];
             let cross = layer.cross.as_ref().map_or(0, |cross| {
                 let core = cross.core.pass_over_another(cross, 1, read).forward;
@@ -342,7 +338,7 @@ impl ModelPlan {
                 + layer.adapters.map_or(0, |plan| plan.serving_macs(width))
                 - self.left_out_in(i, false)
         });
-        blocks.sum::<u64>() + self.tied_head_pass(1, Trainable::All).forward
+        blocks.sum()
     }
 
     /// Tokens of one full-length example: those that are written where something is written, and otherwise those that are read.

@@ -5,6 +5,7 @@ mod block;
 mod block_matrices;
 mod cost;
 mod cross;
+mod exit_cost;
 mod exits;
 mod halves;
 mod initial;

@@ -213,7 +213,8 @@ impl<B: Ops> Model<B> {
     }
 
     /// Takes in `tokens [b, n]` of a kind that writes after what the memory holds and gives the logits of the last one,
-    /// `[b, vocabulary]`; with a memory of the first blocks alone, through those blocks alone.
+    /// `[b, vocabulary]`; with a memory of the first blocks alone, through those blocks alone. One token of one text leaves at
+    /// the first exit that is sure, where there are exits; several at once are read by all blocks.
     ///
     /// # Panics
     /// If the memory's capacity or the plan's context is exceeded, or a model of two halves has not read anything
@@ -235,7 +236,10 @@ impl<B: Ops> Model<B> {
         if let Some(integers) = &self.integers {
             return integers.extend(&tokens, scored, memory, &self.device());
         }
-        let n = tokens.dims()[1];
+        let [b, n] = tokens.dims();
+        if self.exits.is_some() && b * n == 1 && memory.states.len() == self.blocks.len() {
+            return self.extend_until_sure(tokens, memory).logits;
+        }
         let mut x = Stream::start(self.embed(tokens), self.reversible);
         let writing = &self.blocks[self.kind.reading()..];
         for (block, state) in writing.iter().zip(&mut memory.states) {

@@ -116,7 +116,7 @@ impl Plan {
             // exits have no weights of their own, so they are the configuration's, not the base's
             Some(base) => ModelPlan {
                 context,
-                early_exit: EarlyExit::read(values, base.kind, base.layers.len(), base.reversible.is_some())?,
+                early_exit: EarlyExit::read(values, base.kind, &base.layers, base.reversible.is_some())?,
                 tokens: TokenKeep::read(values, base.kind, &base.layers, base.reversible.is_some())?,
                 draft: None,
                 ..base.clone()

@@ -132,7 +132,7 @@ pub(super) fn read_model(values: Values, data: Symbols, context: usize) -> Resul
         vocabulary: data.vocabulary + kind.more_tokens(),
         context,
         width,
-        early_exit: EarlyExit::read(values, kind, layers.len(), reversible.is_some())?,
+        early_exit: EarlyExit::read(values, kind, &layers, reversible.is_some())?,
         tokens: TokenKeep::read(values, kind, &layers, reversible.is_some())?,
         reversible,
         sparsity: None,

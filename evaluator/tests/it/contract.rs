@@ -61,8 +61,8 @@ fn counted_work_of_training_is_the_formula() {
             let inputs = tokens::<A>(batch, n, 1);
             let targets = tokens::<A>(batch, n, 2).reshape([batch * n]);
             let formula = plan.model.training_pass(batch, n, Trainable::All);
-            if plan.model.reversible.is_some() {
-                // the whole step, whose way back has forward passes in it
+            if plan.model.reversible.is_some() || plan.model.early_exit.is_some() {
+                // the whole step: a way back with forward passes in it, or more heads than the last
                 let data = |t: Tensor<A, 2, Int>| t.into_data().iter::<i64>().collect::<Vec<_>>();
                 let step = Batch {
                     batch,

@@ -25,6 +25,7 @@ const EXITS: &[&str] = &[
     "early_exit = 'max_prob'\nlayers = 4",
     "early_exit = 'entropy'\nlayers = 5\nexit_every = 2\npooling = 'cls'",
     "early_exit = 'entropy'\nlayers = 3\nattention = 'linear'\nexperts = 2\ntop_k = 1",
+    "early_exit = 'margin'\nlayers = 3",
     "early_exit = 'max_prob'\nlayers = 3\nattention = 'sliding_window'\nwindow = 5\nkv_heads = 2",
 ];
 
@@ -229,8 +230,8 @@ fn exits_stay_where_layers_go_and_their_heads_are_of_training_alone() {
 fn what_has_no_exit_is_refused_in_one_sentence() {
     for (fixed, part) in [
         (
-            "early_exit = 'max_prob'",
-            "use kind = 'encoder', or early_exit = 'none'",
+            "kind = 'encoder'\nearly_exit = 'state_similarity'\nlayers = 3",
+            "use early_exit = 'max_prob', 'entropy' or 'margin'",
         ),
         (
             "kind = 'encoder'\nearly_exit = 'entropy'\nlayers = 1",

@@ -14,6 +14,7 @@ mod cuda_evaluation;
 mod distillation;
 mod draft;
 mod early_exit;
+mod early_exit_decoder;
 mod emulated;
 mod encoder_decoder;
 mod encoder_decoder_evaluation;

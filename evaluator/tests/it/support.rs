@@ -166,6 +166,8 @@ pub(crate) const TECHNIQUES: &[&str] = &[
     "context_keep = 0.3\ncontext_predictor_rank = 5",
     "context_keep = 0.25\nprune_ratio = 0.5\nattention = 'linear'\nlinear_chunk = 5\nkv_heads = 2",
     "context_keep = 0.5\nreversible = true\nff_chunks = 3",
+    "early_exit = 'max_prob'\nlayers = 3\nkv_heads = 2",
+    "early_exit = 'state_similarity'\nlayers = 3\nexit_every = 2\nattention = 'sliding_window'\nwindow = 5\nbits = 4",
     "cache_bits = 8",
     "cache_bits = 4\nkv_heads = 2\nhead_prune_ratio = 0.5",
     "cache_bits = 4\nattention = 'sliding_window'\nwindow = 5\nbits = 4",

@@ -106,4 +106,8 @@ impl Variant for Full {
         let band = extend_cache(k, v, state);
         attend_to_cache(q, state, band, |[q, k, v], band| attention(q, k, v, band))
     }
+
+    fn append<B: Ops>(&self, k: Tensor<B, 4>, v: Tensor<B, 4>, state: &mut State<B>) {
+        extend_cache(k, v, state);
+    }
 }

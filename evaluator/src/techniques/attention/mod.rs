@@ -232,6 +232,13 @@ macro_rules! variants {
                     $(Core::$variant(core) => core.extend(q, k, v, own, state),)+
                 }
             }
+
+            /// Has a state remember the next token, which looks at nothing; of variants that keep keys and values.
+            pub(crate) fn append<B: Ops>(&self, k: Tensor<B, 4>, v: Tensor<B, 4>, state: &mut State<B>) {
+                match self {
+                    $(Core::$variant(core) => core.append(k, v, state),)+
+                }
+            }
         }
 
         /// What the variants say of themselves.

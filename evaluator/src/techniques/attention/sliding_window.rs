@@ -196,8 +196,7 @@ impl Variant for SlidingWindow {
             state.taken = n;
             return output;
         }
-        remember(k, v, state, now % rows);
-        state.taken += 1;
+        self.append(k, v, state);
         // positions are in the keys already, so the order within the ring does not matter
         let filled = rows.min(now + 1);
         let band = Band {
@@ -205,5 +204,11 @@ impl Variant for SlidingWindow {
             ..Band::causal(filled)
         };
         attend_to_cache(q, state, band, |[q, k, v], band| attention(q, k, v, band))
+    }
+
+    fn append<B: Ops>(&self, k: Tensor<B, 4>, v: Tensor<B, 4>, state: &mut State<B>) {
+        let at = state.taken % state.cached_rows();
+        remember(k, v, state, at);
+        state.taken += 1;
     }
 }

@@ -148,4 +148,8 @@ impl Variant for Tiled {
             tiled_attention(q, k, v, band, self.tiles())
         })
     }
+
+    fn append<B: Ops>(&self, k: Tensor<B, 4>, v: Tensor<B, 4>, state: &mut State<B>) {
+        extend_cache(k, v, state);
+    }
 }

@@ -149,6 +149,12 @@ pub(crate) trait Variant: Copy {
         own: &[Tensor<B, 2>],
         state: &mut State<B>,
     ) -> Tensor<B, 4>;
+
+    /// Has a state remember the next token, `k` and `v` `[b, 1, g, d]`, which looks at nothing; of variants that keep keys and
+    /// values.
+    fn append<B: Ops>(&self, _k: Tensor<B, 4>, _v: Tensor<B, 4>, _state: &mut State<B>) {
+        unreachable!("a plan takes no exits with a variant that keeps no keys and values")
+    }
 }
 
 /// Where an attention stands.

@@ -1,18 +1,25 @@
 //! Finding the threshold of exits on held-out texts, and scoring on other ones what it costs.
+//!
+//! A text's layers do not know of exits, so what each of them says of it tells of every threshold. What a token of a decoder
+//! sees of those before it depends on where they left, so each threshold in question is served whole.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor};
 
 use super::early_exit::{EarlyExit, Threshold};
 use crate::{
     EvaluationError,
-    data::{Batch, Dataset, Rows},
+    data::{Batch, Dataset, Form, Rows},
     model::Model,
     ops::{Ops, cross_entropy},
     training::{IntoF32, Scores, to_device},
 };
 
-/// Texts read at once.
-const BATCH: usize = 16;
+/// Texts of one answer read at once.
+const TEXTS: usize = 16;
+/// Rows of a text that goes on, read at once.
+const ROWS: usize = 4;
+/// Tokens of such rows that a threshold is found on, at most: they are read once for each that is tried.
+const FOUND_ON: usize = 16_384;
 /// How sure the stated bound on what exits lose is.
 const CONFIDENCE: f64 = 0.95;
 
@@ -25,8 +32,28 @@ pub(crate) struct HeldOut<'a> {
 }
 
 impl HeldOut<'_> {
+    /// # Errors
+    /// A sentence where there are too few of them to halve.
+    pub(crate) fn check(&self) -> Result<(), EvaluationError> {
+        if self.for_reporting().next().is_some() {
+            return Ok(());
+        }
+        Err(EvaluationError::Invalid(format!(
+            "early_exit finds its threshold on half of the held-out texts and these are {} or fewer; use more validation_tokens, more held-out texts, or early_exit = 'none'",
+            self.at_once()
+        )))
+    }
+
+    /// Texts read at once.
+    fn at_once(&self) -> usize {
+        match self.rows.form {
+            Form::NextToken | Form::Spans(_) => ROWS,
+            Form::Class | Form::Pair => TEXTS,
+        }
+    }
+
     fn every_other(&self, first: usize) -> impl Iterator<Item = Batch> {
-        let all = self.data.validation(BATCH, self.rows, self.tokens);
+        let all = self.data.validation(self.at_once(), self.rows, self.tokens);
         all.skip(first).step_by(2)
     }
 
@@ -37,8 +64,12 @@ impl HeldOut<'_> {
 
     /// Those that it is not found on, each a batch of its own.
     pub(crate) fn one_by_one(&self) -> impl Iterator<Item = Batch> {
-        let all = self.data.validation(1, self.rows, self.tokens).enumerate();
-        all.filter(|(i, _)| (i / BATCH) % 2 == 1).map(|(_, text)| text)
+        let (all, at_once) = (
+            self.data.validation(1, self.rows, self.tokens).enumerate(),
+            self.at_once(),
+        );
+        all.filter(move |(i, _)| (i / at_once) % 2 == 1)
+            .map(|(_, text)| text)
     }
 
     /// Those that it is not found on.
@@ -62,7 +93,8 @@ impl Said {
     }
 }
 
-/// The lowest threshold under which the texts for finding it lose at most `tolerance` percentage points of accuracy.
+/// The lowest threshold under which the texts for finding it lose at most `tolerance` percentage points of accuracy; of a
+/// decoder, of its next tokens, the lowest that halving finds.
 ///
 /// # Errors
 /// A sentence where there are too few held-out texts.
@@ -72,18 +104,31 @@ pub(crate) fn find_threshold<B: Ops>(
     held_out: &HeldOut,
     tolerance: f64,
 ) -> Result<Threshold, EvaluationError> {
-    if held_out.for_reporting().next().is_none() {
-        return Err(EvaluationError::Invalid(format!(
-            "early_exit finds its threshold on half of the held-out texts and these are {BATCH} or fewer; use more validation_tokens, more held-out texts, or early_exit = 'none'"
-        )));
+    held_out.check()?;
+    let least = |right: u64, scored: u64| right as f64 - tolerance / 100.0 * scored as f64;
+    if held_out.rows.form == Form::NextToken {
+        let batches = FOUND_ON.div_ceil(ROWS * held_out.rows.context);
+        let under = |threshold| {
+            let exits = EarlyExit { threshold, ..exits };
+            let all = held_out.for_finding().take(batches);
+            all.fold([0; 2], |[right, scored], batch| {
+                let of_batch = batch.scored() as u64;
+                let (inputs, targets) = to_device::<B>(batch, &model.device());
+                let served = model.serve_at_once(exits, inputs).logits;
+                [right + count(&right_of(served, &targets)), scored + of_batch]
+            })
+        };
+        let [right, scored] = under(Threshold::NEVER);
+        let least = least(right, scored);
+        return Ok(Threshold::lowest(|threshold| under(threshold)[0] as f64 >= least));
     }
     let said: Vec<Said> = held_out
         .for_finding()
         .flat_map(|batch| said(model, exits, batch))
         .collect();
-    let right = |threshold| said.iter().filter(|said| said.is_right(threshold)).count() as f64;
-    let least = right(Threshold::NEVER) - tolerance / 100.0 * said.len() as f64;
-    let found = Threshold::all().find(|threshold| right(*threshold) >= least);
+    let right = |threshold| said.iter().filter(|said| said.is_right(threshold)).count();
+    let least = least(right(Threshold::NEVER) as u64, said.len() as u64);
+    let found = Threshold::all().find(|threshold| right(*threshold) as f64 >= least);
     Ok(found.unwrap_or(Threshold::NEVER))
 }
 
@@ -108,14 +153,26 @@ fn largest(values: &[f32]) -> usize {
     values.iter().enumerate().fold(0, better)
 }
 
+/// Whether the most likely output is the target, for each of those of logits `[b, n, outputs]`; none is for a target below 0.
+fn right_of<B: Ops>(logits: Tensor<B, 3>, targets: &Tensor<B, 1, Int>) -> Vec<bool> {
+    let [b, n, outputs] = logits.dims();
+    let chosen = logits.reshape([b * n, outputs]).argmax(1).squeeze_dim::<1>(1);
+    let equal = chosen.equal(targets.clone()).int().into_data();
+    equal.iter::<i64>().map(|is_right| is_right == 1).collect()
+}
+
+fn count(which: &[bool]) -> u64 {
+    which.iter().filter(|is| **is).count() as u64
+}
+
 /// What serving the texts for reporting gives.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reported {
     /// Of what is served.
     pub(crate) scores: Scores,
-    /// Texts that all layers together name rightly.
+    /// Texts or tokens that all layers together name rightly.
     pub(crate) right_in_full: u64,
-    /// Texts that all layers name rightly and exits do not.
+    /// Those that all layers name rightly and exits do not.
     pub(crate) lost: u64,
 }
 
@@ -125,10 +182,10 @@ impl Reported {
         100.0 * clopper_pearson(self.lost, self.scores.scored)
     }
 
-    /// Percentage points that exits lose at most and how sure that is, for people.
-    pub(crate) fn words(&self) -> String {
+    /// Percentage points that exits lose at most and how sure that is, if what is `scored` is independent, for people.
+    pub(crate) fn words(&self, scored: &str) -> String {
         format!(
-            "all layers {:.4}, exits lose at most {:.1} points with {} % confidence (Clopper-Pearson)",
+            "all layers {:.4}, exits lose at most {:.1} points with {} % confidence (Clopper-Pearson, for independent {scored})",
             self.right_in_full as f64 / self.scores.scored as f64,
             self.bound(),
             100.0 * CONFIDENCE
@@ -139,22 +196,22 @@ impl Reported {
 /// Serves the texts for reporting, and reads them with all layers beside it.
 pub(crate) fn report<B: Ops>(model: &Model<B>, held_out: &HeldOut) -> Reported {
     let mut all = Reported::default();
+    let exits = model.exits.expect("only a model with exits is asked for them");
     for batch in held_out.for_reporting() {
+        let scored = batch.scored() as u64;
         let (inputs, targets) = to_device::<B>(batch, &model.device());
-        let served = model.serve(inputs.clone());
-        let full = model.forward(inputs).logits;
-        let right = |logits: Tensor<B, 3>| -> Vec<bool> {
-            let chosen = logits.squeeze_dim::<2>(1).argmax(1).squeeze_dim::<1>(1);
-            let equal = chosen.equal(targets.clone()).int().into_data();
-            equal.iter::<i64>().map(|is_right| is_right == 1).collect()
+        let served = match held_out.rows.form {
+            Form::NextToken => model.serve_at_once(exits, inputs.clone()),
+            _ => model.serve(inputs.clone()),
         };
-        let (of_full, of_served) = (right(full), right(served.logits.clone()));
-        let scored = of_full.len() as u64;
+        let of_full = right_of(model.forward(inputs).logits, &targets);
+        let of_served = right_of(served.logits.clone(), &targets);
         let both = of_full.iter().zip(&of_served);
         all.lost += both.filter(|(full, served)| **full && !**served).count() as u64;
-        all.right_in_full += of_full.iter().filter(|right| **right).count() as u64;
-        all.scores.right += of_served.iter().filter(|right| **right).count() as u64;
-        let loss = cross_entropy(served.logits.squeeze_dim::<2>(1), targets);
+        all.right_in_full += count(&of_full);
+        all.scores.right += count(&of_served);
+        let [b, n, outputs] = served.logits.dims();
+        let loss = cross_entropy(served.logits.reshape([b * n, outputs]), targets);
         all.scores.loss += f64::from(loss.into_scalar_f32()) * scored as f64;
         all.scores.scored += scored;
     }
@@ -204,6 +261,44 @@ mod tests {
             clopper_pearson(3, 50)
         );
         assert_eq!(clopper_pearson(5, 5), 1.0);
+    }
+
+    #[test]
+    fn one_half_of_the_rows_of_a_text_tells_and_the_other_is_reported() {
+        let spec = spaces::DataSpec {
+            corpus: "markov".into(),
+            options: [("length".to_owned(), 4000i64.into())].into(),
+        };
+        let data = Dataset::load(&spec, &crate::data::DataAccess::anywhere()).unwrap();
+        let held_out = |tokens| HeldOut {
+            data: &data,
+            rows: 16.into(),
+            tokens,
+        };
+        let rows = |batches: &mut dyn Iterator<Item = Batch>| -> Vec<Vec<u32>> {
+            let rows = batches.flat_map(|batch| {
+                let rows: Vec<_> = batch.inputs.chunks_exact(16).map(<[u32]>::to_vec).collect();
+                rows
+            });
+            rows.collect()
+        };
+        let all = held_out(usize::MAX);
+        let found = rows(&mut all.for_finding());
+        let reported = rows(&mut all.for_reporting());
+        assert_eq!(rows(&mut all.one_by_one()), reported);
+        let whole = rows(&mut data.validation(1, 16, usize::MAX));
+        assert_eq!(found.len() + reported.len(), whole.len());
+        for (i, row) in whole.iter().enumerate() {
+            let half = if (i / ROWS).is_multiple_of(2) {
+                &found
+            } else {
+                &reported
+            };
+            assert!(half.contains(row), "row {i}");
+        }
+        assert!(all.check().is_ok());
+        let error = held_out(ROWS * 16).check().unwrap_err().to_string();
+        assert!(error.contains("use more validation_tokens"), "{error}");
     }
 
     #[test]

@@ -47,7 +47,7 @@ impl DraftPlan {
     /// Reads the parameters for a model as it is served; `None` where nothing guesses.
     ///
     /// # Errors
-    /// A sentence about a model that writes no text, or has no layers to spare.
+    /// A sentence about a model that writes no text, has tokens leave early, or has no layers to spare.
     pub(crate) fn read(values: Values, model: &ModelPlan) -> Result<Option<Self>, String> {
         let (name, layers) = (values.text("draft"), values.int("draft_layers"));
         let source = match name {
@@ -59,6 +59,11 @@ impl DraftPlan {
             return Err(format!(
                 "draft = '{name}' guesses how a text goes on, and kind '{}' does not go on from one; use draft = 'none', or kind = 'decoder'",
                 model.kind.name()
+            ));
+        }
+        if model.early_exit.is_some() {
+            return Err(format!(
+                "draft = '{name}' has all layers score several tokens in one call, and with early_exit each token leaves by itself, so the text would be another; use draft = 'none', or early_exit = 'none'"
             ));
         }
         if model.context < 2 {
