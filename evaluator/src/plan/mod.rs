@@ -43,7 +43,7 @@ use crate::{
         reversible::{CHUNKS_ACTIVITY, REVERSED_ACTIVITY},
         sparsity::{self, SparsityPlan},
     },
-    training::Rule,
+    training::{Rule, SLOWED_ACTIVITY},
 };
 
 /// Everything an evaluation does, in order.
@@ -267,6 +267,7 @@ impl Plan {
         }
         names.extend(self.fine_tuning.iter().flat_map(FineTuning::activity));
         names.extend(self.trainable().and_then(|_| self.training.rule.activity()));
+        names.extend((self.training.layer_decay < 1.0).then_some(SLOWED_ACTIVITY));
         names.extend(self.pruning.iter().flat_map(PruningPlan::activity));
         names.extend(self.distillation.map(|_| distillation::ACTIVITY));
         if let Some(sparsity) = &self.sparsity {
