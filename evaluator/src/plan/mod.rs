@@ -270,6 +270,8 @@ impl Plan {
         names.extend((self.training.layer_decay < 1.0).then_some(SLOWED_ACTIVITY));
         names.extend(self.pruning.iter().flat_map(PruningPlan::activity));
         names.extend(self.distillation.map(|_| distillation::ACTIVITY));
+        let writes = self.distillation.is_some_and(|plan| plan.own_text > 0.0);
+        names.extend(writes.then_some(distillation::OWN_TEXT_ACTIVITY));
         if let Some(sparsity) = &self.sparsity {
             names.extend(sparsity::ACTIVITY);
             names.extend(sparsity.recovery_activity());

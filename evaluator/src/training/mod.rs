@@ -265,7 +265,7 @@ where
         ..
     } = stretch;
     let seed = batches.seed;
-    let task = |model: &Model<A>| Task::of_step(batches, step, teacher, &model.device());
+    let task = |model: &Model<A>| Task::of_step(model, batches, step, teacher);
     match plan.rule {
         Rule::AdamW | Rule::Sgd => {}
         Rule::Badam { block_steps } => badam::begin_step(model, optimizer, step, block_steps),
