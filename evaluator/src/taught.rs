@@ -4,7 +4,7 @@ use std::{collections::HashMap, path::PathBuf};
 
 use crate::{
     EvaluationError, bundle,
-    model::Model,
+    model::{Model, ModelPlan},
     ops::Ops,
     techniques::distillation::Teacher,
     trainer::Trainer,
@@ -15,9 +15,10 @@ use crate::{
 const ORIGINS: &str = "origins";
 
 impl Trainer<'_> {
-    /// The model of `[teacher]`, where something is learnt from it.
+    /// The model of `[teacher]`, where something is learnt from it, for a student of this shape.
     pub(crate) fn given_teacher<B: Ops>(
         &self,
+        student: &ModelPlan,
         backend: &B::Device,
     ) -> Result<Option<Teacher<B>>, EvaluationError> {
         let (Some(plan), Some(_), Some(given)) = (
@@ -28,7 +29,7 @@ impl Trainer<'_> {
             return Ok(None);
         };
         let (model, _) = bundle::read_model(&self.job.access.resolve(&given.path)?, backend)?;
-        Ok(Some(Teacher::new(model, plan, None)))
+        Ok(Some(Teacher::new(model, plan, student, None)))
     }
 
     /// Where the model before pruning lies while a recovery that learns from it may have to go on from a checkpoint.
@@ -72,6 +73,12 @@ impl Trainer<'_> {
             .about
             .get(ORIGINS)
             .and_then(|text| serde_json::from_str(text).ok());
-        Ok(Some(Teacher::new(model, plan, Some(origins.ok_or_else(gone)?))))
+        let origins = origins.ok_or_else(gone)?;
+        Ok(Some(Teacher::new(
+            model,
+            plan,
+            &self.plan.recovered(),
+            Some(origins),
+        )))
     }
 }

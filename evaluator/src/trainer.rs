@@ -180,7 +180,7 @@ impl Trainer<'_> {
             from,
         };
         if let Some(checkpoint) = resumed.take_if(|c| c.phase == RECOVERY) {
-            let teacher = match self.given_teacher(backend)? {
+            let teacher = match self.given_teacher(&plan.recovered(), backend)? {
                 Some(teacher) => Some(teacher),
                 None => self.teacher_from_file(backend)?,
             };
@@ -226,7 +226,7 @@ impl Trainer<'_> {
         let mut sofar = match found {
             Some(found) => found,
             None => {
-                let teacher = self.given_teacher(backend)?;
+                let teacher = self.given_teacher(&plan.model, backend)?;
                 let (model, record) = self.main(start, teacher.as_ref(), resumed, energy, &mut events)?;
                 let main = plan.steps_to_share(record.steps, self.job.target);
                 let mut made = trained(model, record, main, None);
@@ -249,8 +249,8 @@ impl Trainer<'_> {
         let whole = (plan.teacher.is_none() && plan.distillation.is_some()).then(|| sofar.model.valid());
         let kept = pruning::shrink(&mut sofar.model, &plan.served, &importance);
         let teacher = match (whole, plan.distillation) {
-            (Some(whole), Some(plan)) => Some(Teacher::new(whole, plan, Some(kept))),
-            _ => self.given_teacher(backend)?,
+            (Some(whole), Some(lesson)) => Some(Teacher::new(whole, lesson, &plan.recovered(), Some(kept))),
+            _ => self.given_teacher(&plan.recovered(), backend)?,
         };
         let ((), sliced) = Record::of(energy, || {
             if pruning.width > 0.0 {

@@ -1,6 +1,7 @@
 //! The commands: one file each, and its line in the list below.
 
 mod bench;
+mod delta;
 mod doctor;
 mod evaluate;
 mod export;
@@ -51,6 +52,7 @@ commands! {
     front::Front,
     replay::Replay,
     export::Export,
+    delta::Delta,
     evaluate::Evaluate,
     generate::Generate,
     #[command(name = "sensitivity")]

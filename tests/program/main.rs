@@ -4,6 +4,7 @@
 mod bad_input;
 mod bench;
 mod compression;
+mod delta;
 mod journey;
 mod optimize;
 mod partial;

@@ -4,14 +4,17 @@
 //! where it comes from. Where the architecture is a standard one, `transformers` loads the folder as it stands.
 
 mod config;
+mod delta;
 mod layout;
 mod provenance;
+mod tensors;
 mod weights;
 
 use std::{fs, io, path::Path};
 
 pub use self::{
     config::{Served, served_from_json},
+    delta::{Differences, apply_delta, write_delta},
     layout::served_bytes,
     provenance::{Provenance, read_provenance},
     weights::{load, save},
@@ -22,10 +25,13 @@ use crate::{
     ops::Ops,
 };
 
+/// The file of a bundle's weights.
+const WEIGHTS: &str = "model.safetensors";
+
 /// Files of a bundle, in the order in which they are written.
 pub const FILES: [&str; 6] = [
     "config.json",
-    "model.safetensors",
+    WEIGHTS,
     "tokenizer.json",
     "tokenizer_config.json",
     "parsimony.json",
@@ -33,7 +39,7 @@ pub const FILES: [&str; 6] = [
 ];
 
 /// The files without which the model cannot be served; their bytes are its size.
-pub const SERVING_FILES: [&str; 3] = ["config.json", "model.safetensors", "tokenizer.json"];
+pub const SERVING_FILES: [&str; 3] = ["config.json", WEIGHTS, "tokenizer.json"];
 
 /// Why a bundle cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +58,30 @@ pub enum BundleError {
     /// A file that does not hold what it should.
     #[error("'{path}' is not what a bundle holds: {reason}; export the model again or name another folder")]
     Content {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A delta for another base.
+    #[error(
+        "'{delta}' was made from a base whose weights have fingerprint {expected}, but those of '{base}' have {found}; name the folder of that base"
+    )]
+    OtherBase {
+        /// The folder that was named.
+        base: String,
+        /// The delta file.
+        delta: String,
+        /// Fingerprint of the weights in that folder.
+        found: String,
+        /// Fingerprint of the base's.
+        expected: String,
+    },
+    /// A delta file that does not give the model that it was made from.
+    #[error(
+        "'{path}' cannot be applied: {reason}; get it again, or make it again with 'parsimony delta --tuned'"
+    )]
+    Delta {
         /// The file.
         path: String,
         /// What is wrong.
@@ -97,7 +127,7 @@ pub fn write_model<B: Ops>(
         "tokenizer_config.json",
         "{\"tokenizer_class\": \"PreTrainedTokenizerFast\"}\n",
     )?;
-    weights::save(model, &dir.join("model.safetensors"))
+    weights::save(model, &dir.join(WEIGHTS))
 }
 
 /// Writes `parsimony.json` and `README.md`.
@@ -136,7 +166,7 @@ pub fn read_tokenizer(dir: &Path) -> Result<Tokenizer, BundleError> {
 /// [`BundleError`].
 pub fn read_model<B: Ops>(dir: &Path, device: &B::Device) -> Result<(Model<B>, Served), BundleError> {
     let served = read_served(dir)?;
-    let model = weights::load(&served, &dir.join("model.safetensors"), device)?;
+    let model = weights::load(&served, &dir.join(WEIGHTS), device)?;
     Ok((model, served))
 }
 

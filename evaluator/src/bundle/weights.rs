@@ -1,21 +1,18 @@
 //! `model.safetensors`: written from a model, and read back one tensor at a time.
 
-use std::{
-    borrow::Cow,
-    collections::BTreeMap,
-    fs::File,
-    io::{Read, Seek, SeekFrom},
-    path::Path,
-};
+use std::path::Path;
 
 use burn::{
     module::Param,
     tensor::{DType, Tensor, TensorData},
 };
 use half::f16;
-use safetensors::{Dtype, View, tensor::TensorInfo};
+use safetensors::Dtype;
 
-use super::{BundleError, Served};
+use super::{
+    BundleError, Served,
+    tensors::{Incoming, Outgoing, write},
+};
 use crate::{
     model::{Integer, Matrix, Model, Part, Parts, Steps, is_block_matrix},
     ops::Ops,
@@ -31,31 +28,6 @@ use crate::{
 
 /// The tensor of what one is worth in each tensor of a model in whole numbers.
 pub(super) const INTEGER_STEPS: &str = "model.integer_steps";
-
-/// One tensor on its way to a file.
-struct Outgoing {
-    dtype: Dtype,
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
-}
-
-impl View for &Outgoing {
-    fn dtype(&self) -> Dtype {
-        self.dtype
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(&self.bytes)
-    }
-
-    fn data_len(&self) -> usize {
-        self.bytes.len()
-    }
-}
 
 /// Writes the weights; the file appears whole or not at all.
 ///
@@ -124,25 +96,7 @@ pub fn save<B: Ops>(model: &mut Model<B>, path: &Path) -> Result<(), BundleError
         };
         tensors.push((INTEGER_STEPS.into(), outgoing));
     }
-    let views = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
-    safetensors::serialize_to_file(views, None, path).map_err(|e| {
-        let source = match e {
-            safetensors::SafeTensorError::IoError(source) => source,
-            other => std::io::Error::other(other.to_string()),
-        };
-        BundleError::File {
-            path: path.display().to_string(),
-            source,
-        }
-    })?;
-    // the format's writer makes files that only their owner can read
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644))
-            .map_err(BundleError::file(path))?;
-    }
-    Ok(())
+    write(path, &tensors, None)
 }
 
 /// Adds the tensors of packed weights.
@@ -226,100 +180,7 @@ pub fn load<B: Ops>(served: &Served, path: &Path, device: &B::Device) -> Result<
     Ok(model)
 }
 
-/// A weight file that is read tensor by tensor, so that no second copy of it is ever in memory.
-struct Incoming {
-    file: File,
-    path: std::path::PathBuf,
-    data_start: u64,
-    tensors: BTreeMap<String, TensorInfo>,
-}
-
 impl Incoming {
-    fn open(path: &Path) -> Result<Self, BundleError> {
-        let mut file = File::open(path).map_err(BundleError::file(path))?;
-        let size = file.metadata().map_err(BundleError::file(path))?.len();
-        let mut length = [0u8; 8];
-        file.read_exact(&mut length).map_err(BundleError::file(path))?;
-        let header_bytes = u64::from_le_bytes(length);
-        if header_bytes > size {
-            return Err(BundleError::content(path, "its header is longer than the file"));
-        }
-        let mut header = vec![0u8; 8 + header_bytes as usize];
-        header[..8].copy_from_slice(&length);
-        file.read_exact(&mut header[8..])
-            .map_err(BundleError::file(path))?;
-        let metadata: safetensors::tensor::Metadata =
-            serde_json::from_slice(&header[8..]).map_err(|e| BundleError::content(path, e))?;
-        let tensors: BTreeMap<String, TensorInfo> = metadata
-            .tensors()
-            .into_iter()
-            .map(|(name, info)| (name, info.clone()))
-            .collect();
-        let data_start = 8 + header_bytes;
-        if data_start + metadata.data_len() as u64 != size {
-            return Err(BundleError::content(path, "it is cut short or too long"));
-        }
-        Ok(Incoming {
-            file,
-            path: path.to_owned(),
-            data_start,
-            tensors,
-        })
-    }
-
-    fn bytes(
-        &mut self,
-        name: &str,
-        dtypes: &[Dtype],
-        shape: &[usize],
-    ) -> Result<(Dtype, Vec<u8>), BundleError> {
-        let path = self.path.clone();
-        let info = self
-            .tensors
-            .get(name)
-            .ok_or_else(|| BundleError::content(&path, format!("tensor '{name}' is missing")))?;
-        if !dtypes.contains(&info.dtype) || info.shape != shape {
-            let found = format!(
-                "tensor '{name}' is {:?} {:?}, expected {:?} {shape:?}",
-                info.dtype, info.shape, dtypes[0]
-            );
-            return Err(BundleError::content(&path, found));
-        }
-        let (begin, end) = info.data_offsets;
-        let mut bytes = vec![0u8; end - begin];
-        self.file
-            .seek(SeekFrom::Start(self.data_start + begin as u64))
-            .map_err(BundleError::file(&path))?;
-        self.file
-            .read_exact(&mut bytes)
-            .map_err(BundleError::file(&path))?;
-        Ok((info.dtype, bytes))
-    }
-
-    fn floats(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, BundleError> {
-        let (dtype, bytes) = self.bytes(name, &[Dtype::F32, Dtype::F16, Dtype::BF16], shape)?;
-        Ok(match dtype {
-            Dtype::F32 => bytes
-                .as_chunks::<4>()
-                .0
-                .iter()
-                .map(|b| f32::from_le_bytes(*b))
-                .collect(),
-            Dtype::F16 => bytes
-                .as_chunks::<2>()
-                .0
-                .iter()
-                .map(|b| f16::from_le_bytes(*b).to_f32())
-                .collect(),
-            _ => bytes
-                .as_chunks::<2>()
-                .0
-                .iter()
-                .map(|b| half::bf16::from_le_bytes(*b).to_f32())
-                .collect(),
-        })
-    }
-
     fn matrix<B: Ops>(
         &mut self,
         name: &str,

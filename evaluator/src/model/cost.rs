@@ -316,6 +316,25 @@ impl ModelPlan {
         self.layers[..depth].iter().enumerate().map(layer).sum()
     }
 
+    /// Multiply-adds of a kind that writes to take in prompts of `n` tokens at once, to the logits after the last one.
+    pub fn prompt_macs(&self, batch: usize, n: usize) -> u64 {
+        if n == 1 {
+            return batch as u64 * self.decoding_macs(0);
+        }
+        let head = self.kind.head_pass(self, batch, n, Trainable::All).forward;
+        let others = self.forward_macs(batch, n) - head;
+        let cores = (0..self.layers.len()).map(|i| {
+            let attention = &self.layers[i].attention;
+            [
+                attention.core.prompt_macs(attention, n),
+                self.core_pass(i, n).forward,
+            ]
+        });
+        let [taken, whole] = cores.fold([0; 2], |[a, b], [c, d]| [a + c, b + d]);
+        others + batch as u64 * taken - batch as u64 * whole
+            + self.tied_head_pass(batch, Trainable::All).forward
+    }
+
     /// Multiply-adds of a kind that writes for the token at `position`, from 0, of a full-length example; where there are exits,
     /// of a token that none of them lets go.
     pub fn decoding_macs(&self, position: usize) -> u64 {

@@ -49,26 +49,27 @@ impl Plan {
         let chosen = self
             .fine_tuning
             .map_or(0, |method| method.macs_before(&self.model, rows.context));
-        let taught = |student: &ModelPlan, teacher: &ModelPlan| {
+        let taught = |student: &ModelPlan, teacher: &ModelPlan, steps| {
+            let rows = [batch, rows.context];
             self.distillation
-                .map_or(0, |plan| plan.macs(student, teacher, batch, rows.context))
+                .map_or(0, |plan| plan.macs(student, teacher, steps, rows))
         };
         let from_teacher = self
             .teacher
             .as_ref()
-            .map_or(0, |teacher| taught(&self.model, teacher));
+            .map_or(0, |teacher| taught(&self.model, teacher, steps));
         let main = self.trainable().map_or(0, |trainable| {
             let first = self.fine_tuning.map_or(0, |method| method.head_steps(steps));
             let heads = training(&self.model, first, Trainable::Head);
-            heads + training(&self.model, steps - first, trainable) + steps * from_teacher
+            heads + training(&self.model, steps - first, trainable) + from_teacher
         });
         let judged = self
             .pruning
             .map_or(0, |plan| plan.judging_macs(&self.model, batch, rows.context));
         let teacher = self.teacher.as_ref().unwrap_or(&self.model);
         let again = |steps| training(&self.served, steps, Trainable::All);
-        let recovery =
-            again(self.recovery_steps(steps)) + self.recovery_steps(steps) * taught(&self.served, teacher);
+        let recovering = self.recovery_steps(steps);
+        let recovery = again(recovering) + taught(&self.recovered(), teacher, recovering);
         let rounded = again(self.rounded_steps(steps));
         let sparsity = self.sparsity.map_or(0, |plan| {
             again(plan.recovery_steps(steps)) + plan.macs(&self.served, batch, rows.context)

@@ -42,7 +42,7 @@ use crate::{
         reversible::{CHUNKS_ACTIVITY, REVERSED_ACTIVITY},
         sparsity::{self, SparsityPlan},
     },
-    training::Rule,
+    training::{Rule, SLOWED_ACTIVITY},
 };
 
 /// Everything an evaluation does, in order.
@@ -271,8 +271,11 @@ impl Plan {
         }
         names.extend(self.fine_tuning.iter().flat_map(FineTuning::activity));
         names.extend(self.trainable().and_then(|_| self.training.rule.activity()));
+        names.extend((self.training.layer_decay < 1.0).then_some(SLOWED_ACTIVITY));
         names.extend(self.pruning.iter().flat_map(PruningPlan::activity));
         names.extend(self.distillation.map(|_| distillation::ACTIVITY));
+        let writes = self.distillation.is_some_and(|plan| plan.own_text > 0.0);
+        names.extend(writes.then_some(distillation::OWN_TEXT_ACTIVITY));
         if let Some(sparsity) = &self.sparsity {
             names.extend(sparsity::ACTIVITY);
             names.extend(sparsity.recovery_activity());

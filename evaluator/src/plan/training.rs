@@ -3,7 +3,7 @@
 use crate::{
     data::{Form, Rows},
     parameter::Values,
-    training::Rule,
+    training::{Rule, layer_decay},
 };
 
 /// How long a training lasts.
@@ -32,6 +32,8 @@ pub struct TrainingPlan {
     pub final_rate: f64,
     /// Decay of matrices.
     pub weight_decay: f64,
+    /// Rate of a layer over that of the next higher one.
+    pub layer_decay: f64,
     /// Largest norm of the gradient of all weights together.
     pub gradient_clip: f64,
     /// How a step changes the weights.
@@ -58,6 +60,7 @@ impl TrainingPlan {
             warmup: values.float("warmup"),
             final_rate: values.float("final_rate"),
             weight_decay: values.float("weight_decay"),
+            layer_decay: layer_decay(values),
             gradient_clip: values.float("gradient_clip"),
             rule,
         }

@@ -28,11 +28,11 @@ pub use self::{
 };
 pub(crate) use self::{
     batches::Beside,
-    optimizer::{about as rules, choose_trained, parameters},
+    optimizer::{SLOWED_ACTIVITY, about as rules, choose_trained, layer_decay, parameters},
     step::{IntoF32, Scores, score, score_on, to_device},
 };
 use self::{
-    optimizer::{badam, collect, lomo, mezo},
+    optimizer::{Rates, badam, collect, lomo, mezo},
     step::{Task, gradients, quick_loss},
 };
 use crate::{
@@ -265,7 +265,7 @@ where
         ..
     } = stretch;
     let seed = batches.seed;
-    let task = |model: &Model<A>| Task::of_step(batches, step, teacher, &model.device());
+    let task = |model: &Model<A>| Task::of_step(model, batches, step, teacher);
     match plan.rule {
         Rule::AdamW | Rule::Sgd => {}
         Rule::Badam { block_steps } => badam::begin_step(model, optimizer, step, block_steps),
@@ -291,7 +291,8 @@ where
     if let Some(tuning) = tuning {
         tuning.end_step(model, &mut collected, seed, step);
     }
-    optimizer.apply(model, collected, rate, plan);
+    let rates = Rates::of(model, rate, plan.layer_decay);
+    optimizer.apply(model, collected, &rates, plan);
     loss
 }
 

@@ -29,6 +29,7 @@ mod tests {
             warmup: 0.1,
             final_rate: 0.1,
             weight_decay: 0.0,
+            layer_decay: 1.0,
             gradient_clip: 1.0,
             rule: Rule::AdamW,
         };

@@ -1,8 +1,11 @@
 //! Batches, losses and gradients.
 
-use burn::tensor::{
-    Int, Tensor, TensorData,
-    backend::{AutodiffBackend, Backend},
+use burn::{
+    module::AutodiffModule,
+    tensor::{
+        Int, Tensor, TensorData,
+        backend::{AutodiffBackend, Backend},
+    },
 };
 
 use super::{batches::Batches, reversible};
@@ -53,20 +56,27 @@ pub(super) struct Task<'a, A: AutodiffBackend> {
     pub(super) inputs: Inputs<A>,
     targets: Tensor<A, 1, Int>,
     told: Option<Taught<'a, A::InnerBackend>>,
+    /// Whether the model has written the texts itself.
+    is_own: bool,
 }
 
 impl<'a, A: AutodiffBackend + Ops> Task<'a, A> {
-    /// The batch of a step.
+    /// The batch of a step, for a model as it is before it; of its own writing where a teacher asks for that.
     pub(super) fn of_step(
+        model: &Model<A>,
         batches: &Batches,
         step: u64,
         teacher: Option<&'a Teacher<A::InnerBackend>>,
-        device: &A::Device,
     ) -> Self
     where
         A::InnerBackend: Ops,
     {
-        let batch = batches.of_step(step);
+        let device = &model.device();
+        let asking = teacher.filter(|teacher| teacher.asks_for_own_text(step));
+        let batch = match (batches.of_step(step), asking) {
+            (batch, Some(teacher)) => teacher.own_text(&model.valid(), batch, batches.seed, step),
+            (batch, None) => batch,
+        };
         let told = teacher.map(|teacher| {
             let inputs = to_device::<A::InnerBackend>(batch.clone(), device).0;
             (teacher, teacher.tell(inputs))
@@ -76,6 +86,7 @@ impl<'a, A: AutodiffBackend + Ops> Task<'a, A> {
             inputs,
             targets,
             told,
+            is_own: asking.is_some(),
         }
     }
 
@@ -108,6 +119,10 @@ impl<'a, A: AutodiffBackend + Ops> Task<'a, A> {
     pub(super) fn loss_of(&self, logits: Tensor<A, 3>) -> Tensor<A, 1> {
         let [b, n, outputs] = logits.dims();
         let logits = logits.reshape([b * n, outputs]);
+        if let Some((teacher, told)) = self.told.as_ref().filter(|_| self.is_own) {
+            let loss = teacher.loss_of_outputs(logits, told, self.targets.clone());
+            return loss.expect("own texts are asked for where outputs are learnt");
+        }
         let loss = cross_entropy(logits.clone(), self.targets.clone());
         match &self.told {
             Some((teacher, told)) => teacher.loss(loss, logits, told, self.targets.clone()),
@@ -137,7 +152,7 @@ where
     A: AutodiffBackend + Ops,
     A::InnerBackend: Ops,
 {
-    Task::of_step(batches, step, teacher, &model.device()).gradients(model)
+    Task::of_step(model, batches, step, teacher).gradients(model)
 }
 
 /// The loss of a batch, `[1]` on the inner backend, and its gradients.
@@ -150,6 +165,7 @@ where
         inputs,
         targets,
         told: None,
+        is_own: false,
     };
     task.gradients(model)
 }
@@ -207,7 +223,6 @@ where
     A: AutodiffBackend + Ops,
     A::InnerBackend: Ops,
 {
-    use burn::module::AutodiffModule;
     let mut model = model.valid();
     if let Some(packing) = rounding {
         qat::round(&mut model, packing);

@@ -142,7 +142,7 @@ pub(super) fn note<A>(
 mod tests {
     use burn::backend::{Autodiff, Flex};
 
-    use super::*;
+    use super::{super::Rates, *};
     use crate::{
         model::Matrix,
         plan::{Budget, TrainingPlan},
@@ -204,6 +204,7 @@ mod tests {
             warmup: 0.0,
             final_rate: 1.0,
             weight_decay,
+            layer_decay: 1.0,
             gradient_clip: 1e6,
             rule: Rule::AdamW,
         };
@@ -223,7 +224,7 @@ mod tests {
             }
             let gradients = toy.gradients();
             note(&mut toy, &mut optimizer, &plan, &gradients);
-            optimizer.apply(&mut toy, gradients, 0.05, &training);
+            optimizer.apply(&mut toy, gradients, &Rates::one(0.05), &training);
         }
         let [m, v] = &optimizer.moments[NAME];
         assert_eq!(

@@ -125,6 +125,24 @@ fn counted_work_of_decoding_is_the_formula() {
 }
 
 #[test]
+fn counted_work_of_a_prompt_is_the_formula() {
+    for technique in TECHNIQUES {
+        let plan = plan(technique).model;
+        let model = Model::<Flex>::new(&plan, 1, &Default::default());
+        for n in [1, 2, 7, 16] {
+            let mut memory = model.memory(&plan, 2, plan.context);
+            let take = || model.extend(tokens::<Flex>(2, n, 3), &mut memory);
+            let ((_, macs), skipped) = count_skipped(|| count_macs(take));
+            assert_eq!(
+                macs + skipped.forward,
+                plan.prompt_macs(2, n),
+                "{technique} of {n}"
+            );
+        }
+    }
+}
+
+#[test]
 fn later_tokens_never_change_earlier_logits() {
     for technique in TECHNIQUES {
         let plan = plan(technique);

@@ -282,6 +282,10 @@ fn what_cannot_be_done_is_said_in_one_sentence() {
             "reversible = true\nfine_tune = 'adapter'",
             "base of reversible layers",
         ),
+        (
+            "fine_tune = 'full'\noptimizer = 'mezo'\nlayerwise_lr_decay = 0.9",
+            "layerwise_lr_decay = 0.9 gives each layer a rate of its own",
+        ),
         ("optimizer = 'mezo'", "too little to train from scratch"),
         (
             "reversible = true\noptimizer = 'lomo'",
@@ -305,6 +309,32 @@ fn what_cannot_be_done_is_said_in_one_sentence() {
     let again = spaces::study::config_from_toml(&text, &evaluator::catalog()).unwrap();
     let error = Plan::read(&again, VOCABULARY, Some(&adapted)).unwrap_err();
     assert!(error.contains("has adapters already"), "{error}");
+}
+
+#[test]
+fn rates_of_layers_are_asked_for_where_all_weights_of_a_base_are_trained() {
+    let read = |base: &str, fixed: &str| {
+        let text = format!("{}\n{base}\n[fixed]\n{fixed}\n", recall());
+        spaces::study::config_from_toml(&text, &evaluator::catalog())
+    };
+    let (base, decay) = ("[base]\npath = 'base'", "layerwise_lr_decay = 0.8");
+    let full = read(base, "fine_tune = 'full'").unwrap();
+    assert_eq!(full.values["layerwise_lr_decay"], 1.0.into());
+    assert!(read(base, &format!("fine_tune = 'full'\n{decay}")).is_ok());
+    for (base, more) in [
+        ("", ""),
+        (base, "fine_tune = 'none'\n"),
+        (base, "fine_tune = 'lora'\n"),
+    ] {
+        assert!(
+            !read(base, more)
+                .unwrap()
+                .values
+                .contains_key("layerwise_lr_decay")
+        );
+        let errors = read(base, &format!("{more}{decay}")).unwrap_err();
+        assert!(errors[0].to_string().contains("layerwise_lr_decay"), "{errors:?}");
+    }
 }
 
 #[test]

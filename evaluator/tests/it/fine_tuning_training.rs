@@ -1,6 +1,6 @@
 //! Trainings of a base: what stays, what changes, that they go on where they were stopped.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use evaluator::{
     EvaluationError,
@@ -88,13 +88,18 @@ fn a_stopped_training_goes_on_to_the_same_bits() {
 
 #[test]
 fn changes_on_the_way_back_are_those_of_gradient_descent() {
-    for base in [
-        "kv_heads = 2",
-        "experts = 4\nrouter = 'switch'\ncapacity_factor = 1.0\nrouter_jitter = 0.0",
+    for (base, more) in [
+        ("kv_heads = 2", ""),
+        ("kv_heads = 2", "layerwise_lr_decay = 0.6"),
+        (
+            "experts = 4\nrouter = 'switch'\ncapacity_factor = 1.0\nrouter_jitter = 0.0",
+            "",
+        ),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let run = |rule: &str| {
-            let fixed = format!("{base}\nfine_tune = 'full'\noptimizer = '{rule}'\nlearning_rate = 0.1");
+            let fixed =
+                format!("{base}\nfine_tune = 'full'\noptimizer = '{rule}'\nlearning_rate = 0.1\n{more}");
             let (mut model, _) = trained(&fixed, &dir.path().join(rule), u64::MAX).1.unwrap();
             bits(&mut model)
         };
@@ -104,6 +109,44 @@ fn changes_on_the_way_back_are_those_of_gradient_descent() {
                 let (a, b) = (f32::from_bits(*a), f32::from_bits(*b));
                 assert!((a - b).abs() <= 1e-6, "{base} {name}: {a} {b}");
             }
+        }
+    }
+}
+
+#[test]
+fn a_decay_of_one_is_none_and_a_lower_one_moves_lower_layers_less() {
+    let dir = tempfile::tempdir().unwrap();
+    for rule in ["adamw", "badam", "sgd", "lomo"] {
+        // each part has its turn
+        let turns = if rule == "badam" {
+            "badam_block_steps = 2"
+        } else {
+            ""
+        };
+        let run = |name: &str, more: &str| {
+            let fixed = format!("fine_tune = 'full'\noptimizer = '{rule}'\n{turns}\n{more}");
+            let (mut start, result) = trained(&fixed, &dir.path().join(format!("{rule}{name}")), u64::MAX);
+            (bits(&mut start), bits(&mut result.unwrap().0))
+        };
+        let (start, whole) = run("none", "");
+        assert_eq!(run("one", "layerwise_lr_decay = 1.0").1, whole, "{rule}");
+        let (_, slowed) = run("half", "layerwise_lr_decay = 0.5");
+        let moved = |after: &BTreeMap<String, (Vec<u32>, bool)>, part: &str| {
+            let tensors = start.iter().filter(|(name, _)| name.starts_with(part));
+            let squares = tensors.flat_map(|(name, (before, _))| {
+                let pairs = before.iter().zip(&after[name].0);
+                pairs.map(|(a, b)| (f32::from_bits(*a) - f32::from_bits(*b)).powi(2))
+            });
+            squares.sum::<f32>().sqrt()
+        };
+        // of two layers the last has the whole rate, the first half of it, the embedding a quarter
+        for (part, low, high) in [
+            ("model.layers.0.", 0.3, 0.75),
+            ("model.layers.1.", 0.8, 1.25),
+            ("model.embed_tokens.", 0.12, 0.5),
+        ] {
+            let share = moved(&slowed, part) / moved(&whole, part);
+            assert!((low..high).contains(&share), "{rule} {part}: {share}");
         }
     }
 }

@@ -11,6 +11,7 @@ mod contract;
 mod cuda;
 #[cfg(feature = "cuda")]
 mod cuda_evaluation;
+mod delta;
 mod distillation;
 mod draft;
 mod early_exit;

@@ -185,6 +185,7 @@ pub(crate) const TECHNIQUES: &[&str] = &[
 pub(crate) const TUNINGS: &[&str] = &[
     "fine_tune = 'full'",
     "fine_tune = 'full'\noptimizer = 'sgd'\nlearning_rate = 0.5",
+    "fine_tune = 'full'\nlayerwise_lr_decay = 0.7",
     "fine_tune = 'lora'\nlora_rank = 3",
     "fine_tune = 'lora'\nlora_rank = 3\nlora_targets = 'all'\nbase_bits = 4",
     "fine_tune = 'dylora'\nlora_rank = 4",

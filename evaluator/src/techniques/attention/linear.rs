@@ -154,6 +154,11 @@ impl Variant for Linear {
         self.projection_macs(plan) + sums as u64
     }
 
+    fn prompt_macs(&self, plan: &AttentionPlan, n: usize) -> u64 {
+        // token by token
+        n as u64 * self.decoding_macs(plan, 0)
+    }
+
     fn state_values(&self, plan: &AttentionPlan, _: usize) -> u64 {
         (plan.kv_heads * self.features(plan) * (plan.depth + 1)) as u64
     }

@@ -166,6 +166,13 @@ macro_rules! variants {
                 }
             }
 
+            /// Multiply-adds to take in `n` tokens at once, several of them, where nothing is remembered.
+            pub(crate) fn prompt_macs(&self, plan: &AttentionPlan, n: usize) -> u64 {
+                match self {
+                    $(Core::$variant(v) => v.prompt_macs(plan, n),)+
+                }
+            }
+
             /// Numbers remembered of one sequence of up to `capacity` tokens.
             pub fn state_values(&self, plan: &AttentionPlan, capacity: usize) -> u64 {
                 match self {

@@ -93,6 +93,11 @@ pub(crate) trait Variant: Copy {
     /// Multiply-adds to decode the token at `position`, beside the projections.
     fn decoding_macs(&self, plan: &AttentionPlan, position: usize) -> u64;
 
+    /// Multiply-adds to take in `n` tokens at once, several of them, where nothing is remembered, beside the projections.
+    fn prompt_macs(&self, plan: &AttentionPlan, n: usize) -> u64 {
+        self.training_pass(plan, n).forward
+    }
+
     /// Numbers remembered of one sequence of up to `capacity` tokens.
     fn state_values(&self, plan: &AttentionPlan, capacity: usize) -> u64;
 

@@ -1,6 +1,6 @@
 //! What can be taught, and by whom.
 
-use super::{DistillationPlan, Method};
+use super::{DistillationPlan, Method, own_text};
 use crate::{
     model::{ModelPlan, Trainable},
     ops::Band,
@@ -50,6 +50,9 @@ impl DistillationPlan {
                 "{asked} needs layers that keep what they computed, and reversible = true keeps nothing; use distill = 'none' or reversible = false"
             ));
         }
+        if self.own_text > 0.0 {
+            self.check_own_text(lesson)?;
+        }
         if self.method.is_inside() {
             self.check_inside(&asked, lesson)?;
         }
@@ -60,6 +63,30 @@ impl DistillationPlan {
             Method::Attention => looks_alike(&asked, *teacher, student),
             _ => Ok(()),
         }
+    }
+
+    /// The same of texts that the student writes.
+    fn check_own_text(self, lesson: &Lesson) -> Result<(), String> {
+        let asked = format!("{} = {}", own_text::NAME, self.own_text);
+        let kind = lesson.student.kind;
+        if !kind.writes() || kind.reading() > 0 {
+            return Err(format!(
+                "{asked} has a model write on after a prompt, and an {} does not; use {} = 0 or kind = 'decoder'",
+                kind.words(),
+                own_text::NAME
+            ));
+        }
+        let adds = matches!(
+            lesson.trainable,
+            Some(Trainable::LowRank { .. } | Trainable::Scales)
+        );
+        if lesson.teacher.is_some() && adds {
+            return Err(format!(
+                "{asked} has a model write while it learns, and what this fine_tune adds is merged for writing only at the end; use {} = 0, or fine_tune = 'full', 'mask' or 'adapter'",
+                own_text::NAME
+            ));
+        }
+        Ok(())
     }
 
     /// The same of what is learnt from the inside of a model.

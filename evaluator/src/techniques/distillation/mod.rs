@@ -10,6 +10,7 @@ mod check;
 mod fixture;
 mod hidden;
 mod logits;
+mod own_text;
 mod relation;
 mod reverse_kl;
 mod streams;
@@ -21,10 +22,11 @@ use burn::tensor::{
 use serde::{Deserialize, Serialize};
 use spaces::{Domain, ParameterInfo};
 
-pub(crate) use self::{check::Lesson, streams::LastPass};
+pub(crate) use self::{check::Lesson, own_text::ACTIVITY as OWN_TEXT_ACTIVITY, streams::LastPass};
 use super::About;
 use crate::{
     counter,
+    data::Batch,
     model::{Form, Initial, Inputs, Matrix, Model, ModelPlan, matrix_pass},
     ops::{Lengths, Ops},
     parameter::{Declared, Values, choice, float},
@@ -58,6 +60,8 @@ pub struct DistillationPlan {
     pub temperature: f64,
     /// Share of the loss that is the teacher's; the rest is that of the data.
     pub weight: f64,
+    /// Share of the steps in which the student writes the texts itself, and the loss is the teacher's alone.
+    pub own_text: f64,
 }
 
 impl DistillationPlan {
@@ -75,11 +79,29 @@ impl DistillationPlan {
             method,
             temperature: values.float("distill_temperature"),
             weight: values.float("distill_weight"),
+            own_text: values.float(own_text::NAME),
         })
     }
 
+    /// Multiply-adds that `steps` take more on `batch` examples of `n` tokens a row, the teacher's own included.
+    pub(crate) fn macs(
+        self,
+        student: &ModelPlan,
+        teacher: &ModelPlan,
+        steps: u64,
+        [batch, n]: [usize; 2],
+    ) -> u64 {
+        let own = own_text::steps(self.own_text, steps);
+        let written = if own > 0 {
+            own * own_text::macs(student, batch, n)
+        } else {
+            0
+        };
+        steps * self.step_macs(student, teacher, batch, n) + written
+    }
+
     /// Multiply-adds that a step takes more on `batch` examples of `n` tokens a row, the teacher's own included.
-    pub(crate) fn macs(self, student: &ModelPlan, teacher: &ModelPlan, batch: usize, n: usize) -> u64 {
+    fn step_macs(self, student: &ModelPlan, teacher: &ModelPlan, batch: usize, n: usize) -> u64 {
         let rows = batch * student.kind.form().texts();
         let inside = match self.method {
             Method::Logits | Method::ReverseKl => 0,
@@ -105,6 +127,8 @@ pub struct Teacher<B: Backend> {
     pub(crate) plan: DistillationPlan,
     /// The block that each of the student's came from, where it came from this model.
     pub(crate) origins: Option<Vec<usize>>,
+    /// The student's shape, by which it remembers a text that it writes.
+    student: ModelPlan,
 }
 
 /// What a teacher tells of a batch.
@@ -125,10 +149,32 @@ enum Inside<B: Backend> {
 }
 
 impl<B: Ops> Teacher<B> {
-    /// A teacher of a plan; `origins` are the blocks that the student's came from, where they came from this model.
-    pub fn new(mut model: Model<B>, plan: DistillationPlan, origins: Option<Vec<usize>>) -> Self {
+    /// A teacher of a plan and a student; `origins` are the blocks that the student's came from, where they came from this
+    /// model.
+    pub fn new(
+        mut model: Model<B>,
+        plan: DistillationPlan,
+        student: &ModelPlan,
+        origins: Option<Vec<usize>>,
+    ) -> Self {
         plan.method.watch(&mut model);
-        Teacher { model, plan, origins }
+        Teacher {
+            model,
+            plan,
+            origins,
+            student: student.clone(),
+        }
+    }
+
+    /// Whether the student writes the texts of a step itself.
+    pub(crate) fn asks_for_own_text(&self, step: u64) -> bool {
+        own_text::is_own(self.plan.own_text, step)
+    }
+
+    /// A batch of the data with the latter half of each row as the student writes it in a step of a training of this seed.
+    pub(crate) fn own_text(&self, student: &Model<B>, batch: Batch, seed: u64, step: u64) -> Batch {
+        // nothing goes back through it
+        counter::without_backward(|| own_text::write(student, &self.student, batch, [seed, step]))
     }
 
     /// What it tells of a batch.
@@ -182,18 +228,31 @@ impl<B: Backend> Teacher<B> {
     where
         A: AutodiffBackend<InnerBackend = B> + Ops,
     {
-        let DistillationPlan {
-            method,
-            temperature,
-            weight,
-        } = self.plan;
-        let of_teacher = match method {
+        let weight = self.plan.weight;
+        let data = data * (1.0 - weight);
+        match self.loss_of_outputs(logits, told, targets) {
+            Some(of_teacher) => data + of_teacher * weight,
+            None => data,
+        }
+    }
+
+    /// The teacher's part of that loss, all of it, where outputs are learnt.
+    pub(crate) fn loss_of_outputs<A>(
+        &self,
+        logits: Tensor<A, 2>,
+        told: &Told<B>,
+        targets: Tensor<A, 1, Int>,
+    ) -> Option<Tensor<A, 1>>
+    where
+        A: AutodiffBackend<InnerBackend = B> + Ops,
+    {
+        let of_teacher = match self.plan.method {
             Method::Logits => logits::loss,
             Method::ReverseKl => reverse_kl::loss,
-            Method::Hidden | Method::Relation | Method::Attention => return data * (1.0 - weight),
+            Method::Hidden | Method::Relation | Method::Attention => return None,
         };
         let told = Tensor::from_inner(told.logits.clone());
-        data * (1.0 - weight) + of_teacher(logits, told, targets, temperature) * weight
+        Some(of_teacher(logits, told, targets, self.plan.temperature))
     }
 
     /// The loss of what is inside a student that has just gone through the same batch, `[1]`, where that is learnt.
@@ -314,6 +373,7 @@ pub(super) fn parameters() -> Vec<ParameterInfo> {
         )
         .when("distill != 'none'")
         .search(range(0.1, 1.0, false)),
+        own_text::parameter(),
     ]
 }
 

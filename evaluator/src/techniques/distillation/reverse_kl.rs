@@ -1,7 +1,8 @@
 //! Reverse divergence (`MiniLLM`, 2306.08543): `τ² KL(p_S^τ ‖ p_T^τ)`, which a student keeps small by leaving out what the teacher
 //! finds unlikely, rather than by covering all that it finds likely.
 //!
-//! It is taken at the data's positions. The paper takes it on texts that the student has written, which nothing here does.
+//! It is taken at the data's positions, and where `distill_own_text` asks for it, as the paper does, at those of texts that the
+//! student has written.
 
 use burn::tensor::{Int, Tensor, activation::log_softmax, backend::Backend};
 
@@ -9,7 +10,7 @@ use super::{About, logits::mean_of_scored};
 
 pub(super) const ABOUT: About = About {
     name: "reverse_kl",
-    doc: "the probabilities of a teacher, what it finds unlikely first, at the data's positions",
+    doc: "the probabilities of a teacher, what it finds unlikely first; on the student's own texts too, as distill_own_text says",
     paper: "2306.08543",
 };
 

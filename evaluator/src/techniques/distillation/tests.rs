@@ -46,6 +46,7 @@ fn plan(method: Method) -> DistillationPlan {
         method,
         temperature: 2.0,
         weight: 1.0,
+        own_text: 0.0,
     }
 }
 
@@ -82,7 +83,7 @@ fn who_is_the_teacher_has_nothing_to_learn() {
             if method == Method::Attention && !has_rows(&of_it) {
                 continue;
             }
-            let teacher = Teacher::new(student.valid(), plan(method), None);
+            let teacher = Teacher::new(student.valid(), plan(method), &of_it, None);
             let loss = taught(&teacher, &mut student);
             assert!(loss.abs() < 1e-5, "{method:?} of {fixed}: {loss}");
             assert!(student.translations.is_empty());
@@ -102,7 +103,7 @@ fn what_a_step_takes_more_is_its_formula() {
     let (whole, of_whole) = model("attention = 'tiled'\nkv_heads = 2", 3);
     for method in METHODS {
         let (mut student, of_it) = model("width = 24\nheads = 3\nkv_heads = 1", 4);
-        let teacher = Teacher::new(whole.valid(), plan(method), None);
+        let teacher = Teacher::new(whole.valid(), plan(method), &of_it, None);
         teacher.attach(&mut student, 1);
         let ((), macs) = counter::count_macs(|| {
             let told = teacher.tell(tokens::<Flex>().into());
@@ -113,7 +114,7 @@ fn what_a_step_takes_more_is_its_formula() {
             inside.map_or(loss.clone(), |inside| loss + inside).backward();
         });
         let alone = of_it.training_pass(2, 12, Trainable::All).total();
-        let more = plan(method).macs(&of_it, &of_whole, 2, 12);
+        let more = plan(method).macs(&of_it, &of_whole, 1, [2, 12]);
         assert_eq!(macs, alone + more, "{method:?}");
     }
 }
@@ -215,7 +216,7 @@ fn what_a_softmax_is_learnt_from_has_one_over_the_same_tokens() {
 fn what_was_beside_a_student_is_taken_away() {
     let (whole, _) = model("", 3);
     let (mut student, plan_of_it) = model("width = 16\nheads = 2", 4);
-    let teacher = Teacher::new(whole.valid(), plan(Method::Hidden), None);
+    let teacher = Teacher::new(whole.valid(), plan(Method::Hidden), &plan_of_it, None);
     teacher.attach(&mut student, 1);
     let shapes: Vec<[usize; 2]> = student.translations.iter().map(Matrix::dims).collect();
     assert_eq!(shapes, [[32, 16]; 2]);
@@ -232,4 +233,124 @@ fn layers_learn_from_those_that_are_as_far_on() {
     assert_eq!(as_far_on(3, 4), [1, 2, 3]);
     assert_eq!(as_far_on(4, 2), [0, 0, 1, 1]);
     assert_eq!(as_far_on(0, 3), [0; 0]);
+}
+
+#[test]
+fn a_student_writes_on_after_the_data_and_the_work_is_its_formula() {
+    for fixed in [
+        "kv_heads = 2",
+        "attention = 'tiled'",
+        "attention = 'sliding_window'\nwindow = 5",
+        "attention = 'linear'\nkv_heads = 2",
+        "attention = 'lsh'\nlsh_chunk = 3\nlsh_buckets = 4",
+        "attention = 'kde'\nkde_leaf = 2\nkde_samples = 3",
+        "attention = 'aft'\naft_variant = 'conv'\naft_window = 5",
+        "attention = 'rwkv'\nfeed_forward = 'channel_mix'",
+        "experts = 4\ntop_k = 2",
+    ] {
+        let (student, of_it) = model(fixed, 3);
+        let student = student.valid();
+        let lesson = DistillationPlan {
+            own_text: 1.0,
+            ..plan(Method::ReverseKl)
+        };
+        let teacher = Teacher::new(student.clone(), lesson, &of_it, None);
+        // an even row, an odd one and one of a token
+        for n in [12, 11, 2, 1] {
+            let batch = Batch {
+                batch: 3,
+                context: n,
+                inputs: (0..3 * n as u32).map(|i| (i * 5 + i * i) % 19).collect(),
+                lengths: vec![n; 3],
+                written: vec![],
+                targets: vec![1; 3 * n],
+            };
+            let write = |seed: u64, step: u64| teacher.own_text(&student, batch.clone(), seed, step);
+            let (own, macs) = counter::count_macs(|| write(1, 0));
+            let alone = lesson.step_macs(&of_it, &of_it, 3, n);
+            assert_eq!(
+                macs,
+                lesson.macs(&of_it, &of_it, 1, [3, n]) - alone,
+                "{fixed} {n}"
+            );
+            let prompt = n.div_ceil(2);
+            for (row, of_data) in own.inputs.chunks(n).zip(batch.inputs.chunks(n)) {
+                assert_eq!(row[..prompt], of_data[..prompt], "{fixed} {n}");
+                assert!(row.iter().all(|token| *token < 19));
+            }
+            for row in own.targets.chunks(n) {
+                assert!(row[..prompt - 1].iter().all(|target| *target == -1));
+                assert!(row[prompt - 1..].iter().all(|target| *target == 0));
+            }
+            assert_eq!(write(1, 0).inputs, own.inputs, "{fixed}: the same chance");
+            if n == 12 {
+                assert_ne!(own.inputs, batch.inputs, "{fixed}");
+                assert_ne!(write(1, 1).inputs, own.inputs, "{fixed}: another step");
+                assert_ne!(write(2, 0).inputs, own.inputs, "{fixed}: another seed");
+            }
+        }
+    }
+}
+
+#[test]
+fn of_own_texts_the_loss_is_the_teachers_alone() {
+    let (whole, of_it) = model("", 3);
+    let (student, _) = model("", 4);
+    let lesson = DistillationPlan {
+        weight: 0.25,
+        own_text: 0.5,
+        ..plan(Method::ReverseKl)
+    };
+    let teacher = Teacher::new(whole.valid(), lesson, &of_it, None);
+    assert_eq!(
+        [0, 1, 2, 3].map(|step| teacher.asks_for_own_text(step)),
+        [true, false, true, false]
+    );
+    let told = teacher.tell(tokens::<Flex>().into());
+    let logits = student.forward(tokens::<A>()).logits.reshape([24, 19]);
+    let targets = Tensor::zeros([24], &Default::default());
+    let alone = teacher
+        .loss_of_outputs(logits.clone(), &told, targets.clone())
+        .unwrap();
+    let beside = teacher.loss(Tensor::ones([1], &Default::default()), logits, &told, targets);
+    let (alone, beside) = (alone.into_scalar_f32(), beside.into_scalar_f32());
+    assert!((beside - (0.75 + 0.25 * alone)).abs() < 1e-6, "{beside} {alone}");
+}
+
+#[test]
+fn who_writes_is_a_decoder_whose_weights_are_those_that_learn() {
+    let check = |fixed: &str, trainable: Trainable| {
+        let (_, student) = model(fixed, 1);
+        let lesson = DistillationPlan {
+            own_text: 0.5,
+            ..plan(Method::ReverseKl)
+        };
+        lesson.check(&Lesson {
+            student: &student,
+            teacher: Some(&student),
+            rule: Rule::AdamW,
+            trainable: Some(trainable),
+            head_first: false,
+            recovers: false,
+        })
+    };
+    for trainable in [Trainable::All, Trainable::Vectors, Trainable::Adapters] {
+        assert_eq!(check("", trainable), Ok(()));
+    }
+    let low_rank = Trainable::LowRank {
+        rank: 2,
+        feed_forward: false,
+    };
+    for trainable in [low_rank, Trainable::Scales] {
+        let message = check("", trainable).unwrap_err();
+        assert!(
+            message.contains("merged for writing only at the end"),
+            "{message}"
+        );
+    }
+    let message = check("kind = 'encoder'", Trainable::All).unwrap_err();
+    assert!(
+        message.contains("use distill_own_text = 0 or kind = 'decoder'"),
+        "{message}"
+    );
 }

@@ -7,7 +7,7 @@ use burn::tensor::{
     backend::{AutodiffBackend, Backend},
 };
 
-use super::{Optimizer, Place, give_back, take};
+use super::{Optimizer, Place, Rates, give_back, take};
 use crate::{
     model::{Parts, TensorMut, each_tensor},
     ops::{AdamWStep, Ops, adamw},
@@ -26,17 +26,17 @@ struct Taken<B: Backend> {
 }
 
 impl<B: Ops> Optimizer<B> {
-    /// One step at a `rate`, with gradients that are multiplied by a `scale`.
+    /// One step at these rates, with gradients that are multiplied by a `scale`.
     pub(super) fn adamw<A>(
         &mut self,
         model: &mut impl Parts<A>,
         mut gradients: BTreeMap<String, Tensor<B, 1>>,
-        (rate, scale): (f64, f64),
+        (rates, scale): (&Rates, f64),
         weight_decay: f64,
     ) where
         A: AutodiffBackend<InnerBackend = B> + Ops,
     {
-        let step = AdamWStep {
+        let step_at = |rate: f64| AdamWStep {
             learning_rate: rate as f32,
             beta1: BETA1,
             beta2: BETA2,
@@ -44,7 +44,8 @@ impl<B: Ops> Optimizer<B> {
             gradient_scale: scale as f32,
             step: self.steps,
         };
-        let (mut taken, mut tensors) = (vec![], vec![]);
+        // tensors of one rate, which follow one another, are changed together
+        let (mut taken, mut groups) = (vec![], Vec::<(f64, Vec<_>)>::new());
         each_tensor(model, &mut |name, tensor| {
             let Some(gradient) = gradients.remove(&name) else {
                 return;
@@ -62,10 +63,15 @@ impl<B: Ops> Optimizer<B> {
             };
             let zeros = || Tensor::zeros(w.dims(), &w.device());
             let [m, v] = self.moments.remove(&name).unwrap_or_else(|| [zeros(), zeros()]);
-            tensors.push(([w, m, v], gradient, decay));
+            let (rate, one) = (rates.at(&name), ([w, m, v], gradient, decay));
+            match groups.last_mut() {
+                Some((of_group, group)) if *of_group == rate => group.push(one),
+                _ => groups.push((rate, vec![one])),
+            }
             taken.push(Taken { name, place, part });
         });
-        let updated = adamw(tensors, step);
+        let groups = groups.into_iter();
+        let updated = groups.flat_map(|(rate, tensors)| adamw(tensors, step_at(rate)));
         let mut updated: BTreeMap<_, _> = taken
             .into_iter()
             .zip(updated)

@@ -12,7 +12,7 @@ use burn::{
     tensor::{Tensor, backend::AutodiffBackend},
 };
 
-use super::{collect, sgd};
+use super::{Rates, collect, sgd};
 use crate::{
     counter,
     model::{Angles, Entered, Inputs, Model, Parts, Stream},
@@ -31,19 +31,23 @@ const EMBEDDING: &str = "model.embed_tokens.weight";
 enum Act {
     /// The sum of their squares is taken.
     Measure(f64),
-    /// The part is changed by them, with a rate, a factor on gradients, and a decay of matrices.
-    Change((f64, f64), f64),
+    /// The part is changed by them, with a factor on gradients and a decay of matrices.
+    Change(f64, f64),
 }
 
 impl Act {
-    fn take<A>(&mut self, part: &mut impl Parts<A>, gradients: BTreeMap<String, Tensor<A::InnerBackend, 1>>)
-    where
+    fn take<A>(
+        &mut self,
+        part: &mut impl Parts<A>,
+        gradients: BTreeMap<String, Tensor<A::InnerBackend, 1>>,
+        rates: &Rates,
+    ) where
         A: AutodiffBackend,
         A::InnerBackend: Ops,
     {
         match self {
             Act::Measure(squares) => *squares += total_norm(gradients.values()).powi(2),
-            Act::Change(numbers, decay) => sgd::step(part, gradients, *numbers, *decay),
+            Act::Change(scale, decay) => sgd::step(part, gradients, (rates, *scale), *decay),
         }
     }
 }
@@ -70,14 +74,15 @@ where
     A::InnerBackend: Ops,
 {
     let kept = counter::without_backward(|| there(model, task.inputs.clone()));
+    let rates = Rates::of(model, rate, plan.layer_decay);
     let mut measure = Act::Measure(0.0);
-    back(model, &kept, task, &mut measure);
+    back(model, &kept, task, &mut measure, &rates);
     let norm = match measure {
         Act::Measure(squares) => squares.sqrt(),
         Act::Change(..) => unreachable!("it measures"),
     };
-    let mut change = Act::Change((rate, plan.clipping(norm)), plan.weight_decay);
-    let loss = back(model, &kept, task, &mut change);
+    let mut change = Act::Change(plan.clipping(norm), plan.weight_decay);
+    let loss = back(model, &kept, task, &mut change, &rates);
     match kept.auxiliary {
         Some(auxiliary) => loss + auxiliary,
         None => loss,
@@ -108,7 +113,13 @@ fn there<A: AutodiffBackend + Ops>(model: &Model<A>, inputs: Inputs<A>) -> Kept<
 }
 
 /// All the way back; gives the loss of what is asked, `[1]`.
-fn back<A>(model: &mut Model<A>, kept: &Kept<A>, task: &Task<A>, act: &mut Act) -> Tensor<A::InnerBackend, 1>
+fn back<A>(
+    model: &mut Model<A>,
+    kept: &Kept<A>,
+    task: &Task<A>,
+    act: &mut Act,
+    rates: &Rates,
+) -> Tensor<A::InnerBackend, 1>
 where
     A: AutodiffBackend + Ops,
     A::InnerBackend: Ops,
@@ -122,8 +133,9 @@ where
     let mut gradient = taken(&end, &mut gradients);
     let mut collected = collect(model, &mut gradients);
     let of_head = collected.remove(EMBEDDING);
-    act.take(model, collected);
-    for (block, x) in model.blocks.iter_mut().zip(&kept.streams[..blocks]).rev() {
+    act.take(model, collected, rates);
+    let given = model.blocks.iter_mut().zip(&kept.streams[..blocks]);
+    for (i, (block, x)) in given.enumerate().rev() {
         let x = leaf::<A>(x.clone());
         let (y, auxiliary) = Stream::One(x.clone()).through(block, kept.angles.clone(), None);
         let mut loss = scalar(y.end(), gradient);
@@ -133,13 +145,13 @@ where
         let mut gradients = loss.backward();
         gradient = taken(&x, &mut gradients);
         let collected = collect(block, &mut gradients);
-        act.take(block, collected);
+        act.take(block, collected, &rates.of_block(i));
     }
     let rows = model.enter(task.inputs.clone()).x * Tensor::from_inner(gradient);
     let mut collected = collect(model, &mut rows.sum().backward());
     if let (Some(of_head), Some(of_rows)) = (of_head, collected.get_mut(EMBEDDING)) {
         *of_rows = of_rows.clone() + of_head;
     }
-    act.take(model, collected);
+    act.take(model, collected, rates);
     value
 }

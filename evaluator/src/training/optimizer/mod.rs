@@ -2,6 +2,7 @@
 
 mod adamw;
 pub(super) mod badam;
+mod layer_rates;
 pub(super) mod lomo;
 pub(super) mod mezo;
 mod rule;
@@ -17,6 +18,8 @@ use burn::{
     },
 };
 
+pub(super) use self::layer_rates::Rates;
+pub(crate) use self::layer_rates::{ACTIVITY as SLOWED_ACTIVITY, read as layer_decay};
 pub use self::rule::Rule;
 pub(crate) use self::rule::{about, parameters};
 use crate::{
@@ -73,7 +76,7 @@ impl<B: Backend> Optimizer<B> {
 }
 
 impl<B: Ops> Optimizer<B> {
-    /// One step with the gradients of one batch.
+    /// One step with the gradients of one batch; `rate` is the highest of its layers.
     pub fn step<A>(
         &mut self,
         model: &mut Model<A>,
@@ -84,15 +87,16 @@ impl<B: Ops> Optimizer<B> {
         A: AutodiffBackend<InnerBackend = B> + Ops,
     {
         let collected = collect(model, gradients);
-        self.apply(model, collected, rate, plan);
+        let rates = Rates::of(model, rate, plan.layer_decay);
+        self.apply(model, collected, &rates, plan);
     }
 
-    /// One step with these gradients, flat and by tensor.
+    /// One step at these rates with these gradients, flat and by tensor.
     pub(super) fn apply<A>(
         &mut self,
         model: &mut impl Parts<A>,
         mut gradients: BTreeMap<String, Tensor<B, 1>>,
-        rate: f64,
+        rates: &Rates,
         plan: &TrainingPlan,
     ) where
         A: AutodiffBackend<InnerBackend = B> + Ops,
@@ -106,9 +110,9 @@ impl<B: Ops> Optimizer<B> {
         let scale = plan.clipping(total_norm(gradients.values()));
         match plan.rule {
             Rule::AdamW | Rule::Badam { .. } => {
-                self.adamw(model, gradients, (rate, scale), plan.weight_decay)
+                self.adamw(model, gradients, (rates, scale), plan.weight_decay)
             }
-            Rule::Sgd => sgd::step(model, gradients, (rate, scale), plan.weight_decay),
+            Rule::Sgd => sgd::step(model, gradients, (rates, scale), plan.weight_decay),
             Rule::Lomo | Rule::Mezo { .. } => unreachable!("gradients of all weights are not theirs"),
         }
     }

@@ -2,7 +2,7 @@
 
 use spaces::{Domain, ParameterInfo};
 
-use super::badam;
+use super::{badam, layer_rates};
 use crate::{
     model::{ModelPlan, Trainable},
     parameter::{Declared, Values, choice, float, int},
@@ -95,6 +95,7 @@ pub(crate) fn parameters() -> Vec<ParameterInfo> {
         )
         .when("fine_tune in ['none', 'full'] and optimizer == 'mezo'")
         .search(Domain::float(1e-4, 1e-2, true, None).expect("not empty")),
+        layer_rates::parameter(),
     ]
 }
 
@@ -105,7 +106,7 @@ impl Rule {
     /// A sentence where a training from scratch would be left to two losses, or a model's blocks cannot be gone back
     /// through one by one from the last.
     pub(crate) fn read(values: Values, model: &ModelPlan, has_base: bool) -> Result<Rule, String> {
-        match values.text("optimizer") {
+        let rule: Result<Rule, String> = match values.text("optimizer") {
             "sgd" => Ok(Rule::Sgd),
             "badam" if model.reversible.is_some() => Err(
                 "optimizer = 'badam' goes back no further than the block it trains, and reversible layers go back through all; use optimizer = 'adamw' or 'sgd', or reversible = false"
@@ -142,7 +143,8 @@ impl Rule {
                 epsilon: values.float("mezo_epsilon"),
             }),
             _ => Ok(Rule::AdamW),
-        }
+        };
+        layer_rates::check(values, rule?)
     }
 
     /// Multiply-adds of a training of `steps` of `batch` examples of `n` tokens a row.

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Tensor, backend::AutodiffBackend};
 
-use super::change;
+use super::{Rates, change};
 use crate::model::{Parts, TensorMut, each_tensor};
 
-/// One step at a `rate`, with gradients that are multiplied by a `scale`; each gradient is gone once it is used.
+/// One step at these rates, with gradients that are multiplied by a `scale`; each gradient is gone once it is used.
 pub(super) fn step<A: AutodiffBackend>(
     model: &mut impl Parts<A>,
     mut gradients: BTreeMap<String, Tensor<A::InnerBackend, 1>>,
-    (rate, scale): (f64, f64),
+    (rates, scale): (&Rates, f64),
     weight_decay: f64,
 ) {
     each_tensor(model, &mut |name, tensor| {
@@ -22,6 +22,7 @@ pub(super) fn step<A: AutodiffBackend>(
             TensorMut::Matrix(_) => weight_decay,
             TensorMut::Vector(_) => 0.0,
         };
+        let rate = rates.at(&name);
         change(tensor, |w| {
             w * (1.0 - rate * decay) as f32 - gradient * (rate * scale) as f32
         });
