@@ -147,7 +147,7 @@ fn what_is_scored_at_once_is_what_is_written_token_after_token() {
         let most = if fixed.contains("cache_bits") { 5e-3 } else { 1e-4 };
         for threshold in THRESHOLDS {
             let (model, plan) = model(fixed, at(threshold));
-            let rows = 5;
+            let rows = 3;
             let texts = tokens::<Flex>(rows, 16, 3);
             let at_once = model.serve_at_once(model.exits.unwrap(), texts.clone());
             let all: Vec<f32> = at_once.logits.into_data().iter().collect();
