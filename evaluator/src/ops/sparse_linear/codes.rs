@@ -206,9 +206,8 @@ mod tests {
                         values: NonzeroParts::Floats(unwrap(ones)),
                         ..matrix(rows, columns, layout)
                     });
-                    let both = places.into_data();
-                    let both = both.iter::<f32>().zip(dense.to_data().iter::<f32>());
-                    for (place, weight) in both {
+                    let (places, weights) = (places.into_data(), dense.to_data());
+                    for (place, weight) in places.iter::<f32>().zip(weights.iter::<f32>()) {
                         assert!(place != 0.0 || weight.to_bits() == 0, "what is removed is zero");
                     }
                     for n in [1, 2, 4, 7, 9, 64, 130] {
