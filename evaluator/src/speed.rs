@@ -17,13 +17,15 @@ use crate::{
     energy::{self, Reading, Source},
     memory::peak_bytes,
     meters::{Prompt, next_token},
-    model::{Inputs, Model, Trainable},
+    model::{Inputs, Model, ModelPlan, Trainable},
     ops::{Ops, matmul},
     plan::{Plan, TrainingPlan},
     pool::awake,
     techniques::{
+        calibration::Statistics,
         dynamic::context_keep::choose_unseen,
         quantization::{observe_integers, quantize, quantize_unseen},
+        sparsity::sparsify_by,
     },
     training::{Optimizer, Rule, gradients_of, to_device},
 };
@@ -107,6 +109,19 @@ where
     let pass = plan
         .model
         .training_pass(batch.batch, rows.context, Trainable::All);
+    let timed_model = plan.contextual.map(|keep| keep.given(&plan.model));
+    let timed_model = ModelPlan {
+        sparsity: plan.served.sparsity,
+        ..timed_model.unwrap_or_else(|| plan.model.clone())
+    };
+    if work != Work::Train
+        && let Some(sparsity) = &plan.sparsity
+    {
+        sparsity
+            .form
+            .check_matrices(&plan.model)
+            .map_err(EvaluationError::Invalid)?;
+    }
     let sync = || A::sync(handle).map_err(EvaluationError::device);
     let mut timed = |work: &mut dyn FnMut() -> usize| timed(rounds, energy, sync, work);
     let timing = match work {
@@ -153,11 +168,11 @@ where
     };
     let formula_macs_per_token = match work {
         Work::Train => pass.total() as f64 / tokens as f64,
-        Work::Forward => pass.forward as f64 / tokens as f64,
-        Work::Decode => {
-            let served = plan.contextual.map(|keep| keep.given(&plan.model));
-            0.5 * served.as_ref().unwrap_or(&plan.model).inference_flops_per_token()
+        Work::Forward => {
+            let left_out = timed_model.left_out_of_reading(batch.batch, rows.context);
+            (pass.forward - left_out) as f64 / tokens as f64
         }
+        Work::Decode => 0.5 * timed_model.inference_flops_per_token(),
     };
     Ok(Speed {
         tokens_per_s: timing.tokens_per_s,
@@ -170,14 +185,17 @@ where
     })
 }
 
-/// The model as it reads and writes: packed where the plan says so, by rounding alone, and neurons chosen by chance, for nothing is known
-/// of what random weights are given; whole numbers alone have steps by the tokens that are timed.
+/// The model as it reads and writes: sparse and packed where the plan says so, by the weights alone, and neurons chosen by chance, for
+/// nothing is known of what random weights are given; whole numbers alone have steps by the tokens that are timed.
 fn served<A>(model: &Model<A>, plan: &Plan, batch: &Batch) -> Model<A::InnerBackend>
 where
     A: AutodiffBackend + Ops,
     A::InnerBackend: Ops,
 {
     let mut model = model.valid();
+    if let Some(sparsity) = &plan.sparsity {
+        sparsify_by(&mut model, sparsity, &Statistics::new());
+    }
     match plan.quantization {
         Some(packing) if packing.is_integer_only() => {
             let seen = observe_integers(&mut model, [batch.clone()]);

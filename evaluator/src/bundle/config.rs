@@ -4,8 +4,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    model::{AttentionPlan, Kind, LayerPlan, ModelPlan, NORM_EPSILON, ROPE_THETA},
-    techniques::{attention::Core, feed_forward::FeedForwardPlan, quantization::QuantizationPlan},
+    model::{AttentionPlan, Kind, LayerPlan, ModelPlan, NORM_EPSILON, ROPE_THETA, is_block_matrix},
+    techniques::{
+        attention::Core, feed_forward::FeedForwardPlan, quantization::QuantizationPlan,
+        sparsity::sparse::SparseShape,
+    },
 };
 
 /// A served model: its shape, and how its weights are packed.
@@ -19,6 +22,19 @@ pub struct Served {
 }
 
 impl Served {
+    /// How the matrix `[rows, columns]` of this path is stored where it is stored as its nonzeros.
+    pub(super) fn sparse_shape(&self, path: &str, rows: usize, columns: usize) -> Option<SparseShape> {
+        let sparsity = self.model.sparsity.filter(|_| is_block_matrix(path));
+        let shape = sparsity?.at(path)?.shape(rows, columns);
+        Some(SparseShape {
+            codes: self
+                .quantization
+                .and_then(|plan| plan.at(path))
+                .map(|plan| plan.of_nonzeros()),
+            ..shape
+        })
+    }
+
     /// The architecture of `transformers` that this model is one of, with its `model_type`.
     ///
     /// `None` for kinds other than decoders, for tokens that leave early, for packed and sparse weights, for neurons that are chosen, for adapters, for two residual streams and rotated ones, for attentions that no architecture there has, for layers

@@ -10,7 +10,7 @@ use super::{
     weights::INTEGER_STEPS,
 };
 use crate::{
-    model::{KindWeight, ModelPlan, Projection, Steps, is_block_matrix},
+    model::{KindWeight, ModelPlan, Projection, Steps},
     techniques::{feed_forward::FeedForwardPlan, quantization::QuantizationPlan},
 };
 
@@ -70,13 +70,18 @@ pub(super) fn entries(served: &Served) -> Vec<Entry> {
                 shape,
             });
         };
-        let sparse = model.sparsity.filter(|_| is_compressed && is_block_matrix(path));
-        if let Some(shape) = sparse
-            .and_then(|form| form.at(path))
-            .map(|form| form.shape(rows, columns))
-        {
+        let sparse = served.sparse_shape(path, rows, columns).filter(|_| is_compressed);
+        if let Some(shape) = sparse {
+            let n = shape.nonzeros();
             add("places", Dtype::I32, vec![rows, shape.words_per_row()]);
-            add("values", Dtype::F32, vec![shape.nonzeros()]);
+            match shape.codes {
+                None => add("values", Dtype::F32, vec![n]),
+                Some(form) => {
+                    add("codes", Dtype::I32, vec![form.words(n)]);
+                    add("scales", Dtype::F16, vec![rows, form.groups(columns)]);
+                    add("zeros", Dtype::I32, vec![rows, form.zero_words(columns)]);
+                }
+            }
             return;
         }
         match served

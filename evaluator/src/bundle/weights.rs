@@ -14,7 +14,7 @@ use super::{
     tensors::{Incoming, Outgoing, write},
 };
 use crate::{
-    model::{Integer, Matrix, Model, Part, Parts, Steps, is_block_matrix},
+    model::{Integer, Matrix, Model, Part, Parts, Steps},
     ops::Ops,
     techniques::{
         quantization::{
@@ -22,7 +22,10 @@ use crate::{
             int8_outlier::MixedWeights,
             packed::{PackedShape, PackedWeights},
         },
-        sparsity::sparse::{SparseShape, SparseWeights},
+        sparsity::{
+            coded::{CodeForm, NonzeroCodes},
+            sparse::{HostNonzeros, SparseShape, SparseWeights},
+        },
     },
 };
 
@@ -63,12 +66,7 @@ pub fn save<B: Ops>(model: &mut Model<B>, path: &Path) -> Result<(), BundleError
                 add_packed(&integer.to_host(), &mut add);
             }
             Part::Matrix(Matrix::Sparse(sparse)) | Part::Small(Matrix::Sparse(sparse)) => {
-                let (host, rows) = (sparse.to_host(), sparse.dims()[0]);
-                let words = host.places.len() / rows;
-                let places = bytes_of(&host.places, |w| w.to_le_bytes());
-                add("places", Dtype::I32, &[rows, words], places);
-                let values = bytes_of(&host.values, |v| v.to_le_bytes());
-                add("values", Dtype::F32, &[host.values.len()], values);
+                add_sparse(&sparse.to_host(), &mut add);
             }
             Part::Matrix(matrix) | Part::Small(matrix) => {
                 let weight = matrix
@@ -112,6 +110,27 @@ fn add_packed(host: &PackedWeights, add: &mut impl FnMut(&str, Dtype, &[usize], 
     }
 }
 
+/// Adds the tensors of weights that are stored as their nonzeros.
+fn add_sparse(host: &SparseWeights, add: &mut impl FnMut(&str, Dtype, &[usize], Vec<u8>)) {
+    let shape = host.shape();
+    let places = bytes_of(&host.places, |w| w.to_le_bytes());
+    add("places", Dtype::I32, &[shape.rows, shape.words_per_row()], places);
+    match &host.values {
+        HostNonzeros::Floats(floats) => {
+            let values = bytes_of(floats, |v| v.to_le_bytes());
+            add("values", Dtype::F32, &[floats.len()], values);
+        }
+        HostNonzeros::Codes(codes) => {
+            let words = bytes_of(&codes.words, |w| w.to_le_bytes());
+            add("codes", Dtype::I32, &[codes.words.len()], words);
+            let (scales, rows) = (bytes_of(&codes.scales, |s| s.to_le_bytes()), shape.rows);
+            add("scales", Dtype::F16, &[rows, codes.scales.len() / rows], scales);
+            let zeros = bytes_of(&codes.zeros, |z| z.to_le_bytes());
+            add("zeros", Dtype::I32, &[rows, codes.zeros.len() / rows], zeros);
+        }
+    }
+}
+
 fn floats(data: TensorData) -> Vec<u8> {
     let values: Vec<f32> = data.iter::<f32>().collect();
     bytes_of(&values, |v| v.to_le_bytes())
@@ -136,10 +155,8 @@ pub fn load<B: Ops>(served: &Served, path: &Path, device: &B::Device) -> Result<
         let result = match part {
             Part::Matrix(matrix) => {
                 let [rows, columns] = matrix.dims();
-                let sparse = served.model.sparsity.filter(|_| is_block_matrix(name));
-                let sparse = sparse.and_then(|form| form.at(name));
-                if let Some(form) = sparse {
-                    let weights = file.sparse(name, form.shape(rows, columns));
+                if let Some(shape) = served.sparse_shape(name, rows, columns) {
+                    let weights = file.sparse(name, shape);
                     failure = weights
                         .map(|w| *matrix = Matrix::Sparse(w.into_module(device)))
                         .err();
@@ -252,12 +269,7 @@ impl Incoming {
         Ok(PackedWeights {
             shape,
             words: words(codes),
-            scales: scales
-                .as_chunks::<2>()
-                .0
-                .iter()
-                .map(|b| f16::from_le_bytes(*b))
-                .collect(),
+            scales: halves(scales),
             zeros: words(zeros),
         })
     }
@@ -266,10 +278,32 @@ impl Incoming {
         let [places, values] = ["places", "values"].map(|suffix| format!("{name}.{suffix}"));
         let words_of_rows = [shape.rows, shape.words_per_row()];
         let places = words(self.bytes(&places, &[Dtype::I32], &words_of_rows)?.1);
-        let values = self.floats(&values, &[shape.nonzeros()])?;
+        let values = match shape.codes {
+            None => HostNonzeros::Floats(self.floats(&values, &[shape.nonzeros()])?),
+            Some(form) => HostNonzeros::Codes(self.codes(name, shape, form)?),
+        };
         SparseWeights::read(shape, places, values)
             .map_err(|reason| BundleError::content(&self.path, format!("of '{name}' {reason}")))
     }
+
+    /// The nonzeros of a sparse matrix that is packed, too.
+    fn codes(&mut self, name: &str, shape: SparseShape, form: CodeForm) -> Result<NonzeroCodes, BundleError> {
+        let mut codes = NonzeroCodes::new(shape, form);
+        let rows = shape.rows;
+        let mut read = |suffix: &str, dtype, shape: &[usize]| {
+            let tensor = self.bytes(&format!("{name}.{suffix}"), &[dtype], shape)?;
+            Ok::<_, BundleError>(tensor.1)
+        };
+        codes.words = words(read("codes", Dtype::I32, &[codes.words.len()])?);
+        codes.scales = halves(read("scales", Dtype::F16, &[rows, codes.scales.len() / rows])?);
+        codes.zeros = words(read("zeros", Dtype::I32, &[rows, codes.zeros.len() / rows])?);
+        Ok(codes)
+    }
+}
+
+fn halves(bytes: Vec<u8>) -> Vec<f16> {
+    let halves = bytes.as_chunks::<2>().0.iter();
+    halves.map(|b| f16::from_le_bytes(*b)).collect()
 }
 
 fn words(bytes: Vec<u8>) -> Vec<i32> {

@@ -98,6 +98,13 @@ impl ModelPlan {
             .sum()
     }
 
+    /// Multiply-adds that sparse storage leaves out where a batch of `batch` examples of `n` tokens a row is read.
+    pub(crate) fn left_out_of_reading(&self, batch: usize, n: usize) -> u64 {
+        self.block_matrices()
+            .map(|m| m.rows(self, batch, n) as u64 * self.left_out_of(&m))
+            .sum()
+    }
+
     /// Multiply-adds that sparse storage leaves out of one position in a layer: of matrices that are given what another half has read, or of the others.
     pub(super) fn left_out_in(&self, layer: usize, is_of_read: bool) -> u64 {
         let given = self

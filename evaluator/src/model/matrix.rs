@@ -31,9 +31,9 @@ pub enum Matrix<B: Backend> {
     Mixed(Mixed<B>),
     /// Weights of a model in whole numbers, for serving.
     Integer(Integer<B>),
-    /// Weights stored as their nonzeros, for serving.
+    /// Weights stored as their nonzeros, in floats or in few bits, for serving.
     Sparse(Sparse<B>),
-    /// 32-bit weights that remember what they are given, for calibration.
+    /// Dense or sparse weights that remember what they are given, for calibration.
     Tapped(Tapped<B>),
 }
 
@@ -55,7 +55,8 @@ impl<B: Backend> Matrix<B> {
     /// The 32-bit weights `[out, in]`, if that is the form.
     pub fn as_dense(&self) -> Option<Tensor<B, 2>> {
         match self {
-            Matrix::Dense(dense) | Matrix::Tapped(Tapped { dense, .. }) => Some(dense.weight.val()),
+            Matrix::Dense(dense) => Some(dense.weight.val()),
+            Matrix::Tapped(tapped) => tapped.as_dense(),
             _ => None,
         }
     }
@@ -63,7 +64,8 @@ impl<B: Backend> Matrix<B> {
     /// Rows and columns.
     pub fn dims(&self) -> [usize; 2] {
         match self {
-            Matrix::Dense(dense) | Matrix::Tapped(Tapped { dense, .. }) => dense.weight.dims(),
+            Matrix::Dense(dense) => dense.weight.dims(),
+            Matrix::Tapped(tapped) => tapped.dims(),
             Matrix::LowRank(low_rank) => low_rank.dims(),
             Matrix::Scaled(scaled) => scaled.weight.dims(),
             Matrix::Packed(packed) => packed.dims(),
@@ -120,14 +122,14 @@ impl<B: Ops> Matrix<B> {
     /// The rows of the given numbers, `[n, in]`.
     ///
     /// # Panics
-    /// If something is trained beside the weights, or some columns are floats: tables are never among these; and as
-    /// [`Matrix::apply`].
+    /// If something is trained beside the weights, some columns are floats, or inputs are remembered: tables are never among
+    /// these; and as [`Matrix::apply`].
     pub fn rows(&self, ids: Tensor<B, 1, Int>) -> Tensor<B, 2> {
         match self {
-            Matrix::Dense(dense) | Matrix::Tapped(Tapped { dense, .. }) => embedding(dense.weight.val(), ids),
+            Matrix::Dense(dense) => embedding(dense.weight.val(), ids),
             Matrix::Packed(packed) => packed.rows(ids),
             Matrix::Sparse(sparse) => embedding(sparse.with_zeros(), ids),
-            Matrix::LowRank(_) | Matrix::Scaled(_) | Matrix::Mixed(_) => {
+            Matrix::LowRank(_) | Matrix::Scaled(_) | Matrix::Mixed(_) | Matrix::Tapped(_) => {
                 unreachable!("a table has no addition, and no inputs to judge")
             }
             Matrix::Integer(_) => unreachable!("a model in whole numbers looks up by itself"),

@@ -77,7 +77,8 @@ pub use self::{
     rms_norm::{RmsNormOp, rms_norm},
     rope::{RopeOp, rope, rope_tables},
     sparse_linear::{
-        COLUMNS_PER_WORD, SparseLayout, SparseLinearOp, SparseMatrixParts, sparse_linear, with_zeros,
+        COLUMNS_PER_WORD, CodeParts, NonzeroParts, SparseLayout, SparseLinearOp, SparseMatrixParts,
+        sparse_linear, with_zeros,
     },
     swiglu::{SwigluOp, swiglu},
     wkv::{WkvOp, WkvState, empty_state, wkv, wkv_extend},

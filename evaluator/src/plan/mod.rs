@@ -37,6 +37,7 @@ use crate::{
         quantization::{
             QuantizationPlan,
             cache::{ACTIVITY as CACHE_ACTIVITY, CacheForm},
+            nonzeros::ACTIVITY as NONZEROS_ACTIVITY,
             qat,
         },
         reversible::{CHUNKS_ACTIVITY, REVERSED_ACTIVITY},
@@ -175,7 +176,7 @@ impl Plan {
         served.sparsity = sparsity.map(|plan| plan.form);
         let quantization = QuantizationPlan::read(values, &served)?;
         if let (Some(sparsity), Some(packing)) = (&sparsity, &quantization) {
-            sparsity.check_beside(packing, &served)?;
+            sparsity.check_beside(values, packing, &served)?;
         }
         CacheForm::give(values, &mut served)?;
         if quantization.is_some_and(|plan| plan.is_integer_only()) && served.kind.writes() {
@@ -282,6 +283,14 @@ impl Plan {
         }
         if let Some(quantization) = self.quantization {
             names.extend(quantization.activity());
+            let packs_nonzeros =
+                |plan: &SparsityPlan| plan.packed_layer(&quantization, &self.served).is_some();
+            names.extend(
+                self.sparsity
+                    .as_ref()
+                    .is_some_and(packs_nonzeros)
+                    .then_some(NONZEROS_ACTIVITY),
+            );
         }
         names.extend((self.qat > 0.0).then_some(qat::ACTIVITY));
         let packs_cache = self.served.layers.iter().any(|l| l.attention.cache.is_some());

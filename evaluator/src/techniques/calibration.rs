@@ -1,7 +1,7 @@
 //! What matrices are given on text of the training data: what GPTQ, AWQ, Wanda and `SparseGPT` judge weights by, `SmoothQuant`
 //! inputs, and pruning heads and neurons.
 //!
-//! A matrix is tapped, the model reads some batches, and the tap is taken out again with the sums it has made.
+//! A matrix, dense or sparse, is tapped, the model reads some batches, and the tap is taken out again with the sums it has made.
 
 use std::{
     collections::BTreeMap,
@@ -18,6 +18,7 @@ use crate::{
     data::Batch,
     model::{Dense, Matrix, Model, ModelPlan, Part, Parts},
     ops::{Ops, linear},
+    techniques::sparsity::sparse::Sparse,
     training::{Batches, Beside, to_device},
 };
 
@@ -77,21 +78,53 @@ fn add_to<B: Backend>(sums: &mut Vec<f64>, more: Tensor<B, 2>) {
     }
 }
 
-/// A dense matrix that remembers what it is given.
+/// A matrix that remembers what it is given.
 #[derive(Module, Debug)]
 pub struct Tapped<B: Backend> {
-    /// The matrix.
-    pub dense: Dense<B>,
+    weights: Weights<B>,
     #[module(skip)]
     seen: Arc<Mutex<InputStatistics>>,
     #[module(skip)]
     sums: Sums,
 }
 
+/// The weights of a matrix that is tapped.
+#[derive(Module, Debug)]
+enum Weights<B: Backend> {
+    Dense(Dense<B>),
+    Sparse(Sparse<B>),
+}
+
+impl<B: Backend> Tapped<B> {
+    /// Rows and columns.
+    pub(crate) fn dims(&self) -> [usize; 2] {
+        match &self.weights {
+            Weights::Dense(dense) => dense.weight.dims(),
+            Weights::Sparse(sparse) => sparse.dims(),
+        }
+    }
+
+    /// The 32-bit weights `[out, in]`, if the matrix is dense.
+    pub(crate) fn as_dense(&self) -> Option<Tensor<B, 2>> {
+        match &self.weights {
+            Weights::Dense(dense) => Some(dense.weight.val()),
+            Weights::Sparse(_) => None,
+        }
+    }
+
+    /// The matrix without the tap.
+    fn untapped(&self) -> Matrix<B> {
+        match &self.weights {
+            Weights::Dense(dense) => Matrix::Dense(dense.clone()),
+            Weights::Sparse(sparse) => Matrix::Sparse(sparse.clone()),
+        }
+    }
+}
+
 impl<B: Ops> Tapped<B> {
     /// `x wᵀ` for `x: [.., in]`.
     pub(crate) fn apply<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
-        let [_, input] = self.dense.weight.dims();
+        let [_, input] = self.dims();
         let rows = x.shape().num_elements() / input;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let given = x.clone().reshape([rows, input]);
@@ -99,19 +132,25 @@ impl<B: Ops> Tapped<B> {
             Sums::Moments => seen.add(given),
             Sums::Sizes => seen.add_sizes(given),
         }
-        linear(x, self.dense.weight.val())
+        match &self.weights {
+            Weights::Dense(dense) => linear(x, dense.weight.val()),
+            Weights::Sparse(sparse) => sparse.apply(x),
+        }
     }
 }
 
-/// Has a dense matrix remember what it is given from now on.
+/// Has a dense or sparse matrix remember what it is given from now on.
 pub(crate) fn tap<B: Backend>(matrix: &mut Matrix<B>, sums: Sums) {
-    if let Matrix::Dense(dense) = matrix {
-        *matrix = Matrix::Tapped(Tapped {
-            dense: dense.clone(),
-            seen: Arc::default(),
-            sums,
-        });
-    }
+    let weights = match matrix {
+        Matrix::Dense(dense) => Weights::Dense(dense.clone()),
+        Matrix::Sparse(sparse) => Weights::Sparse(sparse.clone()),
+        _ => return,
+    };
+    *matrix = Matrix::Tapped(Tapped {
+        weights,
+        seen: Arc::default(),
+        sums,
+    });
 }
 
 /// What a tapped matrix was given; `None` of one that was given nothing.
@@ -141,7 +180,7 @@ pub(crate) fn check_rows_are_known(model: &ModelPlan, asked: &str, instead: &str
     }
 }
 
-/// Has the model read `steps` batches and gives, by path, what the chosen dense matrices were given. A matrix that was given
+/// Has the model read `steps` batches and gives, by path, what the chosen matrices were given. A matrix that was given
 /// nothing, such as an expert that no token reached, is left out.
 pub fn calibrate<B: Ops>(
     model: &mut Model<B>,
@@ -202,7 +241,7 @@ fn tapped<B: Ops>(
         if let Part::Matrix(matrix) = part {
             statistics.extend(seen(matrix).map(|seen| (path.to_owned(), seen)));
             if let Matrix::Tapped(tapped) = matrix {
-                *matrix = Matrix::Dense(tapped.dense.clone());
+                *matrix = tapped.untapped();
             }
         }
     });

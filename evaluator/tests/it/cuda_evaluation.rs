@@ -28,6 +28,7 @@ const DECODERS: &[&str] = &[
     "width_prune_ratio = 0.25\nrecovery = 0.2",
     "sparsity = 0.5\nsparsity_method = 'sparsegpt'",
     "sparsity = 0.5\nsparsity_pattern = '2:4'",
+    "sparsity = 0.5\nbits = 4\nquant_method = 'gptq'",
     "bits = 8\nbits_layer_1 = 3",
     "bits = 4\nquant_method = 'gptq'",
     "bits = 3\nquant_method = 'awq'",

@@ -47,6 +47,7 @@ mod reversible;
 mod rwkv;
 mod sensitivity;
 mod slicing;
+mod sparse_packed;
 mod speculation;
 mod stages;
 mod support;

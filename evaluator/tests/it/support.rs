@@ -145,6 +145,8 @@ pub(crate) const TECHNIQUES: &[&str] = &[
     "sparsity = 0.5\nsparsity_pattern = '4:8'\nattention = 'linear'\nlinear_chunk = 5\nkv_heads = 2",
     "sparsity = 0.6\nreversible = true\nattention = 'lsh'\nlsh_chunk = 3\nlsh_buckets = 4\nff_chunks = 3",
     "sparsity = 0.75\nsparsity_method = 'movement'\nsparsity_recovery = 0.2\nsparsity_schedule = 'cubic'\nkv_heads = 2",
+    "sparsity = 0.5\nbits = 4\nquant_group = 32",
+    "sparsity = 0.5\nsparsity_pattern = '2:4'\nbits = 3\nquant_method = 'gptq'\nexperts = 4\nrouter = 'switch'\nmoe_every = 2",
     "bits = 3\nquant_group = 128",
     "bits = 5\nattention = 'linear'\nkv_heads = 2",
     "bits = 6\nquant_group = 32\nhead_prune_ratio = 0.5",

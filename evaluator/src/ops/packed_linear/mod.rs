@@ -19,7 +19,7 @@ use super::{unwrap, wrap};
 use crate::counter;
 
 /// Zeros that share one word.
-const ZEROS_PER_WORD: usize = 4;
+pub(super) const ZEROS_PER_WORD: usize = 4;
 
 /// Bits of a code in the two streams of a row; 0 where there is no second one.
 pub const fn streams(bits: usize) -> [usize; 2] {
@@ -128,17 +128,10 @@ fn rounded<B: Backend>(x: Tensor<B, 2>, group: usize) -> Tensor<B, 2> {
 fn reference<B: Backend>(w: Parts<B>) -> Tensor<B, 2> {
     let scales: Tensor<B, 2> = wrap::<B, 2>(w.scales).cast(FloatDType::F32);
     let [rows, groups] = scales.dims();
-    let spread = |t: Tensor<B, 2>| {
-        let wide = t.unsqueeze_dim::<3>(2).expand([rows, groups, w.group]);
-        wide.reshape([rows, groups * w.group])
-            .slice([0..rows, 0..w.columns])
-    };
+    let spread = |t: Tensor<B, 2>| over_groups(t, w.group, w.columns);
     let codes = unpack_codes::<B>(Tensor::from_primitive(w.words), w.columns, w.bits);
     let values = match w.levels {
-        Levels::Even(zeros) => {
-            let zeros = unpack_words::<B>(Tensor::from_primitive(zeros), 8).slice([0..rows, 0..groups]);
-            codes.float() - spread(zeros.float())
-        }
+        Levels::Even(zeros) => codes.float() - spread(unpack_zeros(Tensor::from_primitive(zeros), groups)),
         Levels::Book(levels) => {
             let levels = Tensor::<B, 1>::from_floats(levels, &codes.device());
             let picked = levels.select(0, codes.reshape([rows * w.columns]));
@@ -148,8 +141,25 @@ fn reference<B: Backend>(w: Parts<B>) -> Tensor<B, 2> {
     values * spread(scales)
 }
 
+/// What each column's group has, `[rows, columns]`, of `[rows, groups]`.
+pub(super) fn over_groups<B: Backend>(t: Tensor<B, 2>, group: usize, columns: usize) -> Tensor<B, 2> {
+    let [rows, groups] = t.dims();
+    let wide = t.unsqueeze_dim::<3>(2).expand([rows, groups, group]);
+    wide.reshape([rows, groups * group]).slice([0..rows, 0..columns])
+}
+
+/// Zeros `[rows, groups]` of their words.
+pub(super) fn unpack_zeros<B: Backend>(words: Tensor<B, 2, Int>, groups: usize) -> Tensor<B, 2> {
+    let rows = words.dims()[0];
+    unpack_words(words, 8).slice([0..rows, 0..groups]).float()
+}
+
 /// Codes `[rows, columns]` of both streams.
-fn unpack_codes<B: Backend>(words: Tensor<B, 2, Int>, columns: usize, bits: usize) -> Tensor<B, 2, Int> {
+pub(super) fn unpack_codes<B: Backend>(
+    words: Tensor<B, 2, Int>,
+    columns: usize,
+    bits: usize,
+) -> Tensor<B, 2, Int> {
     let ([rows, all], [low, high]) = (words.dims(), streams(bits));
     let split = words_per_row(columns, low);
     let part = |words: Tensor<B, 2, Int>, bits| unpack_words(words, bits).slice([0..rows, 0..columns]);

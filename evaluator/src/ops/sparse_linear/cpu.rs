@@ -6,7 +6,11 @@ use burn::{
 };
 use rayon::prelude::*;
 
-use super::{COLUMNS_PER_WORD, SparseLayout, SparseLinearOp, SparseMatrixParts, few, many};
+use super::{
+    COLUMNS_PER_WORD, NonzeroParts, SparseLayout, SparseLinearOp, SparseMatrixParts,
+    codes::{Codes, LANES, unpack},
+    few, many,
+};
 use crate::{
     counter,
     ops::{contiguous, cpu_tensor, simd, values},
@@ -23,34 +27,55 @@ fn many(layout: SparseLayout) -> usize {
     }
 }
 
+/// Nonzeros that become floats at once for few inputs: as many as stay in a core's first cache.
+const FLOATS_FOR_FEW: usize = 8 * 1024;
+
+/// The same for many inputs, whose tiles are read once for all of these rows.
+const FLOATS_FOR_MANY: usize = 64 * 1024;
+
 impl SparseLinearOp for Flex {
     fn sparse_linear_forward(x: FlexTensor, w: SparseMatrixParts<FlexTensor, FlexTensor>) -> FlexTensor {
         let x = contiguous(x);
         let n = x.shape()[0];
-        let matrix = Matrix::of(&w);
-        let rows = matrix.rows();
-        counter::add_macs(n * matrix.values.len());
-        let per_row = (matrix.values.len() / rows).max(1);
+        let stored = Stored::of(&w);
+        let (rows, columns) = (stored.matrix.rows(), w.columns);
+        let nonzeros = stored.matrix.start(rows);
+        counter::add_macs(n * nonzeros);
+        let per_row = (nonzeros / rows).max(1);
         // every task owns whole rows of the matrix, and work enough to be worth a task
         let share = |n: usize| {
             let least = MACS_PER_TASK.div_ceil(n * per_row);
             least.max(rows.div_ceil(rayon::current_num_threads()))
         };
         let mut turned = vec![0.0f32; rows * n];
-        if n < many(matrix.layout) {
-            let inputs: Vec<Vec<f32>> = values(&x)
-                .chunks_exact(matrix.columns)
-                .map(|x| padded(x, &matrix))
-                .collect();
-            let tasks = turned.par_chunks_mut(n * share(n)).enumerate();
-            tasks.for_each(|(task, y)| few::multiply(&matrix, task * share(n), &inputs, y));
+        let tasks = turned.par_chunks_mut(n * share(n)).enumerate();
+        if n < many(w.layout) {
+            let inputs: Vec<Vec<f32>> = values(&x).chunks_exact(columns).map(padded).collect();
+            tasks.for_each(|(task, y)| {
+                stored.multiply(
+                    task * share(n),
+                    [n, FLOATS_FOR_FEW / per_row],
+                    y,
+                    |m, first, y| {
+                        few::multiply(m, first, &inputs, y);
+                    },
+                );
+            });
             if n == 1 {
                 return cpu_tensor(turned, &[1, rows]);
             }
         } else {
-            let inputs = many::Inputs::of(values(&x), &matrix);
-            let tasks = turned.par_chunks_mut(n * share(n)).enumerate();
-            tasks.for_each(|(task, y)| many::multiply(&matrix, task * share(n), &inputs, y));
+            let inputs = many::Inputs::of(values(&x), columns);
+            tasks.for_each(|(task, y)| {
+                stored.multiply(
+                    task * share(n),
+                    [n, FLOATS_FOR_MANY / per_row],
+                    y,
+                    |m, first, y| {
+                        many::multiply(m, first, &inputs, y);
+                    },
+                );
+            });
         }
         let mut y = vec![0.0f32; n * rows];
         simd::transpose(&turned, n, rows, n, &mut y);
@@ -59,34 +84,79 @@ impl SparseLinearOp for Flex {
 }
 
 /// Inputs `[columns]` filled up to whole words.
-fn padded(x: &[f32], m: &Matrix) -> Vec<f32> {
-    let mut padded = vec![0.0; m.words_per_row * COLUMNS_PER_WORD];
+fn padded(x: &[f32]) -> Vec<f32> {
+    let mut padded = vec![0.0; x.len().next_multiple_of(COLUMNS_PER_WORD)];
     padded[..x.len()].copy_from_slice(x);
     padded
 }
 
-/// A sparse matrix in memory.
+/// A sparse matrix as it is stored.
+struct Stored<'a> {
+    /// Without nonzeros where these are codes.
+    matrix: Matrix<'a>,
+    codes: Option<Codes<'a>>,
+}
+
+impl<'a> Stored<'a> {
+    fn of(w: &'a SparseMatrixParts<FlexTensor, FlexTensor>) -> Stored<'a> {
+        let (floats, codes) = match &w.values {
+            NonzeroParts::Floats(floats) => (values(floats), None),
+            NonzeroParts::Codes(codes) => (&[][..], Some(Codes::of(codes))),
+        };
+        let matrix = Matrix {
+            places: w.places.as_slice().expect("places are contiguous 32-bit words"),
+            values: floats,
+            before: 0,
+            starts: w.starts.as_slice().expect("starts are contiguous 32-bit words"),
+            words_per_row: w.places.shape()[1],
+            layout: w.layout,
+        };
+        Stored { matrix, codes }
+    }
+
+    /// Has `work` make the products `y [rows, n]` of rows from `first` on: of all at once, or where nonzeros are codes of so many
+    /// rows at a time, whose nonzeros are floats as long as it lasts.
+    fn multiply(
+        &self,
+        first: usize,
+        [n, rows_at_once]: [usize; 2],
+        y: &mut [f32],
+        work: impl Fn(&Matrix, usize, &mut [f32]),
+    ) {
+        let Some(codes) = self.codes else {
+            return work(&self.matrix, first, y);
+        };
+        let (m, rows_at_once) = (self.matrix, rows_at_once.max(1));
+        let mut floats = vec![];
+        for (block, y) in y.chunks_mut(n * rows_at_once).enumerate() {
+            let first = first + block * rows_at_once;
+            let rows = first..first + y.len() / n;
+            let before = m.start(rows.start);
+            floats.resize(m.start(rows.end) - before + LANES, 0.0);
+            unpack(m, codes, rows, &mut floats);
+            let unpacked = Matrix {
+                values: &floats,
+                before,
+                ..m
+            };
+            work(&unpacked, first, y);
+        }
+    }
+}
+
+/// A sparse matrix in memory, or nonzeros of some of its rows.
+#[derive(Clone, Copy)]
 pub(super) struct Matrix<'a> {
     places: &'a [i32],
     pub(super) values: &'a [f32],
+    /// Nonzeros before the first that is there.
+    before: usize,
     starts: &'a [i32],
     pub(super) words_per_row: usize,
-    pub(super) columns: usize,
     pub(super) layout: SparseLayout,
 }
 
 impl<'a> Matrix<'a> {
-    fn of(w: &'a SparseMatrixParts<FlexTensor, FlexTensor>) -> Matrix<'a> {
-        Matrix {
-            places: w.places.as_slice().expect("places are contiguous 32-bit words"),
-            values: values(&w.values),
-            starts: w.starts.as_slice().expect("starts are contiguous 32-bit words"),
-            words_per_row: w.places.shape()[1],
-            columns: w.columns,
-            layout: w.layout,
-        }
-    }
-
     fn rows(&self) -> usize {
         self.starts.len() - 1
     }
@@ -100,7 +170,7 @@ impl<'a> Matrix<'a> {
     /// Where the nonzeros of a row begin.
     #[inline(always)]
     pub(super) fn start(&self, row: usize) -> usize {
-        self.starts[row] as usize
+        self.starts[row] as usize - self.before
     }
 
     /// The nonzeros of a row.
@@ -165,14 +235,14 @@ const SET_BITS: [u64; 256] = {
 };
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use burn::tensor::{DType, Distribution, Int, Tensor, TensorData, Tolerance};
 
     use super::*;
     use crate::ops::{sparse_linear, unwrap, with_zeros};
 
     /// A matrix of random places: row `r` of a bitmap keeps about one of `r % 5 + 1` columns, and one row none.
-    fn matrix(
+    pub(in super::super) fn matrix(
         rows: usize,
         columns: usize,
         layout: SparseLayout,
@@ -215,7 +285,10 @@ mod tests {
         let values = TensorData::new(values.clone(), [values.len()]);
         SparseMatrixParts {
             places: Tensor::<Flex, 2, Int>::from_data(places, (&device, DType::I32)).into_primitive(),
-            values: unwrap(Tensor::<Flex, 1>::from_data(values, (&device, DType::F32))),
+            values: NonzeroParts::Floats(unwrap(Tensor::<Flex, 1>::from_data(
+                values,
+                (&device, DType::F32),
+            ))),
             starts: Tensor::<Flex, 1, Int>::from_data(starts, (&device, DType::I32)).into_primitive(),
             columns,
             layout,
@@ -232,7 +305,7 @@ mod tests {
             for columns in widths {
                 for rows in [1, 19, 150] {
                     let w = matrix(rows, columns, layout);
-                    let nonzeros = w.values.shape()[0];
+                    let nonzeros = Stored::of(&w).matrix.values.len();
                     let dense = with_zeros::<Flex>(w.clone());
                     let count: f32 = dense
                         .clone()
@@ -262,9 +335,9 @@ mod tests {
     fn plain_loops_agree_with_the_vector_instructions() {
         for (layout, columns) in [(SparseLayout::Bitmap, 133), (SparseLayout::TwoOfFour, 132)] {
             let w = matrix(23, columns, layout);
-            let m = Matrix::of(&w);
+            let m = Stored::of(&w).matrix;
             let x: Vec<f32> = (0..columns).map(|i| (i as f32 * 0.37).sin()).collect();
-            let x = vec![padded(&x, &m)];
+            let x = vec![padded(&x)];
             let (mut vectors, mut plain) = (vec![0.0; 23], vec![0.0; 23]);
             few::multiply(&m, 0, &x, &mut vectors);
             few::multiply_plainly(&m, 0, &x, &mut plain);

@@ -26,13 +26,13 @@ struct InputTile {
 
 impl Inputs {
     /// Lays out `x [n, columns]`.
-    pub(super) fn of(x: &[f32], m: &Matrix) -> Inputs {
+    pub(super) fn of(x: &[f32], columns: usize) -> Inputs {
         let lanes = Arch::new().dispatch(Lanes);
         let tile = |x: &[f32]| {
-            let vectors = (x.len() / m.columns).div_ceil(lanes).next_power_of_two();
+            let vectors = (x.len() / columns).div_ceil(lanes).next_power_of_two();
             let width = vectors * lanes;
-            let mut values = vec![0.0f32; m.words_per_row * COLUMNS_PER_WORD * width];
-            for (i, x) in x.chunks_exact(m.columns).enumerate() {
+            let mut values = vec![0.0f32; columns.next_multiple_of(COLUMNS_PER_WORD) * width];
+            for (i, x) in x.chunks_exact(columns).enumerate() {
                 for (c, x) in x.iter().enumerate() {
                     values[c * width + i] = *x;
                 }
@@ -40,8 +40,8 @@ impl Inputs {
             InputTile { values, vectors }
         };
         Inputs {
-            tiles: x.chunks(VECTORS * lanes * m.columns).map(tile).collect(),
-            n: x.len() / m.columns,
+            tiles: x.chunks(VECTORS * lanes * columns).map(tile).collect(),
+            n: x.len() / columns,
             lanes,
         }
     }

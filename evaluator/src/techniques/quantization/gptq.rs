@@ -3,6 +3,9 @@
 //!
 //! All matrices are judged by the inputs of the unrounded model, in one calibration: with the earlier blocks rounded first it
 //! would take a pass through the model for each block. Columns keep their order.
+//!
+//! Of a matrix from which weights are removed (2301.00774, 3.5) these have one level, 0: what was to make up for earlier columns there is lost
+//! in its turn, and handed on. No zero is brought back, and all rows share the factor.
 
 use rayon::prelude::*;
 
@@ -32,7 +35,7 @@ pub(super) const ACTIVITY: &str = "gptq_weights";
 const BLOCK: usize = 128;
 
 /// Rows of one task: as many as share each row of the factor while it is in a core's own cache.
-const ROWS_PER_TASK: usize = 16;
+pub(super) const ROWS_PER_TASK: usize = 16;
 
 /// Multiply-adds to pack a matrix `[rows, columns]`, beside those of the calibration.
 pub(super) fn macs(rows: u64, columns: u64) -> u64 {
@@ -42,12 +45,11 @@ pub(super) fn macs(rows: u64, columns: u64) -> u64 {
 /// Packs weights `[rows, columns]` that are multiplied with such inputs; `None` where all inputs are 0, which tell nothing.
 pub(super) fn pack(weights: &[f32], shape: PackedShape, inputs: &InputStatistics) -> Option<PackedWeights> {
     let n = shape.columns;
-    let factor = upper_of_inverse(damped(&inputs.second_moment, n)?, n);
-    let factor: Vec<f32> = factor.into_iter().map(|x| x as f32).collect();
+    let factor = factor(inputs, n)?;
     let mut packed = PackedWeights::new(shape);
     let tasks: Vec<_> = weights
         .par_chunks(ROWS_PER_TASK * n)
-        .map(|rows| round(rows.to_vec(), &factor, shape))
+        .map(|rows| round(rows.to_vec(), None, &factor, shape))
         .collect();
     for (task, (levels, codes)) in tasks.into_iter().enumerate() {
         let first = task * ROWS_PER_TASK;
@@ -64,12 +66,25 @@ pub(super) fn pack(weights: &[f32], shape: PackedShape, inputs: &InputStatistics
     Some(packed)
 }
 
-/// The levels `[rows, groups]` and codes `[rows, columns]` of some rows `w`, for the factor `u [columns, columns]`.
-fn round(mut w: Vec<f32>, u: &[f32], shape: PackedShape) -> (Vec<EvenLevels>, Vec<u8>) {
+/// What columns `[columns, columns]` make up for each other by, for such inputs; `None` where all are 0.
+pub(super) fn factor(inputs: &InputStatistics, columns: usize) -> Option<Vec<f32>> {
+    let factor = upper_of_inverse(damped(&inputs.second_moment, columns)?, columns);
+    Some(factor.into_iter().map(|x| x as f32).collect())
+}
+
+/// The levels `[rows, groups]` and codes `[rows, columns]` of some rows `w`, for the factor `u [columns, columns]`; where some weights
+/// are removed, levels are those of the ones that are kept, and codes of the others mean nothing.
+pub(super) fn round(
+    mut w: Vec<f32>,
+    kept: Option<&[bool]>,
+    u: &[f32],
+    shape: PackedShape,
+) -> (Vec<EvenLevels>, Vec<u8>) {
     let n = shape.columns;
     let mut levels = Vec::with_capacity(w.len() / n * shape.groups());
     let mut codes = vec![0u8; w.len()];
-    for (row, codes) in w.chunks_mut(n).zip(codes.chunks_mut(n)) {
+    for (r, (row, codes)) in w.chunks_mut(n).zip(codes.chunks_mut(n)).enumerate() {
+        let is_kept = |j: usize| kept.is_none_or(|kept| kept[r * n + j]);
         let mut of_group = None;
         let mut lost = [0.0f32; BLOCK];
         for begin in (0..n).step_by(BLOCK) {
@@ -77,15 +92,19 @@ fn round(mut w: Vec<f32>, u: &[f32], shape: PackedShape) -> (Vec<EvenLevels>, Ve
             for j in begin..end {
                 if j % shape.group == 0 {
                     // made up for all columns before, and fixed from here on
-                    let group = &row[j..(j + shape.group).min(n)];
-                    of_group = Some(EvenLevels::of(group, shape.bits));
+                    let group = (j..(j + shape.group).min(n)).filter(|j| is_kept(*j));
+                    of_group = Some(EvenLevels::of_each(group.map(|j| row[j]), shape.bits));
                     levels.extend(of_group);
                 }
                 let Some(level) = of_group else { continue };
-                let code = level.code(row[j]);
-                codes[j] = code as u8;
+                let mut stored = 0.0;
+                if is_kept(j) {
+                    let code = level.code(row[j]);
+                    codes[j] = code as u8;
+                    stored = level.value(code);
+                }
                 let u = &u[j * n..][..n];
-                let error = (row[j] - level.value(code)) / u[j];
+                let error = (row[j] - stored) / u[j];
                 subtract(&mut row[j + 1..end], error, &u[j + 1..end]);
                 counter::add_macs(end - j - 1);
                 lost[j - begin] = error;

@@ -15,9 +15,13 @@ pub(super) struct EvenLevels {
 impl EvenLevels {
     /// Levels for the weights of a group.
     pub(super) fn of(group: &[f32], bits: usize) -> Self {
+        Self::of_each(group.iter().copied(), bits)
+    }
+
+    /// The same of weights that do not lie side by side.
+    pub(super) fn of_each(group: impl Iterator<Item = f32>, bits: usize) -> Self {
         let highest = ((1u32 << bits) - 1) as f32;
-        let min = group.iter().copied().fold(0.0, f32::min);
-        let max = group.iter().copied().fold(0.0, f32::max);
+        let (min, max) = group.fold((0.0f32, 0.0f32), |(min, max), w| (min.min(w), max.max(w)));
         // the scale as it is stored, so that codes are chosen for the levels that are read back
         let scale = ((max - min) / highest).clamp(f16::MIN_POSITIVE.to_f32(), f16::MAX.to_f32());
         let scale = f16::from_f32(scale);

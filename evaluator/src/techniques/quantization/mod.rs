@@ -15,6 +15,7 @@ mod integer_only;
 pub(crate) mod layers;
 mod levels;
 mod nf4;
+pub(crate) mod nonzeros;
 pub mod packed;
 mod parameters;
 pub mod qat;
@@ -30,6 +31,7 @@ pub(super) use self::parameters::{about, parameters};
 use super::{
     About,
     calibration::{Statistics, calibrate, calibrate_sizes, check_rows_are_known},
+    sparsity::coded::CodeForm,
 };
 use crate::{
     counter,
@@ -251,6 +253,14 @@ impl QuantizationPlan {
         self.method == Method::IntegerOnly
     }
 
+    /// How the nonzeros of a matrix that is stored sparse are packed.
+    pub(crate) fn of_nonzeros(&self) -> CodeForm {
+        CodeForm {
+            bits: self.bits,
+            group: self.group,
+        }
+    }
+
     /// Whether it is known before calibration how many bytes weights take.
     pub(crate) fn bytes_are_known(&self) -> bool {
         !matches!(self.method, Method::Int8Outlier { .. })
@@ -302,7 +312,9 @@ impl QuantizationPlan {
                 return self.calibration_batches * integer_only::macs(model, batch, n);
             }
         };
-        self.calibration_batches * model.calibration_macs(batch, n) + choice
+        // what is removed by then is not multiplied
+        let reading = model.calibration_macs(batch, n) - model.left_out_of_reading(batch, n);
+        self.calibration_batches * reading + choice
     }
 }
 
@@ -323,8 +335,8 @@ pub fn observe<B: Ops>(model: &mut Model<B>, plan: QuantizationPlan, batches: &B
     }
 }
 
-/// Packs every matrix of the model but the routers, by what [`observe`] has seen. A matrix that nothing is known of is rounded
-/// to nearest.
+/// Packs every matrix of the model but the routers, by what [`observe`] has seen: of sparse ones their nonzeros. A matrix that nothing is
+/// known of is rounded to nearest.
 pub fn quantize<B: Ops>(
     model: &mut Model<B>,
     served: &ModelPlan,
@@ -350,10 +362,12 @@ pub fn quantize_unseen<B: Ops>(model: &mut impl Parts<B>, plan: QuantizationPlan
 
 fn pack<B: Ops>(model: &mut impl Parts<B>, plan: QuantizationPlan, inputs: &Statistics) {
     model.each_part("", &mut |path, part| {
-        if let Part::Matrix(matrix) = part
-            && let Some(weight) = matrix.as_dense()
-            && let Some(plan) = plan.at(path)
-        {
+        let (Part::Matrix(matrix), Some(plan)) = (part, plan.at(path)) else {
+            return;
+        };
+        if let Matrix::Sparse(sparse) = matrix {
+            nonzeros::pack(sparse, path, plan, inputs);
+        } else if let Some(weight) = matrix.as_dense() {
             let [rows, columns] = weight.dims();
             let device = weight.device();
             let values: Vec<f32> = weight.into_data().iter::<f32>().collect();
@@ -389,13 +403,18 @@ fn judged(path: &str, weights: &[f32], shape: PackedShape, inputs: &Statistics) 
         .get(path)
         .and_then(|inputs| gptq::pack(weights, shape, inputs));
     packed.unwrap_or_else(|| {
-        if is_block_matrix(path) {
-            // an expert that no token reached
-            counter::add_skipped(Pass {
-                forward: gptq::macs(shape.rows as u64, shape.columns as u64),
-                backward: 0,
-            });
-        }
+        note_unjudged(path, shape);
         rtn::pack(weights, shape)
     })
+}
+
+/// Notes that a matrix was rounded to nearest where GPTQ was to choose.
+fn note_unjudged(path: &str, shape: PackedShape) {
+    if is_block_matrix(path) {
+        // an expert that no token reached
+        counter::add_skipped(Pass {
+            forward: gptq::macs(shape.rows as u64, shape.columns as u64),
+            backward: 0,
+        });
+    }
 }

@@ -130,16 +130,9 @@ impl PackedWeights {
 
     /// Sets a code once.
     pub(super) fn set_code(&mut self, row: usize, column: usize, code: u32) {
-        let [low, high] = streams(self.shape.bits);
-        let first = row * self.shape.words_per_row();
-        let mut set = |first: usize, bits: usize, code: u32| {
-            let word = &mut self.words[first + column * bits / 32];
-            *word = (*word as u32 | code << (column * bits % 32)) as i32;
-        };
-        set(first, low, code & ((1 << low) - 1));
-        if high > 0 {
-            set(first + words_per_row(self.shape.columns, low), high, code >> low);
-        }
+        let (per_row, columns) = (self.shape.words_per_row(), self.shape.columns);
+        let words = &mut self.words[row * per_row..][..per_row];
+        put_code(words, columns, self.shape.bits, column, code);
     }
 
     /// Sets the scale of a group once.
@@ -149,8 +142,8 @@ impl PackedWeights {
 
     /// Sets the zero of a group once.
     pub(super) fn set_zero(&mut self, row: usize, group: usize, zero: u8) {
-        let word = &mut self.zeros[row * self.shape.zero_words_per_row() + group / 4];
-        *word = (*word as u32 | u32::from(zero) << (8 * (group % 4))) as i32;
+        let per_row = self.shape.zero_words_per_row();
+        put_zero(&mut self.zeros[row * per_row..][..per_row], group, zero);
     }
 
     /// Moves the weights to a device.
@@ -177,6 +170,31 @@ impl PackedWeights {
             integer,
         }
     }
+}
+
+/// Sets a code of a row of `columns` once.
+pub(in crate::techniques) fn put_code(
+    words: &mut [i32],
+    columns: usize,
+    bits: usize,
+    column: usize,
+    code: u32,
+) {
+    let [low, high] = streams(bits);
+    let mut put = |first: usize, bits: usize, code: u32| {
+        let word = &mut words[first + column * bits / 32];
+        *word = (*word as u32 | code << (column * bits % 32)) as i32;
+    };
+    put(0, low, code & ((1 << low) - 1));
+    if high > 0 {
+        put(words_per_row(columns, low), high, code >> low);
+    }
+}
+
+/// Sets the zero of a group of a row once.
+pub(in crate::techniques) fn put_zero(words: &mut [i32], group: usize, zero: u8) {
+    let word = &mut words[group / 4];
+    *word = (*word as u32 | u32::from(zero) << (8 * (group % 4))) as i32;
 }
 
 /// A packed matrix `[out, in]`.

@@ -3,7 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::{layers::LayerShares, sparse::SparseShape};
-use crate::{model::layer_of, ops::SparseLayout, parameter::Values};
+use crate::{
+    model::{ModelPlan, layer_of},
+    ops::SparseLayout,
+    parameter::Values,
+};
 
 /// Which weights of a row may stay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +85,7 @@ impl SparseForm {
                 Pattern::TwoOfFour => SparseLayout::TwoOfFour,
                 Pattern::Free | Pattern::FourOfEight => SparseLayout::Bitmap,
             },
+            codes: None,
         }
     }
 
@@ -131,8 +136,19 @@ impl SparseForm {
         }
     }
 
+    /// Refuses matrices of a model that cannot be stored so.
+    ///
+    /// # Errors
+    /// A sentence on the first of them.
+    pub(crate) fn check_matrices(&self, model: &ModelPlan) -> Result<(), String> {
+        model.block_matrices().try_for_each(|m| {
+            let form = self.at_layer(m.place(model));
+            form.map_or(Ok(()), |form| form.check(m.input))
+        })
+    }
+
     /// Refuses rows of so many weights.
-    pub(super) fn check(&self, columns: usize) -> Result<(), String> {
+    fn check(&self, columns: usize) -> Result<(), String> {
         if let Some(group) = self.pattern.group()
             && !columns.is_multiple_of(group)
         {

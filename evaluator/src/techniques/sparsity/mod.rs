@@ -1,9 +1,11 @@
-//! Unstructured and N:M pruning of a trained model: single weights are removed, and what is left is stored and multiplied as nonzeros.
+//! Unstructured and N:M pruning of a trained model: single weights are removed, and what is left is stored and multiplied as nonzeros,
+//! in floats or packed to few bits.
 //!
 //! A method is one file, a line in the list below, and the arms that the compiler then asks for. The sparse form it leaves is
 //! shared, and how many weights stay follows from the plan alone, whatever the method. Between removal and storage there may be
 //! a training, in which what is removed stays removed (`recovery.rs`).
 
+pub mod coded;
 mod cost;
 mod form;
 mod judge;
@@ -36,11 +38,11 @@ use self::{
 use super::{
     About,
     calibration::{InputStatistics, Statistics, calibrate, check_rows_are_known},
-    quantization::QuantizationPlan,
+    quantization::{Method as PackingMethod, QuantizationPlan},
 };
 use crate::{
     counter,
-    model::{Matrix, Model, ModelPlan, Part, Parts, is_block_matrix},
+    model::{BlockMatrix, Matrix, Model, ModelPlan, Part, Parts, is_block_matrix},
     ops::Ops,
     parameter::{Declared, Values, choice, float, int},
     training::Batches,
@@ -97,18 +99,12 @@ impl SparsityPlan {
                 form.pattern.name()
             ));
         }
-        let forms = model
-            .block_matrices()
-            .map(|m| (form.at_layer(m.place(model)), m.input));
-        let forms: Vec<(SparseForm, usize)> =
-            forms.filter_map(|(form, input)| Some((form?, input))).collect();
-        if forms.is_empty() {
+        let is_removed = |m: BlockMatrix| form.at_layer(m.place(model)).is_some();
+        if !model.block_matrices().any(is_removed) {
             return Ok(None);
         }
         check_rows_are_known(model, &format!("sparsity = {share}"), "sparsity = 0")?;
-        for (form, columns) in forms {
-            form.check(columns)?;
-        }
+        form.check_matrices(model)?;
         let method = match values.text("sparsity_method") {
             "magnitude" => Method::Magnitude,
             "movement" => Method::Movement,
@@ -125,24 +121,54 @@ impl SparsityPlan {
 }
 
 impl SparsityPlan {
-    /// Refuses weights that are to be both removed and packed.
+    /// A layer, counted from 0 in its half, of whose matrices nonzeros are packed.
+    pub(crate) fn packed_layer(&self, packing: &QuantizationPlan, model: &ModelPlan) -> Option<usize> {
+        let mut layers = model.block_matrices().map(|m| m.place(model));
+        layers.find(|layer| self.form.at_layer(*layer).is_some() && packing.at_layer(*layer).is_some())
+    }
+
+    /// Refuses packing that needs dense matrices, beside sparse ones or of their nonzeros.
     ///
     /// # Errors
-    /// A sentence if a layer is, or codes are chosen by what matrices beside sparse ones are given.
-    pub(crate) fn check_beside(&self, packing: &QuantizationPlan, model: &ModelPlan) -> Result<(), String> {
-        let (share, bits) = (self.form.share, packing.bits);
-        let mut layers = model.block_matrices().map(|m| m.place(model));
-        let is_both = |layer: usize| self.form.at_layer(layer).is_some() && packing.at_layer(layer).is_some();
-        if let Some(layer) = layers.find(|layer| is_both(*layer)) {
-            let number = layer + 1;
+    /// A sentence that says what of it does.
+    pub(crate) fn check_beside(
+        &self,
+        values: Values,
+        packing: &QuantizationPlan,
+        model: &ModelPlan,
+    ) -> Result<(), String> {
+        let (share, method) = (self.form.share, values.text("quant_method"));
+        if matches!(
+            packing.method,
+            PackingMethod::Awq | PackingMethod::Smooth { .. } | PackingMethod::Int8Outlier { .. }
+        ) {
             return Err(format!(
-                "sparsity = {share} and bits = {bits}: weights of a layer are stored sparse or packed, not yet both; use sparsity = 0 or bits = 32, or for layer {number} and others bits_layer_{number} = 32 or sparsity_layer_{number} = {NONE}"
+                "sparsity = {share} and quant_method = '{method}': it scales or sets apart columns of dense matrices; use quant_method = 'gptq' or 'rtn', or sparsity = 0"
             ));
         }
-        if packing.calibration_batches > 0 {
-            return Err(format!(
-                "sparsity = {share} and bits = {bits}: codes of this quant_method are chosen by what dense layers are given; use quant_method = 'rtn' or 'nf4', or sparsity = 0"
-            ));
+        let Some(layer) = self.packed_layer(packing, model) else {
+            return Ok(());
+        };
+        let refused = |what: &str, instead: &str| {
+            let number = layer + 1;
+            Err(format!(
+                "sparsity = {share} and {what}; use {instead}, or for layer {number} and others bits_layer_{number} = 32 or sparsity_layer_{number} = {NONE}"
+            ))
+        };
+        if packing.method == PackingMethod::Nf4 {
+            return refused(
+                "quant_method = 'nf4': nonzeros of sparse matrices are packed on evenly spaced levels",
+                "quant_method = 'gptq' or 'rtn'",
+            );
+        }
+        if packing.activation_bits < 32 {
+            return refused(
+                &format!(
+                    "activation_bits = {}: whole numbers are multiplied with dense packed matrices alone",
+                    packing.activation_bits
+                ),
+                "activation_bits = 32",
+            );
         }
         Ok(())
     }
@@ -221,7 +247,7 @@ pub(super) fn parameters() -> Vec<ParameterInfo> {
     let mut all = vec![
         float(
             "sparsity",
-            "share of single weights of the blocks' matrices removed after training; the rest is stored and multiplied as nonzeros",
+            "share of single weights of the blocks' matrices removed after training; the rest is stored and multiplied as nonzeros, of so many bits each as bits says",
             0.0,
             0.95,
             0.0,

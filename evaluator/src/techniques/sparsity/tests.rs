@@ -5,7 +5,11 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use super::{judge::prune, sparse::SparseWeights, *};
+use super::{
+    judge::prune,
+    sparse::{HostNonzeros, SparseWeights},
+    *,
+};
 
 const METHODS: [Method; 3] = [Method::Magnitude, Method::Wanda, Method::Sparsegpt];
 
@@ -53,7 +57,10 @@ fn pruned(weights: &[f32], columns: usize, plan: &SparsityPlan, inputs: &InputSt
     );
     let module = sparse.clone().into_module::<Flex>(&Default::default());
     assert_eq!(module.to_host(), sparse, "to the device and back");
-    assert_eq!(4 * (sparse.places.len() + sparse.values.len()), shape.bytes());
+    let HostNonzeros::Floats(floats) = &sparse.values else {
+        panic!("nothing has packed them")
+    };
+    assert_eq!(4 * (sparse.places.len() + floats.len()), shape.bytes());
     assert_eq!(module.nonzeros(), shape.nonzeros());
     module.with_zeros().into_data().to_vec().unwrap()
 }
@@ -194,7 +201,7 @@ fn the_errors_on_outlier_channels_are_the_known_ones() {
 #[test]
 fn places_that_do_not_fit_their_nonzeros_are_refused() {
     let shape = plan(0.5, Pattern::Free, Method::Wanda).form.shape(2, 4);
-    let read = |places: Vec<i32>| SparseWeights::read(shape, places, vec![1.0; 4]);
+    let read = |places: Vec<i32>| SparseWeights::read(shape, places, HostNonzeros::Floats(vec![1.0; 4]));
     assert!(read(vec![0b0011, 0b1010]).is_ok());
     let error = read(vec![0b0011, 0b1110]).unwrap_err();
     assert_eq!(error, "places of 5 nonzeros stand beside 4");
