@@ -245,6 +245,7 @@ pub(crate) fn job(config: Config, dir: &Path) -> Job {
     Job {
         target: 1.0,
         stages: None,
+        times: None,
         config,
         seed: 1,
         work_dir: dir.to_owned(),
