@@ -141,6 +141,7 @@ mod tests {
             let config = config_from_toml(&text, &crate::catalog()).unwrap();
             let symbols = crate::data::Symbols {
                 classes: Some(10),
+                pairs: more.contains("dual"),
                 ..crate::data::Symbols::from(17)
             };
             let plan = Plan::read(&config, symbols, None).unwrap();
