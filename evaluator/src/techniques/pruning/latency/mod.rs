@@ -21,7 +21,7 @@ use crate::{
     model::{Kind, ModelPlan},
     parameter::{Declared, Values, float},
     techniques::{
-        feed_forward::FeedForwardPlan,
+        feed_forward::{FeedForwardPlan, HIDDEN_MULTIPLE},
         sparsity::{Pattern, SparsityPlan},
     },
 };
@@ -107,7 +107,7 @@ impl Target {
         if sizes::parts(plan).is_empty() {
             return Err(format!(
                 "{asked} has nothing to cut in layers of one key/value head and {} neurons; use {off}, or more of them",
-                sizes::MULTIPLE
+                HIDDEN_MULTIPLE
             ));
         }
         Ok(())

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{LayerPlan, ModelPlan};
-
-/// Neurons come in multiples of this, so that rows of weights fill vector registers.
-pub(super) const MULTIPLE: usize = 8;
+use crate::{
+    model::{LayerPlan, ModelPlan},
+    techniques::feed_forward::HIDDEN_MULTIPLE,
+};
 
 /// Sizes of a structure that are tried, at most.
 const STEPS: usize = 8;
@@ -36,7 +36,7 @@ impl Structure {
     pub(super) fn sizes(self, layer: &LayerPlan) -> Vec<usize> {
         let (whole, multiple) = match self {
             Structure::Heads => (layer.attention.kv_heads, 1),
-            Structure::Neurons => (layer.feed_forward.hidden(), MULTIPLE),
+            Structure::Neurons => (layer.feed_forward.hidden(), HIDDEN_MULTIPLE),
         };
         let size = |k: usize| (k * whole).div_ceil(STEPS).next_multiple_of(multiple).min(whole);
         let mut sizes: Vec<usize> = (1..=STEPS).map(size).collect();
