@@ -80,6 +80,14 @@ pub fn add_activity(name: &str, n: usize) {
     }
 }
 
+/// Does `work` without noting what techniques do in it: models that are tried out beside the one that is made.
+pub fn without_activity<T>(work: impl FnOnce() -> T) -> T {
+    let before = activity();
+    let result = work();
+    *ACTIVITY.lock().unwrap_or_else(PoisonError::into_inner) = before;
+    result
+}
+
 /// What each technique did since the process began.
 pub fn activity() -> BTreeMap<String, u64> {
     ACTIVITY.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -26,8 +26,12 @@ use crate::{
     named::{Folders, load_data},
     ops::Ops,
     plan::Plan,
+    sized::SIZES,
     stages::Keys,
-    techniques::dynamic::calibration::{HeldOut, find_threshold},
+    techniques::{
+        dynamic::calibration::{HeldOut, find_threshold},
+        pruning::latency::FoundSizes,
+    },
     trainer::{STATE, Trained, Trainer},
     training::{Batches, CHECKPOINT_FILES},
 };
@@ -52,6 +56,9 @@ pub struct Job {
     pub device: DeviceChoice,
     /// Where results of stages are kept for other trials; `None` to make every stage.
     pub stages: Option<Shelf>,
+    /// Milliseconds that a token takes a model of a shape, where they are known already; `None` to time it where a latency target
+    /// asks.
+    pub times: Option<fn(&ModelPlan) -> f64>,
     /// Study, trial and the like, for the bundle.
     pub labels: BTreeMap<String, String>,
 }
@@ -113,7 +120,7 @@ where
                 };
                 let (base, teacher) = (resolved(folders.base)?, resolved(folders.teacher)?);
                 let dirs = [base.as_deref(), teacher.as_deref()];
-                Some((shelf, Keys::of(job, data, dirs, device)?))
+                Some((shelf, Keys::of(job, data, dirs, (device, plan.finds_sizes()))?))
             }
             None => None,
         },
@@ -142,8 +149,10 @@ where
         found,
         main,
         from,
+        sizes,
     } = trainer.run::<A>(start, backend, source.as_mut(), events)?;
 
+    let plan = plan.sized(sizes.as_ref());
     let mut model = model.valid();
     let batches = Batches::new(data, job.seed, &plan.training);
     let compressed = compress(&mut model, &plan, &batches, source.as_mut(), events)?;
@@ -197,7 +206,7 @@ where
             "a technique was on and did nothing: counter '{idle}' is 0"
         )));
     }
-    let mut provenance = provenance(job, device, data, &plan, &served);
+    let mut provenance = provenance(job, device, data, &plan, (&served, sizes.as_ref()));
     provenance.insert("training_steps".into(), record.steps.to_string());
     if from > 0 {
         provenance.insert("resumed_at_step".into(), from.to_string());
@@ -249,6 +258,10 @@ fn prepare_folder(job: &Job) -> Result<(), EvaluationError> {
     if fs::read_to_string(&file).is_ok_and(|found| found == identity) {
         return Ok(());
     }
+    match fs::remove_file(dir.join(SIZES)) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(failed(source)),
+        _ => {}
+    }
     for leftover in ["checkpoint", "bundle", STATE] {
         let leftover = dir.join(leftover);
         if leftover.exists() {
@@ -265,7 +278,7 @@ fn provenance(
     device: &Device,
     data: &Dataset,
     plan: &Plan,
-    served: &Served,
+    (served, sizes): (&Served, Option<&FoundSizes>),
 ) -> BTreeMap<String, String> {
     let mut map = job.labels.clone();
     let mut add = |key: &str, value: String| map.insert(key.into(), value);
@@ -280,14 +293,17 @@ fn provenance(
     add("device", device.describe());
     add("processor", processor());
     add("threads", rayon::current_num_threads().to_string());
-    add("summary", summary(&served.model, served));
+    add("summary", summary(&served.model, served, sizes));
+    for (key, value) in sizes.iter().flat_map(|sizes| sizes.provenance()) {
+        add(key, value);
+    }
     if let Some((architecture, _)) = served.standard_architecture() {
         add("architecture", architecture.into());
     }
     map
 }
 
-fn summary(model: &ModelPlan, served: &Served) -> String {
+fn summary(model: &ModelPlan, served: &Served, sizes: Option<&FoundSizes>) -> String {
     let layer = model.layers.first();
     let attention = layer.map_or("no", |l| l.attention.core.name());
     let networks = layer.map_or(1, |l| l.feed_forward.networks());
@@ -316,6 +332,7 @@ fn summary(model: &ModelPlan, served: &Served) -> String {
     let contextual = contextual.map_or_else(String::new, |plan| {
         format!(", {} of {} neurons for each token", plan.kept, plan.hidden)
     });
+    let sizes = sizes.map_or_else(String::new, |sizes| format!(", cut to {}", sizes.words()));
     let kind = model.kind.words();
     let article = if kind.starts_with('e') { "An" } else { "A" };
     let layers = match (model.kind.reading(), model.layers.len()) {
@@ -323,7 +340,7 @@ fn summary(model: &ModelPlan, served: &Served) -> String {
         (reading, all) => format!("{reading} + {}", all - reading),
     };
     format!(
-        "{article} {kind} of {layers} layers and width {} with {attention} attention{mixture}{reversible}{adapters}, {bits} weights{sparsity}{contextual}.",
+        "{article} {kind} of {layers} layers and width {} with {attention} attention{mixture}{reversible}{adapters}, {bits} weights{sparsity}{contextual}{sizes}.",
         model.width
     )
 }

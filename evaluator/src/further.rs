@@ -34,7 +34,7 @@ impl Trainer<'_> {
         let mut resumed = self.checkpoint::<A::InnerBackend>(backend);
         let goes_on = resumed.take_if(|c| [ROUNDED, THINNED].contains(&c.phase.as_str()));
         let mut sofar = match &goes_on {
-            Some(checkpoint) => self.before(checkpoint, backend),
+            Some(checkpoint) => self.before(checkpoint, backend)?,
             None => self.train_and_prune(start, resumed, backend, energy, events)?,
         };
         let Some(stretch) = self.further(sofar.main, sofar.record) else {
@@ -67,19 +67,26 @@ impl Trainer<'_> {
     }
 
     /// What there was before a checkpoint of it, with weights that the checkpoint replaces.
-    fn before<A>(&self, checkpoint: &Checkpoint<A::InnerBackend>, backend: &A::Device) -> Trained<A>
+    fn before<A>(
+        &self,
+        checkpoint: &Checkpoint<A::InnerBackend>,
+        backend: &A::Device,
+    ) -> Result<Trained<A>, EvaluationError>
     where
         A: AutodiffBackend + Ops,
     {
         let earlier = checkpoint.earlier;
-        Trained {
-            model: Model::new(&self.plan.recovered(), self.job.seed, backend),
+        let sizes = self.kept_sizes()?;
+        let shape = self.plan.sized(sizes.as_ref()).recovered();
+        Ok(Trained {
+            model: Model::new(&shape, self.job.seed, backend),
             record: earlier,
             spent: earlier,
             peak_bytes: None,
             found: None,
             main: self.plan.main_steps(earlier.steps),
             from: earlier.and(checkpoint.record).steps,
-        }
+            sizes,
+        })
     }
 }

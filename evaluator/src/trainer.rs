@@ -20,7 +20,10 @@ use crate::{
     ops::Ops,
     plan::{Budget, Plan},
     stages::{Claim, Found, Keys, Recording, StageResult},
-    techniques::{distillation::Teacher, pruning},
+    techniques::{
+        distillation::Teacher,
+        pruning::{self, latency::FoundSizes},
+    },
     training::{Batches, Checkpoint, Record, Stop, Stretch, train},
 };
 
@@ -75,6 +78,8 @@ pub(crate) struct Trained<A: Backend> {
     pub(crate) main: u64,
     /// Steps that were done already when this process took over.
     pub(crate) from: u64,
+    /// The sizes that were found for its layers, where some were.
+    pub(crate) sizes: Option<FoundSizes>,
 }
 
 impl<A: Backend> Trained<A> {
@@ -94,6 +99,7 @@ impl<A: Backend> Trained<A> {
             found: Some((stage, result.by)),
             main: result.main,
             from: 0,
+            sizes: result.sizes,
         }
     }
 
@@ -178,6 +184,7 @@ impl Trainer<'_> {
             found: None,
             main,
             from,
+            sizes: None,
         };
         if let Some(checkpoint) = resumed.take_if(|c| c.phase == RECOVERY) {
             let teacher = match self.given_teacher(&plan.recovered(), backend)? {
@@ -186,7 +193,8 @@ impl Trainer<'_> {
             };
             let earlier = checkpoint.earlier;
             let budget = Budget::Steps(checkpoint.total_steps);
-            let model = Model::new(&plan.recovered(), self.job.seed, backend);
+            let sizes = self.kept_sizes()?;
+            let model = Model::new(&plan.sized(sizes.as_ref()).recovered(), self.job.seed, backend);
             let (model, record) = train(
                 model,
                 &self.stretch(RECOVERY, budget, earlier),
@@ -196,7 +204,10 @@ impl Trainer<'_> {
                 &mut self.listener(events),
             )?;
             let main = plan.steps_to_share(earlier.steps, self.job.target);
-            return Ok(trained(model, earlier.and(record), main, None));
+            return Ok(Trained {
+                sizes,
+                ..trained(model, earlier.and(record), main, None)
+            });
         }
         let mut events = Recording {
             events,
@@ -204,18 +215,22 @@ impl Trainer<'_> {
         };
         let mut keep_pruned = None;
         if let (Some((shelf, keys)), Some(_)) = (stages, plan.pruning) {
-            let empty = || Model::<A>::empty(&plan.recovered(), backend);
+            let empty = |result: &StageResult| {
+                Model::<A>::empty(&plan.sized(result.sizes.as_ref()).recovered(), backend)
+            };
             match shelf.find(&keys.pruned, empty, &mut events)? {
                 Found::Made(model, result) => {
+                    self.keep_sizes(result.sizes.as_ref())?;
                     return Ok(Trained::found("pruned", model, result, &mut events));
                 }
                 Found::Mine(claim) => keep_pruned = Some((*shelf, claim)),
             }
         }
+        let aim = self.aim::<A::InnerBackend>(backend, &mut events)?;
         let mut keep_trained = None;
         let mut found = None;
         if let (Some((shelf, keys)), Some(_)) = (stages, plan.trainable()) {
-            let empty = || Model::<A>::empty(&plan.model, backend);
+            let empty = |_: &StageResult| Model::<A>::empty(&plan.model, backend);
             match shelf.find(&keys.trained, empty, &mut events)? {
                 Found::Made(model, result) => {
                     found = Some(Trained::found("trained", model, result, &mut events));
@@ -243,9 +258,16 @@ impl Trainer<'_> {
             phase: "prune".into(),
             ..Progress::default()
         });
-        let (importance, judged) = Record::of(energy, || {
+        let (importance, mut judged) = Record::of(energy, || {
             pruning::judge(&mut sofar.model, pruning, &plan.model, &batches)
         })?;
+        if let Some(aim) = &aim {
+            let (sizes, more) = self.find_sizes(aim, &sofar.model, &importance, backend, energy, &events)?;
+            self.keep_sizes(Some(&sizes))?;
+            judged = judged.and(more);
+            sofar.sizes = Some(sizes);
+        }
+        let plan = &plan.sized(sofar.sizes.as_ref());
         let whole = (plan.teacher.is_none() && plan.distillation.is_some()).then(|| sofar.model.valid());
         let kept = pruning::shrink(&mut sofar.model, &plan.served, &importance);
         let teacher = match (whole, plan.distillation) {
@@ -334,6 +356,7 @@ impl Trainer<'_> {
             peak_bytes: made.peak_bytes,
             curve: events.curve.clone(),
             by,
+            sizes: made.sizes.clone(),
         };
         shelf.keep(claim, &mut made.model, &result, events.events);
     }

@@ -94,6 +94,7 @@ impl RunTrial {
                 dir: stages.dir,
                 limit_bytes: stages.limit_bytes,
             }),
+            times: None,
             labels: job.labels,
         };
         Lines::write(&match evaluator::evaluate(&job, &mut Lines { answers }) {

@@ -89,13 +89,18 @@ pub(super) fn to_json(served: &Served) -> String {
             _ => "silu",
         };
         let (writes, reading) = (model.kind.writes(), model.kind.reading());
+        // what differs from layer to layer is a list
+        let of_layers = |of: fn(&LayerPlan) -> usize| match model.layers.iter().all(|l| of(l) == of(layer)) {
+            true => json!(of(layer)),
+            false => json!(model.layers.iter().map(of).collect::<Vec<_>>()),
+        };
         let common = json!({
             "vocab_size": model.vocabulary,
             "hidden_size": model.width,
-            "intermediate_size": layer.feed_forward.hidden(),
+            "intermediate_size": of_layers(|layer| layer.feed_forward.hidden()),
             "num_hidden_layers": model.layers.len() - reading,
-            "num_attention_heads": attention.heads,
-            "num_key_value_heads": attention.kv_heads,
+            "num_attention_heads": of_layers(|layer| layer.attention.heads),
+            "num_key_value_heads": of_layers(|layer| layer.attention.kv_heads),
             "head_dim": attention.depth,
             "hidden_act": activation,
             "max_position_embeddings": model.context,

@@ -217,7 +217,7 @@ pub(crate) fn next_token<B: Ops>(
 }
 
 /// Median and half the distance between the quartiles.
-fn median_and_spread(values: &mut [f64]) -> (f64, f64) {
+pub(crate) fn median_and_spread(values: &mut [f64]) -> (f64, f64) {
     values.sort_by(f64::total_cmp);
     let at = |q: f64| values[((values.len() - 1) as f64 * q).round() as usize];
     (at(0.5), 0.5 * (at(0.75) - at(0.25)))

@@ -32,9 +32,11 @@ impl Plan {
     }
 
     /// Whether [`Plan::training_flops`] is what a training executes; where experts have a capacity, attention leaves out
-    /// padding, or a rank is drawn for each step, it is the most, because what is left out costs nothing.
+    /// padding, or a rank is drawn for each step, it is the most, because what is left out costs nothing. So it is where
+    /// sizes of layers are found after training, because smaller ones cost less.
     pub fn training_flops_are_exact(&self) -> bool {
         !self.model.kind.form().pads()
+            && !self.finds_sizes()
             && !self.model.layers.iter().any(|l| l.feed_forward.may_drop())
             && self.fine_tuning.is_none_or(|method| method.has_one_cost())
     }

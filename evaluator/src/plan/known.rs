@@ -8,8 +8,11 @@ use super::{Budget, Plan};
 use crate::{bundle, data::DataFacts};
 
 impl Plan {
-    /// The metrics that follow from the plan alone, exactly.
+    /// The metrics that follow from the plan alone, exactly; none where sizes of layers are found after training.
     pub fn known(&self, facts: &DataFacts) -> BTreeMap<String, f64> {
+        if self.finds_sizes() {
+            return BTreeMap::new();
+        }
         let mut known = BTreeMap::from([
             ("parameters".to_owned(), self.served.parameters() as f64),
             (

@@ -33,7 +33,10 @@ use crate::{
         },
         feed_forward::{CHANNEL_MIX_ACTIVITY, FeedForwardPlan},
         fine_tuning::FineTuning,
-        pruning::PruningPlan,
+        pruning::{
+            PruningPlan,
+            latency::{FoundSizes, give},
+        },
         quantization::{
             QuantizationPlan,
             cache::{ACTIVITY as CACHE_ACTIVITY, CacheForm},
@@ -51,7 +54,8 @@ use crate::{
 pub struct Plan {
     /// The model as it is trained.
     pub model: ModelPlan,
-    /// The model as it is served, after pruning and with what its weights are stored as.
+    /// The model as it is served, after pruning and with what its weights are stored as; unpruned in shape as long as sizes are
+    /// to be found.
     pub served: ModelPlan,
     /// How a base is adapted; `None` when training starts from scratch.
     pub fine_tuning: Option<FineTuning>,
@@ -145,7 +149,7 @@ impl Plan {
         let rule = Rule::read(values, &model, base.is_some())?;
         fine_tuning.check_rule(rule)?;
         let form = model.kind.form();
-        let pruning = PruningPlan::read(values);
+        let pruning = PruningPlan::read(values)?;
         let mut served = match &pruning {
             Some(pruning) => pruning.pruned(&model)?,
             None => model.clone(),
@@ -187,6 +191,9 @@ impl Plan {
         let trains = base.is_none() || fine_tuning.trainable().is_some();
         let qat = qat::read(values, rule, trains)?;
         let contextual = ContextKeep::read(values, &served)?;
+        if let Some(target) = pruning.and_then(|pruning| pruning.latency) {
+            target.check_beside(sparsity.as_ref(), contextual.is_some())?;
+        }
         if let Some(keep) = contextual {
             served = keep.given(&served);
         }
@@ -308,6 +315,20 @@ impl Plan {
     /// Which weights the main training changes; `None` where there is no training.
     pub fn trainable(&self) -> Option<Trainable> {
         trainable(self.fine_tuning)
+    }
+
+    /// Whether sizes of layers are found after training, so that what follows from them is not known before.
+    pub fn finds_sizes(&self) -> bool {
+        self.pruning.is_some_and(|pruning| pruning.latency.is_some())
+    }
+
+    /// The same plan with the sizes that were found, where some were.
+    pub(crate) fn sized(&self, found: Option<&FoundSizes>) -> Plan {
+        let mut plan = self.clone();
+        if let Some(found) = found {
+            give(&mut plan.served, &found.layers);
+        }
+        plan
     }
 
     /// The served model as trainings after pruning know it: with a whole cache, and all neurons for each token.

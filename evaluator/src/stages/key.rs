@@ -11,7 +11,7 @@ const VERSION: u32 = 1;
 
 /// Groups of parameters that pruning and its recovery read.
 const PRUNING: [&str; 2] = ["pruning", "distillation"];
-/// Groups that only stages after those that are kept read. A group that is in neither list belongs to the training.
+/// Groups that only stages after those that are kept read, or the clock that sizes are found by. A group that is in neither list belongs to the training.
 const LATER: [&str; 4] = ["sparsity", "quantization", "contextual_pruning", "draft"];
 /// What only measuring reads.
 const MEASURING: [&str; 1] = ["validation_tokens"];
@@ -26,8 +26,8 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// What a job's results are called, by the folders of the base and the teacher beside its configuration. Machines whose
-    /// times do not compare do not share them.
+    /// What a job's results are called, by the folders of the base and the teacher beside its configuration, and by whether sizes
+    /// of layers are found by their time. Machines whose times do not compare do not share them.
     ///
     /// # Errors
     /// [`BundleError::File`] where one of the two cannot be read.
@@ -35,18 +35,21 @@ impl Keys {
         job: &Job,
         data: &Dataset,
         [base, teacher]: [Option<&Path>; 2],
-        device: &Device,
+        (device, finds_sizes): (&Device, bool),
     ) -> Result<Keys, BundleError> {
         let catalog = catalog();
         let group = |name: &str| {
             let parameter = catalog.parameters.iter().find(|p| p.name == name);
             parameter.map_or("", |p| p.group.as_str())
         };
-        let (pruning, training): (Vec<_>, Vec<_>) = job
+        let (later, kept): (Vec<_>, Vec<_>) = job
             .config
             .values
             .iter()
-            .filter(|(name, _)| !MEASURING.contains(&name.as_str()) && !LATER.contains(&group(name)))
+            .filter(|(name, _)| !MEASURING.contains(&name.as_str()))
+            .partition(|(name, _)| LATER.contains(&group(name)));
+        let (pruning, training): (Vec<_>, Vec<_>) = kept
+            .into_iter()
             // a teacher that is there teaches the training too
             .partition(|(name, _)| {
                 let group = group(name);
@@ -63,7 +66,9 @@ impl Keys {
         );
         let name = |from: &[u8]| fingerprint(from);
         let trained = name(&serde_json::to_vec(&from).expect("plain data serialises"));
-        let pruned = name(&serde_json::to_vec(&(&trained, pruning)).expect("plain data serialises"));
+        // sizes are timed on weights as they are served
+        let timed = finds_sizes.then_some(later);
+        let pruned = name(&serde_json::to_vec(&(&trained, pruning, timed)).expect("plain data serialises"));
         Ok(Keys { trained, pruned })
     }
 }

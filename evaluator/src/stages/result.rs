@@ -13,6 +13,7 @@ use spaces::{Measurement, protocol::Progress};
 use crate::{
     Events,
     model::{Model, each_tensor},
+    techniques::pruning::latency::FoundSizes,
     training::{
         Record,
         floats::{Found, put_weights, read_tensors, weights_of, write_tensors},
@@ -37,6 +38,9 @@ pub(crate) struct StageResult {
     pub(crate) curve: Vec<Measurement>,
     /// Who made it, for people.
     pub(crate) by: String,
+    /// The sizes that were found for its layers, where some were.
+    #[serde(default)]
+    pub(crate) sizes: Option<FoundSizes>,
 }
 
 impl StageResult {
@@ -50,24 +54,29 @@ impl StageResult {
         )
     }
 
-    /// Reads it, and its weights into a model of their shape; `None` where the file is not whole or of another shape.
-    pub(super) fn read<B: Backend>(path: &Path, model: &mut Model<B>) -> Option<StageResult> {
+    /// Reads it, and its weights into the model of their shape that `empty` gives; `None` where the file is not whole or of
+    /// another shape.
+    pub(super) fn read<B: Backend>(
+        path: &Path,
+        empty: impl Fn(&StageResult) -> Model<B>,
+    ) -> Option<(Model<B>, StageResult)> {
         let Found {
             floats: mut tensors,
             about,
             ..
         } = read_tensors(path)?;
         let result = serde_json::from_str(about.get(ABOUT)?).ok()?;
+        let mut model = empty(&result);
         let mut fits = true;
-        each_tensor(model, &mut |name, tensor| {
+        each_tensor(&mut model, &mut |name, tensor| {
             let found = tensors.get(&format!("w.{name}")).map(Vec::len);
             fits &= found == Some(tensor.elements());
         });
         if !fits {
             return None;
         }
-        put_weights(model, &mut tensors);
-        Some(result)
+        put_weights(&mut model, &mut tensors);
+        Some((model, result))
     }
 }
 

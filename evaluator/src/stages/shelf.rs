@@ -54,14 +54,14 @@ impl Shelf {
     }
 
     /// The result of that name, from this folder or from whom `events` knows; waits while another process makes it.
-    /// `empty` gives a model of its shape.
+    /// `empty` gives a model of the shape of such a result.
     ///
     /// # Errors
     /// [`EvaluationError::Cancelled`], and [`EvaluationError::Disk`] where the folder cannot be used.
     pub(crate) fn find<B: Backend>(
         &self,
         key: &str,
-        empty: impl Fn() -> Model<B>,
+        empty: impl Fn(&StageResult) -> Model<B>,
         events: &mut dyn Events,
     ) -> Result<Found<B>, EvaluationError> {
         let failed = |source| EvaluationError::Disk {
@@ -70,8 +70,7 @@ impl Shelf {
         };
         let (file, lock) = (self.file(key), self.dir.join(format!("{key}.lock")));
         let read = || {
-            let mut model = empty();
-            let result = StageResult::read(&file, &mut model)?;
+            let (model, result) = StageResult::read(&file, &empty)?;
             // used now, so not the next to go; that the time cannot be set costs a result at most
             let _ = File::options()
                 .append(true)

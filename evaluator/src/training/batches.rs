@@ -24,6 +24,8 @@ pub struct Batches<'a> {
 pub(crate) enum Beside {
     /// What a model loses by fewer bits.
     Sensitivity,
+    /// What a model loses by smaller layers.
+    Sizes,
     /// What matrices are given.
     Calibration,
     /// Which neurons are active.
@@ -41,6 +43,7 @@ impl Beside {
             Beside::Calibration => u64::MAX / 4,
             Beside::Choice => u64::MAX / 8 * 3,
             Beside::Importance => u64::MAX / 2,
+            Beside::Sizes => u64::MAX / 8 * 5,
             Beside::Information => u64::MAX / 4 * 3,
         }
     }

@@ -33,6 +33,7 @@ mod kde;
 mod kinds;
 mod kinds_evaluation;
 mod kinds_oracles;
+mod latency;
 mod linear;
 mod listops;
 mod lp_first;

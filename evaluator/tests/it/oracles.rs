@@ -110,7 +110,7 @@ fn a_shrunk_model_equals_the_full_model_with_masked_structures() {
     }
 }
 
-fn silence(matrix: &mut Matrix<Flex>, kept: &[bool]) {
+pub(crate) fn silence(matrix: &mut Matrix<Flex>, kept: &[bool]) {
     let mask: Vec<f32> = kept.iter().map(|k| f32::from(u8::from(*k))).collect();
     let mask = Tensor::<Flex, 2>::from_data(TensorData::new(mask, [1, kept.len()]), &Default::default());
     *matrix = Matrix::dense(matrix.as_dense().unwrap() * mask);

@@ -114,6 +114,7 @@ pub(crate) const TECHNIQUES: &[&str] = &[
     "experts = 4\nrouter = 'noisy_top_k'\ntop_k = 2\nmoe_every = 2",
     "experts = 2\nrouter = 'switch'\nmoe_every = 2\nlayers = 3\nprune_ratio = 0.5\nbits = 8",
     "prune_ratio = 0.5\nhead_prune_ratio = 0.5",
+    "prune_latency = 0.6\nkv_heads = 2",
     "layer_prune_ratio = 0.5",
     "width_prune_ratio = 0.25",
     "width_prune_ratio = 0.5\nprune_ratio = 0.25\nhead_prune_ratio = 0.5\nlayer_prune_ratio = 0.5\nexperts = 4\nrouter = 'noisy_top_k'\ntop_k = 2",
@@ -252,6 +253,7 @@ pub(crate) fn job(config: Config, dir: &Path) -> Job {
     Job {
         target: 1.0,
         stages: None,
+        times: None,
         config,
         seed: 1,
         work_dir: dir.to_owned(),

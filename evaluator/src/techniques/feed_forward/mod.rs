@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// Hidden neurons come in multiples of this, so that rows of weights fill vector registers.
-const HIDDEN_MULTIPLE: usize = 8;
+pub(crate) const HIDDEN_MULTIPLE: usize = 8;
 
 /// The shape of a feed-forward part.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

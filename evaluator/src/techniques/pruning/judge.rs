@@ -3,7 +3,8 @@
 use burn::{module::AutodiffModule, tensor::backend::AutodiffBackend};
 
 use super::{
-    Criterion, Importance, LayerImportance, PruningPlan, activation, influence, magnitude, slice, taylor,
+    Criterion, Importance, LayerImportance, PruningPlan, activation, influence, latency, magnitude, slice,
+    taylor,
 };
 use crate::{
     counter,
@@ -18,7 +19,7 @@ pub(super) const BATCHES: u64 = 8;
 impl PruningPlan {
     /// Whether structures inside of blocks are removed, which the criterion is asked about.
     fn cuts_blocks(&self) -> bool {
-        self.neurons > 0.0 || self.heads > 0.0
+        self.neurons > 0.0 || self.heads > 0.0 || self.latency.is_some()
     }
 
     /// Whether gradients are asked.
@@ -41,6 +42,9 @@ impl PruningPlan {
             each += model.forward_macs(batch, n);
         }
         let mut macs = BATCHES * each;
+        if self.latency.is_some() {
+            macs += latency::macs(model, batch, n);
+        }
         if self.width > 0.0 {
             let whole = PruningPlan { width: 0.0, ..*self };
             let (whole, narrow) = (whole.pruned(model), self.pruned(model));

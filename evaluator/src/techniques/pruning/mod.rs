@@ -1,5 +1,5 @@
 //! Structured pruning after training: whole feed-forward neurons, key/value head groups, blocks, and components of the residual
-//! stream are removed.
+//! stream are removed, by shares that are asked, or as many neurons and heads of each block as a time asks.
 //!
 //! A criterion is one file, a line in the list below, and the arms that the compiler then asks for. What is
 //! removed leaves smaller tensors, or fewer.
@@ -9,6 +9,7 @@ mod eigen;
 mod importance;
 mod influence;
 mod judge;
+pub mod latency;
 mod magnitude;
 mod shrink;
 mod slice;
@@ -55,6 +56,8 @@ pub struct PruningPlan {
     pub layers: f64,
     /// Share of the components of the residual stream.
     pub width: f64,
+    /// The time that sizes of layers are found for after training, where there is such a target.
+    pub latency: Option<latency::Target>,
     /// How importance of neurons and heads is judged.
     pub criterion: Criterion,
     /// Training after pruning, as a share of the training before.
@@ -63,7 +66,11 @@ pub struct PruningPlan {
 
 impl PruningPlan {
     /// Reads the parameters of the family; `None` if nothing is removed.
-    pub(crate) fn read(values: Values) -> Option<Self> {
+    ///
+    /// # Errors
+    /// A sentence where there are two targets for one time.
+    pub(crate) fn read(values: Values) -> Result<Option<Self>, String> {
+        let latency = latency::Target::read(values)?;
         let names = [
             "prune_ratio",
             "head_prune_ratio",
@@ -72,18 +79,20 @@ impl PruningPlan {
         ];
         let shares = names.map(|name| values.float(name));
         let [neurons, heads, layers, width] = shares;
-        shares.iter().any(|share| *share > 0.0).then(|| PruningPlan {
+        let removes = latency.is_some() || shares.iter().any(|share| *share > 0.0);
+        Ok(removes.then(|| PruningPlan {
             neurons,
             heads,
             layers,
             width,
+            latency,
             criterion: match values.text("prune_criterion") {
                 "magnitude" => Criterion::Magnitude,
                 "activation" => Criterion::Activation,
                 _ => Criterion::Taylor,
             },
             recovery: values.float("recovery"),
-        })
+        }))
     }
 
     /// The counters that are above zero once everything was removed.
@@ -95,15 +104,26 @@ impl PruningPlan {
             (self.width, slice::ACTIVITY),
         ];
         let removed = counters.into_iter().filter(|(share, _)| *share > 0.0);
-        removed.map(|(_, counter)| counter)
+        let for_latency = self.latency.map(|_| latency::ACTIVITY);
+        removed.map(|(_, counter)| counter).chain(for_latency)
     }
 
-    /// The plan of the pruned model.
+    /// The plan of the pruned model; that of the unpruned one where sizes are found later.
     ///
     /// # Errors
     /// A sentence if a share is too small to remove anything or would leave nothing, or the model has no form without it.
     pub fn pruned(&self, plan: &ModelPlan) -> Result<ModelPlan, String> {
         let mut pruned = plan.clone();
+        if let Some(target) = self.latency {
+            let shares = [
+                ("prune_ratio", self.neurons),
+                ("head_prune_ratio", self.heads),
+                ("layer_prune_ratio", self.layers),
+                ("width_prune_ratio", self.width),
+            ];
+            target.check(plan, &shares)?;
+            return Ok(pruned);
+        }
         self.remove_layers(&mut pruned)?;
         for layer in &mut pruned.layers {
             if self.neurons > 0.0 && matches!(layer.feed_forward, FeedForwardPlan::ChannelMix { .. }) {
@@ -200,7 +220,7 @@ fn criteria() -> Vec<About> {
 /// What the techniques say of themselves.
 pub(super) fn about() -> Vec<About> {
     let mut all = criteria();
-    all.extend([influence::ABOUT, slice::ABOUT]);
+    all.extend([influence::ABOUT, slice::ABOUT, latency::ABOUT]);
     all
 }
 
@@ -209,6 +229,7 @@ pub(super) fn parameters() -> Vec<ParameterInfo> {
     let names: Vec<&str> = criteria().iter().map(|a| a.name).collect();
     let shares = |high| Domain::float(0.0, high, false, None).expect("not empty");
     let few = Domain::categorical([0.0, 0.25, 0.5].map(spaces::Value::Float).to_vec()).expect("not empty");
+    let [share, ms] = latency::parameters();
     vec![
         float(
             "prune_ratio",
@@ -242,6 +263,8 @@ pub(super) fn parameters() -> Vec<ParameterInfo> {
             0.0,
         )
         .search(few),
+        share,
+        ms,
         choice(
             "prune_criterion",
             "how the least important neurons and heads are found",

@@ -2,10 +2,10 @@
 
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 
-use super::{Importance, importance::most_important, influence};
+use super::{Importance, LayerImportance, importance::most_important, influence};
 use crate::{
     counter,
-    model::{Attention, AttentionPlan, Matrix, Model, ModelPlan},
+    model::{Attention, AttentionPlan, Block, LayerPlan, Matrix, Model, ModelPlan},
     ops::Ops,
     techniques::attention::{Heads, Place},
 };
@@ -20,21 +20,37 @@ pub fn shrink<B: Ops>(model: &mut Model<B>, plan: &ModelPlan, importance: &Impor
     }
     let scores = kept.iter().map(|i| &importance.layers[*i]);
     let layers = model.blocks.iter_mut().zip(&plan.layers).zip(scores);
+    let mut removed = [0, 0];
     for (i, ((block, layer), scores)) in layers.enumerate() {
-        let place = plan.place(i);
-        cut_heads(&mut block.attention, &layer.attention, &scores.heads, place);
-        if let (Some(cross), Some(plan)) = (&mut block.cross, &layer.cross) {
-            cut_heads(&mut cross.attention, plan, &scores.cross_heads, place);
-        }
-        for (network, scores) in block.feed_forward.networks_mut().into_iter().zip(&scores.neurons) {
-            let neurons = most_important(scores, layer.feed_forward.hidden());
-            counter::add_activity("pruned_neurons", scores.len() - neurons.len());
-            select(&mut network.gate, 0, &neurons);
-            select(&mut network.up, 0, &neurons);
-            select(&mut network.down, 1, &neurons);
-        }
+        let [neurons, heads] = cut_block(block, layer, scores, plan.place(i));
+        removed = [removed[0] + neurons, removed[1] + heads];
+    }
+    for (name, n) in ["pruned_neurons", "pruned_heads"].iter().zip(removed) {
+        counter::add_activity(name, n);
     }
     kept
+}
+
+/// Cuts a block down to its plan. Gives the numbers of neurons and of query heads that are gone.
+pub(super) fn cut_block<B: Ops>(
+    block: &mut Block<B>,
+    plan: &LayerPlan,
+    scores: &LayerImportance,
+    place: Place,
+) -> [usize; 2] {
+    let mut heads = cut_heads(&mut block.attention, &plan.attention, &scores.heads, place);
+    if let (Some(cross), Some(plan)) = (&mut block.cross, &plan.cross) {
+        heads += cut_heads(&mut cross.attention, plan, &scores.cross_heads, place);
+    }
+    let mut removed = 0;
+    for (network, scores) in block.feed_forward.networks_mut().into_iter().zip(&scores.neurons) {
+        let neurons = most_important(scores, plan.feed_forward.hidden());
+        removed += scores.len() - neurons.len();
+        select(&mut network.gate, 0, &neurons);
+        select(&mut network.up, 0, &neurons);
+        select(&mut network.down, 1, &neurons);
+    }
+    [removed, heads]
 }
 
 /// The numbers of the blocks that stay, from 0: of each half as many as it has in `plan`.
@@ -47,14 +63,18 @@ fn kept_blocks<B: Ops>(model: &Model<B>, plan: &ModelPlan, importance: &Importan
     kept
 }
 
-/// Cuts an attention down to its plan, keeping the most important heads.
-fn cut_heads<B: Backend>(attention: &mut Attention<B>, plan: &AttentionPlan, scores: &[f32], place: Place) {
+/// Cuts an attention down to its plan, keeping the most important heads. Gives the number of query heads that are gone.
+fn cut_heads<B: Backend>(
+    attention: &mut Attention<B>,
+    plan: &AttentionPlan,
+    scores: &[f32],
+    place: Place,
+) -> usize {
     if scores.len() <= plan.kv_heads {
-        return;
+        return 0;
     }
     let (depth, share) = (plan.depth, plan.share());
     let groups = most_important(scores, plan.kv_heads);
-    counter::add_activity("pruned_heads", (scores.len() - groups.len()) * share);
     let queries = components(&groups, depth * share);
     let keys = components(&groups, depth);
     select(&mut attention.query, 0, &queries);
@@ -72,6 +92,7 @@ fn cut_heads<B: Backend>(attention: &mut Attention<B>, plan: &AttentionPlan, sco
         let each = kept / plan.kv_heads;
         select(own, dim, &components(&groups, each));
     }
+    (scores.len() - groups.len()) * share
 }
 
 /// The components of each kept structure of the given width.
