@@ -69,7 +69,7 @@ fn logits_are_near_those_of_floats() {
         let (exact, whole) = (logits(&floats, inputs.clone()), logits(&integers, inputs));
         let lost = lost(&whole, &exact);
         println!("encoder, {pooling}: {lost} of the norm of the logits is lost");
-        assert!(lost > 0.0 && lost < 0.12, "{fixed}: {lost}");
+        assert!(lost > 0.0 && lost < 0.11, "{fixed}: {lost}");
     }
 }
 
@@ -274,7 +274,6 @@ fn what_has_no_form_in_whole_numbers_is_refused_before_training() {
         ("reversible = true", "reversible = false"),
         ("width_prune_ratio = 0.5", "width_prune_ratio = 0"),
         ("cache_bits = 8", "use cache_bits = 32"),
-        ("qat = 0.1", "use qat = 0"),
         ("bits_layer_2 = 4", "not 4"),
         ("sparsity = 0.5", "use sparsity = 0"),
         ("context_keep = 0.5", "use context_keep = 1"),

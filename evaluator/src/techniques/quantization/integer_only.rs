@@ -110,11 +110,6 @@ pub(super) fn check(values: Values, model: &ModelPlan, layers: LayerBits) -> Res
         let why = format!("remembers keys and values in 8 bits with or without cache_bits = {cache_bits}");
         return refused(why, "cache_bits = 32");
     }
-    let qat = values.float("qat");
-    if qat > 0.0 {
-        let why = format!("qat = {qat} trains with levels of groups, not of rows around zero");
-        return refused(why, "qat = 0");
-    }
     Ok(())
 }
 
