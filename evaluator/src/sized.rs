@@ -18,6 +18,12 @@ use crate::{
     training::{Batches, Record},
 };
 
+/// Times models of other sizes beside the unpruned one.
+type Clock<'t> = Box<dyn Fn(&ModelPlan) -> [f64; 2] + 't>;
+
+/// The same, while somebody wants to know.
+type Times<'t> = Box<dyn FnMut(&ModelPlan) -> Result<[f64; 2], EvaluationError> + 't>;
+
 /// A target for a training, and what it rests on.
 pub(crate) struct Aim {
     /// The share of the unpruned model's time.
@@ -28,13 +34,9 @@ pub(crate) struct Aim {
 impl Trainer<'_> {
     /// What has models timed: the clock, or what is known already. A model that is to be timed when nobody wants it any more
     /// is not.
-    fn times<'t, B: Ops>(
-        &'t self,
-        backend: &B::Device,
-        events: &'t dyn Events,
-    ) -> Box<dyn FnMut(&ModelPlan) -> Result<[f64; 2], EvaluationError> + 't> {
+    fn times<'t, B: Ops>(&'t self, backend: &B::Device, events: &'t dyn Events) -> Times<'t> {
         let whole = &self.plan.served;
-        let time: Box<dyn Fn(&ModelPlan) -> [f64; 2] + 't> = match self.job.times {
+        let time: Clock<'t> = match self.job.times {
             Some(known) => Box::new(move |shape| [known(whole), known(shape)]),
             None => {
                 let stopwatch = Stopwatch::<B>::new(self.plan, backend);

@@ -24,8 +24,11 @@ fn tensors(file: &Path) -> BTreeMap<String, Vec<u8>> {
     all.map(|(name, tensor)| (name, tensor.data().to_vec())).collect()
 }
 
-/// A base, and a function that tunes it and gives the folder and what its techniques have done.
-fn base_of(dir: &Path) -> (PathBuf, impl Fn(&str, &str) -> (PathBuf, BTreeMap<String, u64>)) {
+/// A folder, and what the techniques have done that it was tuned by.
+type Tuned = (PathBuf, BTreeMap<String, u64>);
+
+/// A base, and a function that tunes it.
+fn base_of(dir: &Path) -> (PathBuf, impl Fn(&str, &str) -> Tuned) {
     let data = text_data(dir, 8000);
     evaluate(&job(config(&data, ""), &dir.join("of_base")), &mut Silent).unwrap();
     let base = dir.join("of_base/bundle");

@@ -198,7 +198,6 @@ impl Dyadic {
 }
 
 #[cfg(test)]
-#[expect(clippy::float_arithmetic, reason = "what whole numbers are held against")]
 mod tests {
     use super::{super::FRACTION_BITS, *};
 

@@ -61,7 +61,6 @@ impl IntegerNorm {
 }
 
 #[cfg(test)]
-#[expect(clippy::float_arithmetic, reason = "what whole numbers are held against")]
 mod tests {
     use super::*;
 

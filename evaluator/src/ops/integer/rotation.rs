@@ -67,7 +67,6 @@ impl Turns {
 }
 
 #[cfg(test)]
-#[expect(clippy::float_arithmetic, reason = "what whole numbers are held against")]
 mod tests {
     use super::*;
 
