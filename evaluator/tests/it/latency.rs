@@ -280,18 +280,18 @@ fn a_target_out_of_reach_costs_no_training() {
     assert_eq!(phases.0, ["load", "time sizes"]);
 }
 
-/// Wants to be stopped once recovery has begun.
-struct StoppedInRecovery(Cell<bool>);
+/// Wants to be stopped once this phase has begun.
+struct StoppedIn(&'static str, bool);
 
-impl Events for StoppedInRecovery {
+impl Events for StoppedIn {
     fn progress(&mut self, progress: Progress) {
-        self.0.set(progress.phase == "recover");
+        self.1 = progress.phase == self.0;
     }
 
     fn report(&mut self, _: Vec<Measurement>) {}
 
     fn cancelled(&self) -> bool {
-        self.0.get()
+        self.1
     }
 }
 
@@ -312,7 +312,7 @@ fn a_recovery_that_is_stopped_goes_on_with_the_sizes_it_had() {
     );
 
     let stopped = with(by_work, "stopped");
-    let stop = evaluate(&stopped, &mut StoppedInRecovery(Cell::new(false)));
+    let stop = evaluate(&stopped, &mut StoppedIn("recover", false));
     assert!(matches!(stop, Err(EvaluationError::Cancelled)));
     assert!(stopped.work_dir.join("sizes.json").exists());
     // what it would have left half-way: 10 steps of training before, 5 of recovery in all
@@ -359,7 +359,7 @@ fn a_recovery_that_is_stopped_goes_on_with_the_sizes_it_had() {
     // another job in the same folder finds its own
     let mut next = with(by_heads, "stopped");
     next.seed = 2;
-    evaluate(&next, &mut StoppedInRecovery(Cell::new(true))).unwrap_err();
+    evaluate(&next, &mut StoppedIn("time sizes", false)).unwrap_err();
     assert!(!stopped.work_dir.join("sizes.json").exists());
 }
 

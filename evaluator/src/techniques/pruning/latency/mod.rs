@@ -213,12 +213,12 @@ impl FoundSizes {
             let mut cut = plan.clone();
             give(&mut cut, &chosen.layers);
             let [whole, ms] = times(&cut)?;
-            let measured = ms / whole;
+            let (measured, predicted) = (ms / whole, chosen.share);
             if best.as_ref().is_none_or(|best| measured < best.measured) {
                 best = Some(FoundSizes {
                     layers: chosen.layers,
                     target: share,
-                    predicted: chosen.share,
+                    predicted,
                     measured,
                     loss_increase: chosen.loss,
                     table: table.clone(),
@@ -227,7 +227,8 @@ impl FoundSizes {
             if measured <= share {
                 break;
             }
-            aim -= measured - share;
+            // as much as it took more than was foretold is taken off
+            aim = share - (measured - predicted);
         }
         Ok(best)
     }
