@@ -238,8 +238,8 @@ mod tests {
     fn groups_of_one_nonzero_and_of_none_are_what_they_were() {
         let (columns, mut weights) = (128, vec![1e-3f32; 3 * 128]);
         // 13 of 128 stay for each row, in one row a single one in its second group and none in its last two
-        for i in 0..12 {
-            weights[i] = 1.0 + i as f32;
+        for (i, w) in weights[..12].iter_mut().enumerate() {
+            *w = 1.0 + i as f32;
         }
         weights[40] = -0.7;
         for (i, w) in weights[columns..]
