@@ -319,7 +319,7 @@ impl ModelPlan {
     /// Multiply-adds of a kind that writes to take in prompts of `n` tokens at once, to the logits after the last one.
     pub fn prompt_macs(&self, batch: usize, n: usize) -> u64 {
         if n == 1 {
-            return batch as u64 * self.decoding_macs(0);
+            return self.batch_decoding_macs(batch, 0);
         }
         let head = self.kind.head_pass(self, batch, n, Trainable::All).forward;
         let others = self.forward_macs(batch, n) - head;

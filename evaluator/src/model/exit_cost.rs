@@ -26,4 +26,14 @@ impl ModelPlan {
             + copied.sum::<u64>()
             + heads * self.tied_head_pass(1, Trainable::All).forward
     }
+
+    /// Multiply-adds of `batch` sequences of a kind that writes for the token at `position` of each, from 0; several at once ask
+    /// no exit.
+    pub fn batch_decoding_macs(&self, batch: usize, position: usize) -> u64 {
+        if batch == 1 {
+            return self.decoding_macs(position);
+        }
+        let blocks = self.blocks_decoding_macs(position, self.layers.len());
+        batch as u64 * blocks + self.tied_head_pass(batch, Trainable::All).forward
+    }
 }

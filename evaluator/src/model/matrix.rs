@@ -122,14 +122,15 @@ impl<B: Ops> Matrix<B> {
     /// The rows of the given numbers, `[n, in]`.
     ///
     /// # Panics
-    /// If something is trained beside the weights, some columns are floats, or inputs are remembered: tables are never among
-    /// these; and as [`Matrix::apply`].
+    /// If something is trained beside the weights, or some columns are floats: tables are never among these; and as
+    /// [`Matrix::apply`].
     pub fn rows(&self, ids: Tensor<B, 1, Int>) -> Tensor<B, 2> {
         match self {
             Matrix::Dense(dense) => embedding(dense.weight.val(), ids),
             Matrix::Packed(packed) => packed.rows(ids),
             Matrix::Sparse(sparse) => embedding(sparse.with_zeros(), ids),
-            Matrix::LowRank(_) | Matrix::Scaled(_) | Matrix::Mixed(_) | Matrix::Tapped(_) => {
+            Matrix::Tapped(tapped) => tapped.rows(ids),
+            Matrix::LowRank(_) | Matrix::Scaled(_) | Matrix::Mixed(_) => {
                 unreachable!("a table has no addition, and no inputs to judge")
             }
             Matrix::Integer(_) => unreachable!("a model in whole numbers looks up by itself"),

@@ -10,7 +10,7 @@ use std::{
 
 use burn::{
     module::Module,
-    tensor::{Tensor, backend::Backend},
+    tensor::{Int, Tensor, backend::Backend},
 };
 
 use crate::{
@@ -122,6 +122,11 @@ impl<B: Backend> Tapped<B> {
 }
 
 impl<B: Ops> Tapped<B> {
+    /// The rows of the given numbers, `[n, in]`; looking them up is no product.
+    pub(crate) fn rows(&self, ids: Tensor<B, 1, Int>) -> Tensor<B, 2> {
+        self.untapped().rows(ids)
+    }
+
     /// `x wᵀ` for `x: [.., in]`.
     pub(crate) fn apply<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
         let [_, input] = self.dims();

@@ -275,7 +275,7 @@ fn what_has_no_form_in_whole_numbers_is_refused_before_training() {
         ("width_prune_ratio = 0.5", "width_prune_ratio = 0"),
         ("cache_bits = 8", "use cache_bits = 32"),
         ("bits_layer_2 = 4", "not 4"),
-        ("sparsity = 0.5", "use sparsity = 0"),
+        ("sparsity = 0.5", "or sparsity = 0"),
         ("context_keep = 0.5", "use context_keep = 1"),
     ] {
         let error = other(fixed);

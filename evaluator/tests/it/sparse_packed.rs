@@ -109,7 +109,7 @@ fn what_needs_dense_matrices_is_refused_in_one_sentence() {
         ),
         (
             "bits = 8\nactivation_bits = 8\nquant_method = 'smooth'",
-            "scales or sets apart columns of dense matrices",
+            "works on dense matrices alone",
         ),
         ("bits = 8\nqat = 0.1", "use qat = 0 or sparsity = 0"),
     ] {

@@ -68,8 +68,8 @@ pub(super) fn macs(student: &ModelPlan, batch: usize, n: usize) -> u64 {
         sparsity: None,
         ..student.clone()
     };
-    let written = (prompt..n - 1).map(|position| student.decoding_macs(position));
-    student.prompt_macs(batch, prompt) + batch as u64 * written.sum::<u64>()
+    let written = (prompt..n - 1).map(|position| student.batch_decoding_macs(batch, position));
+    student.prompt_macs(batch, prompt) + written.sum::<u64>()
 }
 
 /// The batch with rows that a student has written on; scored are the places after which it wrote or would have.

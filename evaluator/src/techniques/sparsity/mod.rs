@@ -140,10 +140,13 @@ impl SparsityPlan {
         let (share, method) = (self.form.share, values.text("quant_method"));
         if matches!(
             packing.method,
-            PackingMethod::Awq | PackingMethod::Smooth { .. } | PackingMethod::Int8Outlier { .. }
+            PackingMethod::Awq
+                | PackingMethod::Smooth { .. }
+                | PackingMethod::Int8Outlier { .. }
+                | PackingMethod::IntegerOnly
         ) {
             return Err(format!(
-                "sparsity = {share} and quant_method = '{method}': it scales or sets apart columns of dense matrices; use quant_method = 'gptq' or 'rtn', or sparsity = 0"
+                "sparsity = {share} and quant_method = '{method}', which works on dense matrices alone; use quant_method = 'gptq' or 'rtn', or sparsity = 0"
             ));
         }
         let Some(layer) = self.packed_layer(packing, model) else {
