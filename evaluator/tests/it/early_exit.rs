@@ -1,5 +1,7 @@
 //! Early exit: what is left out is really left out, and nothing else changes.
 
+use std::path::Path;
+
 use burn::{backend::Flex, tensor::Tensor};
 use evaluator::{
     Silent,
@@ -14,7 +16,7 @@ use evaluator::{
     techniques::dynamic::early_exit::Threshold,
     training::gradients_of,
 };
-use spaces::Evidence;
+use spaces::{Config, Evidence, protocol::Evaluation};
 
 use crate::{
     listops::{LISTOPS, batch, plan, random, read, texts},
@@ -129,30 +131,9 @@ fn a_model_with_exits_is_calibrated_measured_exported_and_comes_back() {
     let fixed = "kind = 'encoder'\ncontext = 20\nbatch = 16\nwidth = 32\nlayers = 3\ntokens = 256000\n\
                  learning_rate = 5e-3\nearly_exit = 'max_prob'\nexit_tolerance = 2";
     let config = config(LISTOPS, fixed);
-    let known = inspect(&config.data, None, &DataAccess::anywhere(), 20).unwrap();
-    let known = known.known(&config).unwrap();
-    assert!(
-        !known.contains_key("inference_flops_per_token"),
-        "it depends on the texts"
-    );
-    let result = evaluate(&job(config.clone(), &dir.path().join("work")), &mut Silent).unwrap();
+    let (result, full) = leaves_early(&config, 20, &dir.path().join("work"), "after 1 layers");
     let row = |metric: &str| result.measurements.iter().find(|m| m.metric == metric).unwrap();
-    for (metric, value) in known {
-        assert_eq!(row(&metric).value, value, "{metric}");
-    }
-    let depth = row("mean_exit_layer");
-    assert!(
-        (1.0..3.0).contains(&depth.value) && depth.source.contains("after 1 layers"),
-        "{depth:?}"
-    );
-    assert!(result.activity["early_exits"] > 0);
     let flops = row("inference_flops_per_token");
-    assert_eq!(flops.evidence, Evidence::Measured);
-    let facts = inspect(&config.data, None, &DataAccess::anywhere(), 20).unwrap();
-    let full = Plan::read(&config, &facts.data, None)
-        .unwrap()
-        .served
-        .inference_flops_per_token();
     assert!(flops.value < full, "{} {full}", flops.value);
     // exits lose little, on texts that the threshold was not found on
     let accuracy = row("accuracy");
@@ -162,12 +143,39 @@ fn a_model_with_exits_is_calibrated_measured_exported_and_comes_back() {
     };
     assert!(accuracy.value > of_all - 0.06, "{accuracy:?}");
     assert!(accuracy.source.contains("Clopper-Pearson"), "{accuracy:?}");
-    let again = remeasure(
-        &dir.path().join("work/bundle"),
-        &DataAccess::anywhere(),
-        DeviceChoice::Cpu,
-    )
-    .unwrap();
+    comes_back(&dir.path().join("work/bundle"), &result);
+}
+
+/// Evaluates a model of three layers with exits, and gives what came out and the FLOPs of a token without exits: what was
+/// foretold is what is measured, and something left early.
+pub(crate) fn leaves_early(config: &Config, context: usize, work: &Path, said: &str) -> (Evaluation, f64) {
+    let facts = inspect(&config.data, None, &DataAccess::anywhere(), context).unwrap();
+    let known = facts.known(config).unwrap();
+    assert!(
+        !known.contains_key("inference_flops_per_token"),
+        "it depends on the texts"
+    );
+    let result = evaluate(&job(config.clone(), work), &mut Silent).unwrap();
+    let row = |metric: &str| result.measurements.iter().find(|m| m.metric == metric).unwrap();
+    for (metric, value) in known {
+        assert_eq!(row(&metric).value, value, "{metric}");
+    }
+    let depth = row("mean_exit_layer");
+    assert!(
+        (1.0..3.0).contains(&depth.value) && depth.source.contains(said),
+        "{depth:?}"
+    );
+    assert!(result.activity["early_exits"] > 0);
+    assert_eq!(row("inference_flops_per_token").evidence, Evidence::Measured);
+    let mut full = Plan::read(config, &facts.data, None).unwrap().served;
+    full.early_exit = None;
+    let full = full.inference_flops_per_token();
+    (result, full)
+}
+
+/// Measures a model again from its files, and finds what was found before.
+pub(crate) fn comes_back(bundle: &Path, before: &Evaluation) {
+    let again = remeasure(bundle, &DataAccess::anywhere(), DeviceChoice::Cpu).unwrap();
     for metric in [
         "accuracy",
         "validation_loss",
@@ -175,8 +183,11 @@ fn a_model_with_exits_is_calibrated_measured_exported_and_comes_back() {
         "inference_flops_per_token",
         "mean_exit_layer",
     ] {
-        let found = again.measurements.iter().find(|m| m.metric == metric).unwrap();
-        assert_eq!(found.value, row(metric).value, "{metric}");
+        let value = |result: &Evaluation| {
+            let found = result.measurements.iter().find(|m| m.metric == metric);
+            found.unwrap().value
+        };
+        assert_eq!(value(&again), value(before), "{metric}");
     }
 }
 

@@ -5,17 +5,15 @@ use burn::backend::Flex;
 use evaluator::{
     Sampling, Silent,
     counter::count_macs,
-    data::DataAccess,
     decoding::{DraftSource, Speculation},
     device::DeviceChoice,
-    evaluate, generate, inspect,
+    evaluate, generate,
     model::{Model, ModelPlan},
-    plan::Plan,
-    remeasure, speculate,
+    speculate,
     techniques::dynamic::early_exit::Threshold,
 };
-use spaces::Evidence;
 
+use crate::early_exit::{comes_back, leaves_early};
 use crate::support::{VOCABULARY, compress, config, job, plan, plan_for, random_weights, text_data, tokens};
 
 const EXITS: &[&str] = &[
@@ -183,25 +181,9 @@ fn a_decoder_with_exits_is_calibrated_measured_exported_and_writes_with_them() {
     let data = text_data(dir.path(), 20_000);
     let fixed = "context = 32\nlayers = 3\ntokens = 38400\nearly_exit = 'max_prob'\nexit_tolerance = 2";
     let config = config(&data, fixed);
-    let facts = inspect(&config.data, None, &DataAccess::anywhere(), 32).unwrap();
-    let known = facts.known(&config).unwrap();
-    assert!(!known.contains_key("inference_flops_per_token"));
-    let result = evaluate(&job(config.clone(), &dir.path().join("work")), &mut Silent).unwrap();
+    let (result, full) = leaves_early(&config, 32, &dir.path().join("work"), "held-out tokens");
     let row = |metric: &str| result.measurements.iter().find(|m| m.metric == metric).unwrap();
-    for (metric, value) in known {
-        assert_eq!(row(&metric).value, value, "{metric}");
-    }
-    let depth = row("mean_exit_layer");
-    assert!(
-        (1.0..3.0).contains(&depth.value) && depth.source.contains("held-out tokens"),
-        "{depth:?}"
-    );
-    assert!(result.activity["early_exits"] > 0);
-    let flops = row("inference_flops_per_token");
-    assert_eq!(flops.evidence, Evidence::Measured);
-    let mut full = Plan::read(&config, &facts.data, None).unwrap().served;
-    full.early_exit = None;
-    let full = full.inference_flops_per_token();
+    let (depth, flops) = (row("mean_exit_layer"), row("inference_flops_per_token"));
     assert!(flops.value < full, "{} {full}", flops.value);
     // exits lose little, on text that the threshold was not found on
     let accuracy = row("accuracy");
@@ -216,17 +198,7 @@ fn a_decoder_with_exits_is_calibrated_measured_exported_and_writes_with_them() {
     assert!(row("bits_per_byte").value > 0.0);
 
     let bundle = dir.path().join("work/bundle");
-    let again = remeasure(&bundle, &DataAccess::anywhere(), DeviceChoice::Cpu).unwrap();
-    for metric in [
-        "accuracy",
-        "validation_loss",
-        "model_bytes",
-        "inference_flops_per_token",
-        "mean_exit_layer",
-    ] {
-        let found = again.measurements.iter().find(|m| m.metric == metric).unwrap();
-        assert_eq!(found.value, row(metric).value, "{metric}");
-    }
+    comes_back(&bundle, &result);
 
     // who uses the model has its tokens leave early: the same text each time, past the context too, for less work
     let sampling = Sampling {
