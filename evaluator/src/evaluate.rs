@@ -29,11 +29,11 @@ use crate::{
     sized::SIZES,
     stages::Keys,
     techniques::{
-        dynamic::calibration::{HeldOut, find_threshold},
+        dynamic::early_exit::calibration::{HeldOut, find_threshold},
         pruning::latency::FoundSizes,
     },
     trainer::{STATE, Trained, Trainer},
-    training::{Batches, CHECKPOINT_FILES},
+    training::{Batches, CHECKPOINT_FILES, Record},
 };
 
 /// What shall be evaluated, and where.
@@ -156,7 +156,23 @@ where
     let mut model = model.valid();
     let batches = Batches::new(data, job.seed, &plan.training);
     let compressed = compress(&mut model, &plan, &batches, source.as_mut(), events)?;
-    let (record, spent) = (record.and(compressed), spent.and(compressed));
+    let (mut record, mut spent) = (record.and(compressed), spent.and(compressed));
+    let mut served = Served {
+        model: plan.served.clone(),
+        quantization: plan.quantization,
+    };
+    if let Some(exits) = &mut served.model.early_exit {
+        events.progress(Progress {
+            phase: "find exits".into(),
+            ..Progress::default()
+        });
+        // on the weights that are served, packed ones included
+        let (threshold, took) = Record::of(source.as_mut(), || {
+            find_threshold(&model, *exits, &held_out, plan.exit_tolerance)
+        })?;
+        exits.threshold = threshold?;
+        (record, spent) = (record.and(took.as_search()), spent.and(took.as_search()));
+    }
     events.progress(Progress {
         phase: "export".into(),
         ..Progress::default()
@@ -167,14 +183,6 @@ where
         peak_bytes,
         stopped_at: (job.target < 1.0).then_some(main),
     };
-    let mut served = Served {
-        model: plan.served.clone(),
-        quantization: plan.quantization,
-    };
-    if let Some(exits) = &mut served.model.early_exit {
-        // on the weights that are served, packed ones included
-        exits.threshold = find_threshold(&model, *exits, &held_out, plan.exit_tolerance)?;
-    }
     let dir = job.work_dir.join("bundle");
     bundle::write_model(&mut model, &served, &data.tokenizer, &dir)?;
     drop(model);
@@ -190,7 +198,7 @@ where
         data,
         bundle: &dir,
         device,
-        training: (record.macs > 0).then_some(&training),
+        training: (record.executed_macs() > 0).then_some(&training),
         energy: source.as_mut(),
         // recovery after a part of the training is that of a copy: the training's own steps tell where it is
         step: if job.target < 1.0 { main } else { record.steps },

@@ -80,7 +80,7 @@ pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, Ev
         }
         rows.push(s.row(
             "training_flops",
-            2.0 * run.record.macs as f64,
+            2.0 * run.record.executed_macs() as f64,
             Evidence::Measured,
             "operation_counter",
         ));

@@ -7,7 +7,7 @@ use crate::{
     EvaluationError,
     data::Form,
     ops::Ops,
-    techniques::dynamic::calibration::report,
+    techniques::dynamic::early_exit::calibration::report,
     training::{Batches, score},
 };
 

@@ -26,7 +26,7 @@ use crate::{
     model::{Inputs, Memory, Model},
     ops::Ops,
     plan::Plan,
-    techniques::dynamic::calibration::HeldOut,
+    techniques::dynamic::early_exit::calibration::HeldOut,
     training::{Record, to_device},
 };
 

@@ -44,7 +44,7 @@ pub(super) fn measure<B: Ops>(s: &mut Subject<B>) -> Result<Vec<Measurement>, Ev
         ),
         s.row(
             "spent_training_flops",
-            2.0 * run.spent.macs as f64,
+            2.0 * run.spent.executed_macs() as f64,
             Evidence::Measured,
             "operation_counter",
         ),

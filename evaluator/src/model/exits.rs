@@ -6,7 +6,7 @@ use super::{Inputs, Memory, Model, attention::Sight, halves::both, reversible::S
 use crate::{
     counter,
     ops::{Lengths, Ops},
-    techniques::dynamic::early_exit::{EXITS_ACTIVITY, EarlyExit, similarity},
+    techniques::dynamic::early_exit::{EXITS_ACTIVITY, EarlyExit, Heard, similarity},
 };
 
 /// What serving texts, or tokens of texts that are written, gives.
@@ -65,6 +65,7 @@ impl<B: Ops> Model<B> {
         } = self.enter(inputs.into());
         let (rows, layers) = (x.dims()[0], self.blocks.len());
         let mut left: Vec<usize> = (0..rows).collect();
+        let mut heard = vec![Heard::default(); rows];
         let (mut gone, mut parts, mut depths) = (vec![], vec![], vec![layers; rows]);
         for (i, block) in self.blocks.iter().enumerate() {
             x = Stream::One(x).through(block, angles.clone(), None).0.end();
@@ -72,7 +73,7 @@ impl<B: Ops> Model<B> {
             if !exits.is_after(depth, layers) {
                 continue;
             }
-            let Said { sure, logits } = self.ask(exits, None, x.clone(), lengths.as_ref());
+            let Said { sure, logits } = self.ask(exits, None, x.clone(), lengths.as_ref(), &mut heard);
             let of = |wanted: bool| {
                 (0..left.len())
                     .filter(|row| sure[*row] == wanted)
@@ -90,6 +91,7 @@ impl<B: Ops> Model<B> {
                 gone.push(left[row]);
             }
             left = staying.iter().map(|row| left[*row]).collect();
+            heard = staying.iter().map(|row| heard[*row]).collect();
             if left.is_empty() {
                 break;
             }
@@ -124,6 +126,7 @@ impl<B: Ops> Model<B> {
         let angles = self.angles(memory.position, 1, Sight::Back);
         memory.position += 1;
         let mut x = self.embed(token);
+        let mut heard = [Heard::default()];
         for (i, block) in self.blocks.iter().enumerate() {
             let (depth, before) = (i + 1, exits.compared(&x));
             let state = Some(&mut memory.states[i]);
@@ -131,7 +134,7 @@ impl<B: Ops> Model<B> {
             if !exits.is_after(depth, layers) {
                 continue;
             }
-            let Said { sure, logits } = self.ask(exits, before, x.clone(), None);
+            let Said { sure, logits } = self.ask(exits, before, x.clone(), None, &mut heard);
             if !sure[0] {
                 continue;
             }
@@ -160,7 +163,7 @@ impl<B: Ops> Model<B> {
         let Entered { mut x, angles, .. } = self.enter(inputs.into());
         let ([rows, n, width], layers) = (x.dims(), self.blocks.len());
         let mut depths = vec![layers; rows * n];
-        let mut gone = vec![false; rows * n];
+        let (mut gone, mut heard) = (vec![false; rows * n], vec![Heard::default(); rows * n]);
         for (i, block) in self.blocks.iter().enumerate() {
             let (depth, before) = (i + 1, x.clone());
             x = Stream::One(x).through(block, angles.clone(), None).0.end();
@@ -172,7 +175,7 @@ impl<B: Ops> Model<B> {
             if !exits.is_after(depth, layers) {
                 continue;
             }
-            let said = self.ask(exits, exits.compared(&before), x.clone(), None);
+            let said = self.ask(exits, exits.compared(&before), x.clone(), None, &mut heard);
             for (token, sure) in said.sure.into_iter().enumerate() {
                 if sure && !gone[token] {
                     (gone[token], depths[token]) = (true, depth);
@@ -185,14 +188,15 @@ impl<B: Ops> Model<B> {
         }
     }
 
-    /// What an exit says of a stream `x [rows, n, width]`, which was `before` the last layer where that is compared; waits for
-    /// the device.
+    /// What an exit says of a stream `x [rows, n, width]`, which was `before` the last layer where that is compared, after what
+    /// was `heard` of each text or token; waits for the device.
     fn ask(
         &self,
         exits: EarlyExit,
         before: Option<Tensor<B, 3>>,
         x: Tensor<B, 3>,
         lengths: Option<&Lengths>,
+        heard: &mut [Heard],
     ) -> Said<B> {
         let is_met = |confidence| exits.threshold.is_met(confidence);
         if let Some(before) = before {
@@ -209,9 +213,11 @@ impl<B: Ops> Model<B> {
         let logits = self.logits(x, lengths);
         let outputs = logits.dims()[2];
         let values = to_host(logits.clone());
+        let places = exits.depths(self.blocks.len()).count();
         let confidences = values
             .chunks_exact(outputs)
-            .map(|logits| exits.criterion.confidence(logits));
+            .zip(heard)
+            .map(|(logits, heard)| exits.criterion.confidence(logits, heard, places));
         Said {
             sure: confidences.map(is_met).collect(),
             logits: Some(logits),

@@ -36,6 +36,8 @@ impl Plan {
         }
         if let Budget::Steps(steps) = self.training.budget
             && self.training_flops_are_exact()
+            // nobody knows how often a threshold is tried
+            && self.served.early_exit.is_none()
         {
             known.insert("training_flops".to_owned(), self.training_flops(steps) as f64);
         }

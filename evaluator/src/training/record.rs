@@ -19,6 +19,9 @@ pub struct Record {
     /// Multiply-adds that the formula has and that were left out, as for rows that an expert had no room for.
     #[serde(default)]
     pub skipped_macs: u64,
+    /// Executed multiply-adds of work that is as long as it takes, so that no formula has it: finding where exits are sure.
+    #[serde(default)]
+    pub searching_macs: u64,
     /// Wall time of the steps in seconds, evaluation and checkpoints left out.
     pub seconds: f64,
     /// Energy, that of evaluation and checkpoints included.
@@ -33,8 +36,24 @@ impl Record {
             tokens: self.tokens + other.tokens,
             macs: self.macs + other.macs,
             skipped_macs: self.skipped_macs + other.skipped_macs,
+            searching_macs: self.searching_macs + other.searching_macs,
             seconds: self.seconds + other.seconds,
             joules: self.joules + other.joules,
+        }
+    }
+
+    /// All that was executed.
+    pub fn executed_macs(self) -> u64 {
+        self.macs + self.searching_macs
+    }
+
+    /// The same as work that no formula has.
+    pub(crate) fn as_search(self) -> Record {
+        Record {
+            macs: 0,
+            skipped_macs: 0,
+            searching_macs: self.macs,
+            ..self
         }
     }
 

@@ -11,7 +11,7 @@ use evaluator::{
     evaluate, inspect,
     model::{Inputs, Model, ModelPlan, Trainable},
     ops::Lengths,
-    plan::Plan,
+    plan::{Budget, Plan},
     remeasure,
     techniques::dynamic::early_exit::Threshold,
     training::gradients_of,
@@ -28,6 +28,7 @@ const EXITS: &[&str] = &[
     "early_exit = 'entropy'\nlayers = 5\nexit_every = 2\npooling = 'cls'",
     "early_exit = 'entropy'\nlayers = 3\nattention = 'linear'\nexperts = 2\ntop_k = 1",
     "early_exit = 'margin'\nlayers = 3",
+    "early_exit = 'patience'\nlayers = 5",
     "early_exit = 'max_prob'\nlayers = 3\nattention = 'sliding_window'\nwindow = 5\nkv_heads = 2",
 ];
 
@@ -167,7 +168,12 @@ pub(crate) fn leaves_early(config: &Config, context: usize, work: &Path, said: &
     );
     assert!(result.activity["early_exits"] > 0);
     assert_eq!(row("inference_flops_per_token").evidence, Evidence::Measured);
-    let mut full = Plan::read(config, &facts.data, None).unwrap().served;
+    let plan = Plan::read(config, &facts.data, None).unwrap();
+    // finding the threshold is charged too
+    if let (true, Budget::Steps(steps)) = (plan.training_flops_are_exact(), plan.training.budget) {
+        assert!(row("training_flops").value > plan.training_flops(steps) as f64);
+    }
+    let mut full = plan.served;
     full.early_exit = None;
     let full = full.inference_flops_per_token();
     (result, full)
@@ -242,7 +248,7 @@ fn what_has_no_exit_is_refused_in_one_sentence() {
     for (fixed, part) in [
         (
             "kind = 'encoder'\nearly_exit = 'state_similarity'\nlayers = 3",
-            "use early_exit = 'max_prob', 'entropy' or 'margin'",
+            "use early_exit = 'max_prob', 'entropy', 'margin' or 'patience'",
         ),
         (
             "kind = 'encoder'\nearly_exit = 'entropy'\nlayers = 1",

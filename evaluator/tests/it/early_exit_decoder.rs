@@ -21,6 +21,7 @@ const EXITS: &[&str] = &[
     "early_exit = 'entropy'\nlayers = 5\nexit_every = 2\nkv_heads = 2\nattention = 'tiled'\nattention_block_q = 4\nattention_block_k = 3",
     "early_exit = 'margin'\nlayers = 3\nattention = 'sliding_window'\nwindow = 5\ncache_bits = 8",
     "early_exit = 'state_similarity'\nlayers = 4\nexperts = 2\ntop_k = 1",
+    "early_exit = 'patience'\nlayers = 6",
     "early_exit = 'max_prob'\nlayers = 3\nsparsity = 0.5",
     "early_exit = 'margin'\nlayers = 4\nexit_every = 2\nbits = 4\nwidth_prune_ratio = 0.25",
     "early_exit = 'entropy'\nlayers = 3\ncontext_keep = 0.5",

@@ -1,6 +1,5 @@
 //! Dynamic acceleration: how much is computed depends on the input.
 
-pub(crate) mod calibration;
 pub mod context_keep;
 pub mod draft;
 pub mod early_exit;

@@ -5,7 +5,7 @@
 
 use burn::tensor::{Int, Tensor};
 
-use super::early_exit::{EarlyExit, Threshold};
+use super::{EarlyExit, Heard, Threshold, largest};
 use crate::{
     EvaluationError,
     data::{Batch, Dataset, Form, Rows},
@@ -136,21 +136,18 @@ fn said<B: Ops>(model: &Model<B>, exits: EarlyExit, batch: Batch) -> Vec<Said> {
     let (inputs, targets) = to_device::<B>(batch, &model.device());
     let targets: Vec<i64> = targets.into_data().iter().collect();
     let mut all: Vec<Said> = targets.iter().map(|_| Said { depths: vec![] }).collect();
+    let mut heard = vec![Heard::default(); all.len()];
+    let places = exits.depths(model.blocks.len()).count();
     for logits in model.forward_at_exits(inputs).0 {
         let outputs = logits.dims()[2];
         let values: Vec<f32> = logits.into_data().iter().collect();
-        for ((said, target), logits) in all.iter_mut().zip(&targets).zip(values.chunks_exact(outputs)) {
-            let chosen = largest(logits) as i64;
-            said.depths
-                .push((exits.criterion.confidence(logits), chosen == *target));
+        let texts = all.iter_mut().zip(&mut heard).zip(&targets);
+        for (((said, heard), target), logits) in texts.zip(values.chunks_exact(outputs)) {
+            let confidence = exits.criterion.confidence(logits, heard, places);
+            said.depths.push((confidence, largest(logits) as i64 == *target));
         }
     }
     all
-}
-
-fn largest(values: &[f32]) -> usize {
-    let better = |best: usize, (i, value): (usize, &f32)| if *value > values[best] { i } else { best };
-    values.iter().enumerate().fold(0, better)
 }
 
 /// Whether the most likely output is the target, for each of those of logits `[b, n, outputs]`; none is for a target below 0.
