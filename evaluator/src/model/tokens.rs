@@ -46,6 +46,9 @@ impl<B: Ops> Model<B> {
             if i + 1 == self.blocks.len() {
                 break;
             }
+            if !keep.leaves_out(i) {
+                continue;
+            }
             let [_, n, width] = x.dims();
             let scores: Vec<f32> = match angles.asked.take() {
                 Some(asked) => asked.get().expect("its attention has probabilities").to_data(),

@@ -12,6 +12,7 @@ use evaluator::{
     evaluate, inspect,
     model::{Inputs, Model, ModelPlan, Trainable},
     remeasure,
+    techniques::dynamic::token_keep::LayerKeeps,
     training::{Optimizer, gradients_of},
 };
 use rand::{RngExt, SeedableRng};
@@ -30,6 +31,8 @@ const MODELS: &[&str] = &[
     "token_keep = 0.6\nlayers = 3\nattention = 'sliding_window'\nwindow = 5\nbits = 8",
     "token_keep = 0.6\ntoken_score = 'attention'\nlayers = 3\nkv_heads = 2\npooling = 'cls'",
     "token_keep = 0.7\ntoken_score = 'attention'\nlayers = 3\nattention = 'tiled'\nattention_block_q = 4\nattention_block_k = 3",
+    "token_keep = 0.9\ntoken_keep_layer_1 = 1\ntoken_keep_layer_2 = 0.5\nlayers = 4",
+    "token_keep = 0.5\ntoken_keep_layer_2 = 1\ntoken_score = 'attention'\nlayers = 4",
     "token_keep = 0.5\ntoken_score = 'attention'\nlayers = 2\nattention = 'sliding_window'\nwindow = 5",
 ];
 
@@ -46,7 +49,8 @@ fn logits(model: &Model<Flex>, inputs: Inputs<Flex>) -> Vec<f32> {
 fn a_share_that_leaves_nothing_out_is_the_full_model_to_the_bit() {
     for fixed in MODELS {
         let (mut model, _) = model(fixed);
-        model.tokens.as_mut().unwrap().share = 0.9999;
+        let keep = model.tokens.as_mut().unwrap();
+        (keep.share, keep.layers) = (0.9999, LayerKeeps::default());
         let kept = logits(&model, texts(5));
         model.tokens = None;
         assert_eq!(kept, logits(&model, texts(5)), "{fixed}");
@@ -72,8 +76,9 @@ fn work_is_that_of_shorter_rows_and_what_is_executed_is_the_formula() {
             let (macs, skipped) = count_skipped(work);
             assert_eq!(macs + skipped.total(), plan.forward_macs(6, 16), "{fixed}");
         }
-        let (layers, keep) = (plan.layers.len(), plan.tokens.unwrap().share);
-        let read = (0..layers).map(|i| keep.powi(i as i32)).sum::<f64>() / layers as f64;
+        let (layers, keep) = (plan.layers.len(), plan.tokens.unwrap());
+        let read_by = |layer| (0..layer).map(|before| keep.share_of(before)).product::<f64>();
+        let read = (0..layers).map(read_by).sum::<f64>() / layers as f64;
         // a row is rounded up to whole tokens, and attention among fewer tokens costs less than their share
         let most = read + 1.0 / 16.0;
         let share = plan.forward_macs(6, 16) as f64 / whole.forward_macs(6, 16) as f64;
@@ -207,6 +212,14 @@ fn what_cannot_be_left_out_is_refused_in_one_sentence() {
             "kind = 'encoder'\ntoken_keep = 0.5\nattention = 'kde'\nkde_samples = 4\nkde_block = 4",
             "for each place",
         ),
+        (
+            "kind = 'encoder'\nlayers = 3\ntoken_keep = 0.99",
+            "3 layers of a row of 16 tokens are too few for one to go",
+        ),
+        (
+            "kind = 'encoder'\nlayers = 2\ntoken_keep = 0.5\ntoken_keep_layer_1 = 1",
+            "every layer has a share of 1",
+        ),
     ] {
         let message = read(fixed).unwrap_err();
         assert!(
@@ -214,6 +227,13 @@ fn what_cannot_be_left_out_is_refused_in_one_sentence() {
             "{message}"
         );
     }
+    let last = "kind = 'encoder'\nlayers = 3\ntoken_keep = 0.5\ntoken_keep_layer_3 = 0.5";
+    let message = read(last).unwrap_err();
+    assert!(message.contains("use token_keep_layer_3 = 0"), "{message}");
+    let unknown =
+        "kind = 'encoder'\nlayers = 4\ntoken_keep = 0.5\ntoken_keep_layer_1 = 1\nlayer_prune_ratio = 0.5";
+    let message = read(unknown).unwrap_err();
+    assert!(message.contains("token_keep alone"), "{message}");
     let asked = "kind = 'encoder'\ntoken_keep = 0.5\ntoken_score = 'attention'\nattention = 'linear'";
     let message = read(asked).unwrap_err();
     assert!(

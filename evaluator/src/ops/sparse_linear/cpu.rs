@@ -338,11 +338,19 @@ pub(super) mod tests {
             let m = Stored::of(&w).matrix;
             let x: Vec<f32> = (0..columns).map(|i| (i as f32 * 0.37).sin()).collect();
             let x = vec![padded(&x)];
-            let (mut vectors, mut plain) = (vec![0.0; 23], vec![0.0; 23]);
-            few::multiply(&m, 0, &x, &mut vectors);
-            few::multiply_plainly(&m, 0, &x, &mut plain);
-            for (a, b) in vectors.iter().zip(&plain) {
-                assert!((a - b).abs() < 1e-5, "{layout:?}: {a} {b}");
+            let mut found = vec![vec![0.0; 23]; 2];
+            few::multiply_plainly(&m, 0, &x, &mut found[0]);
+            few::multiply(&m, 0, &x, &mut found[1]);
+            // which a processor with wider vectors does not use
+            #[cfg(target_arch = "x86_64")]
+            if let Some(simd) = pulp::x86::V3::try_new() {
+                found.push(vec![0.0; 23]);
+                few::v3::multiply(simd, &m, 0, &x, &mut found[2]);
+            }
+            for vectors in &found[1..] {
+                for (a, b) in vectors.iter().zip(&found[0]) {
+                    assert!((a - b).abs() < 1e-5, "{layout:?}: {a} {b}");
+                }
             }
         }
     }

@@ -4,9 +4,11 @@
 //! A token's score is the attention that the layer's queries give it, summed over heads, as in both papers, or the norm of its
 //! residual stream, which costs no product and is there for attention without probabilities too, but may say
 //! less: of generated texts in which one token decides the class, attention keeps it more often than chance, and norms less often
-//! (`tests/it/token_keep.rs`). The share is the same in
-//! training and serving, and gradients go through the tokens that stay. What the kind puts before a text stays, and tokens
+//! (`tests/it/token_keep.rs`). A layer can have a share of its own, for a search to find the retention that 2001.08950 learns; what
+//! a share is 1 of costs nothing. Shares are the same in training and serving, and gradients go through the tokens that stay. What the kind puts before a text stays, and tokens
 //! keep their order and their positions. The passes are in `model/tokens.rs`.
+
+mod layers;
 
 use serde::{Deserialize, Serialize};
 use spaces::{Domain, ParameterInfo};
@@ -17,6 +19,8 @@ use crate::{
     parameter::{Declared, Values, choice, float},
     techniques::{About, attention::Core},
 };
+
+pub use layers::LayerKeeps;
 
 /// The counter of tokens that a layer did not pass on.
 pub(crate) const ACTIVITY: &str = "tokens_left_out";
@@ -29,6 +33,13 @@ pub struct TokenKeep {
     /// By what they are chosen; files from before there was a choice do not say it.
     #[serde(default)]
     pub score: TokenScore,
+    /// Of layers that pass on another share.
+    #[serde(default, skip_serializing_if = "is_same")]
+    pub layers: LayerKeeps,
+}
+
+fn is_same(layers: &LayerKeeps) -> bool {
+    layers.is_same()
 }
 
 /// What says how much a token matters.
@@ -87,7 +98,21 @@ impl TokenKeep {
             "attention" => TokenScore::Attention,
             _ => TokenScore::Norm,
         };
-        let keep = TokenKeep { share, score };
+        let keep = TokenKeep {
+            share,
+            score,
+            layers: LayerKeeps::read(values, layers.len())?,
+        };
+        if (1..layers.len()).all(|layer| keep.share_of(layer - 1) == 1.0) {
+            return refused("every layer has a share of 1 of its own".into());
+        }
+        let row = values.int("context") + kind.leading();
+        if keep.read_by(layers.len() - 1, row) == row {
+            return refused(format!(
+                "{} layers of a row of {row} tokens are too few for one to go",
+                layers.len()
+            ));
+        }
         let asked = layers.iter().enumerate();
         let mut asked = asked.filter(|(i, _)| keep.asks_attention(*i, layers.len()));
         match asked.find(|(_, layer)| layer.attention.core.band(Band::whole(1, None)).is_none()) {
@@ -101,12 +126,22 @@ impl TokenKeep {
 
     /// Whether a layer of so many is asked for the attention that its tokens are given.
     pub(crate) fn asks_attention(self, layer: usize, layers: usize) -> bool {
-        self.score == TokenScore::Attention && layer + 1 < layers
+        self.score == TokenScore::Attention && layer + 1 < layers && self.leaves_out(layer)
+    }
+
+    /// Whether a layer, counted from 0, leaves out tokens where another one follows.
+    pub(crate) fn leaves_out(self, layer: usize) -> bool {
+        self.share_of(layer) < 1.0
+    }
+
+    /// The share that a layer passes on, counted from 0.
+    pub fn share_of(self, layer: usize) -> f64 {
+        self.layers.of_layer(layer).unwrap_or(self.share)
     }
 
     /// Tokens of a row of `n` that a layer reads, from 0.
     pub(crate) fn read_by(self, layer: usize, n: usize) -> usize {
-        let left = self.share.powi(layer as i32) * n as f64;
+        let left = (0..layer).fold(n as f64, |left, layer| left * self.share_of(layer));
         // what rounding leaves of a whole number is no token
         ((left - 1e-9).ceil() as usize).clamp(1, n)
     }
@@ -123,7 +158,7 @@ pub(crate) fn about() -> Vec<About> {
 
 /// The parameter.
 pub(crate) fn parameters() -> Vec<ParameterInfo> {
-    vec![
+    let mut all = vec![
         float(
             "token_keep",
             "share of a text's tokens that each layer passes on to the next",
@@ -138,5 +173,7 @@ pub(crate) fn parameters() -> Vec<ParameterInfo> {
             &["norm", "attention"],
         )
         .when("token_keep < 1"),
-    ]
+    ];
+    all.extend(layers::parameters());
+    all
 }

@@ -184,6 +184,10 @@ impl PruningPlan {
                 plan.layers.len(),
                 exits.every
             )),
+            _ if plan.tokens.is_some_and(|keep| !keep.layers.is_same()) => Err(format!(
+                "layer_prune_ratio = {} finds out after training which layers go, and token_keep_layer_1 and so on name single ones; use layer_prune_ratio = 0 or token_keep alone",
+                self.layers
+            )),
             _ if plan.tokens.is_some() && plan.layers.len() == 1 => Err(format!(
                 "layer_prune_ratio = {} leaves one layer, and token_keep below 1 leaves tokens out of later ones; use a smaller layer_prune_ratio or token_keep = 1",
                 self.layers
