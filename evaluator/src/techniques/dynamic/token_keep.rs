@@ -2,11 +2,13 @@
 //! most by a score. Later layers are given shorter rows; what was left out is computed nowhere.
 //!
 //! A token's score is the attention that the layer's queries give it, summed over heads, as in both papers, or the norm of its
-//! residual stream, which costs no product and is there for attention without probabilities too, but may say
-//! less: of generated texts in which one token decides the class, attention keeps it more often than chance, and norms less often
-//! (`tests/it/token_keep.rs`). A layer can have a share of its own, for a search to find the retention that 2001.08950 learns; what
-//! a share is 1 of costs nothing. Shares are the same in training and serving, and gradients go through the tokens that stay. What the kind puts before a text stays, and tokens
-//! keep their order and their positions. The passes are in `model/tokens.rs`.
+//! residual stream, which costs no product and is there for attention without probabilities too, but may say less: of generated
+//! texts in which one token decides the class, attention keeps it more often than chance, and norms less often
+//! (`tests/it/token_keep.rs`).
+//!
+//! A layer can have a share of its own, so that a search finds the retention that 2001.08950 learns; one that passes on all is asked
+//! for no score. Shares are the same in training and serving, and gradients go through the tokens that stay. What the kind puts
+//! before a text stays, and tokens keep their order and their positions. The passes are in `model/tokens.rs`.
 
 mod layers;
 

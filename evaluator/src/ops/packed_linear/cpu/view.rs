@@ -109,9 +109,35 @@ pub(super) fn unpack_rows(m: Matrix, first: usize, out: &mut [f32]) {
     for (r, out) in out.chunks_exact_mut(m.columns).enumerate() {
         let row = first + r;
         let [low, high] = m.words(row);
-        match m.bits {
-            8 => set::<8, 4>(low, &mut codes),
-            4..=6 => set::<4, 8>(low, &mut codes),
+        m.scales(row, &mut scales);
+        if let View::Even(words) = m.levels {
+            m.zeros(words, row, &mut zeros);
+        }
+        let groups = out.chunks_mut(m.group).zip(scales.iter().zip(&zeros));
+        match (m.bits, m.levels) {
+            // a code is a byte, or a word has eight: no second pass over numbers
+            (8, View::Even(_)) => {
+                for ((out, (scale, zero)), bytes) in groups.zip(cast_slice::<_, u8>(low).chunks(m.group)) {
+                    for (w, code) in out.iter_mut().zip(bytes) {
+                        *w = scale * (f32::from(*code) - zero);
+                    }
+                }
+                continue;
+            }
+            (4, View::Even(_)) => {
+                for ((out, (scale, zero)), words) in groups.zip(low.chunks(m.group / 8)) {
+                    let (eights, rest) = out.as_chunks_mut::<8>();
+                    for (eight, word) in eights.iter_mut().zip(words) {
+                        *eight = weights_of(*word, *scale, *zero);
+                    }
+                    if let Some(word) = words.get(eights.len()) {
+                        rest.copy_from_slice(&weights_of(*word, *scale, *zero)[..rest.len()]);
+                    }
+                }
+                continue;
+            }
+            (8, _) => set::<8, 4>(low, &mut codes),
+            (4..=6, _) => set::<4, 8>(low, &mut codes),
             _ => set::<2, 16>(low, &mut codes),
         }
         match m.bits {
@@ -120,26 +146,21 @@ pub(super) fn unpack_rows(m: Matrix, first: usize, out: &mut [f32]) {
             3 => add_high::<1, 32>(high, 4.0, &mut codes),
             _ => {}
         }
-        m.scales(row, &mut scales);
-        let groups = out.chunks_mut(m.group).zip(codes.chunks(m.group)).enumerate();
-        match m.levels {
-            View::Even(words) => {
-                m.zeros(words, row, &mut zeros);
-                for (g, (out, codes)) in groups {
-                    for (w, code) in out.iter_mut().zip(codes) {
-                        *w = scales[g] * (code - zeros[g]);
-                    }
-                }
-            }
-            View::Book(levels) => {
-                for (g, (out, codes)) in groups {
-                    for (w, code) in out.iter_mut().zip(codes) {
-                        *w = scales[g] * levels[*code as usize % levels.len()];
-                    }
-                }
+        for ((out, (scale, zero)), codes) in groups.zip(codes.chunks(m.group)) {
+            for (w, code) in out.iter_mut().zip(codes) {
+                *w = match m.levels {
+                    View::Even(_) => scale * (code - zero),
+                    View::Book(levels) => scale * levels[*code as usize % levels.len()],
+                };
             }
         }
     }
+}
+
+/// The weights of a word of 4-bit codes.
+#[inline(always)]
+fn weights_of(word: i32, scale: f32, zero: f32) -> [f32; 8] {
+    std::array::from_fn(|i| scale * ((word >> (4 * i) & 15) as f32 - zero))
 }
 
 /// Writes the codes of a stream, of whole words.

@@ -1,18 +1,26 @@
 //! Products in whole numbers with AVX2: products of bytes are summed up in 16 bits where they fit, else in 32.
 
-use std::arch::x86_64::{
-    __m256, __m256i, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehdup_ps, _mm_movehl_ps, _mm_set1_ps,
-    _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_castps256_ps128,
-    _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtph_ps, _mm256_extractf128_ps, _mm256_fmadd_ps,
-    _mm256_fnmadd_ps, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_set_m128,
-    _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi16,
-    _mm256_srai_epi16, _mm256_srli_epi16,
+use std::{
+    arch::x86_64::{
+        __m256, __m256i, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehdup_ps, _mm_movehl_ps, _mm_set1_ps,
+        _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_castps256_ps128,
+        _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtph_ps, _mm256_extractf128_ps, _mm256_fmadd_ps,
+        _mm256_fnmadd_ps, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_set_m128,
+        _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi16,
+        _mm256_srai_epi16, _mm256_srli_epi16,
+    },
+    array::from_ref,
 };
 
-use super::{BYTES, Matrix, Rounded, Row, each_row, fetch_ahead};
+use super::{BYTES, Matrix, Rounded, Row, fetch_ahead};
 
 /// Words of a vector.
 const WORDS: usize = 8;
+/// Inputs that meet a row at once, where there are so many.
+const AT_ONCE: usize = 4;
+
+/// A vector's bytes of rounded inputs.
+type Bytes = [i8; WORDS * BYTES];
 
 /// Whether the processor has these instructions.
 pub(super) fn is_there() -> bool {
@@ -42,22 +50,47 @@ fn rows<const BITS: usize, const PER_GROUP: usize>(
     inputs: &[Rounded],
     y: &mut [f32],
 ) {
-    each_row(m, first, inputs, y, |row, x| product::<BITS, PER_GROUP>(row, x));
+    let n = inputs.len();
+    let (together, rest) = inputs.as_chunks::<AT_ONCE>();
+    for (i, x) in together.iter().enumerate() {
+        for (r, y) in y.chunks_exact_mut(n).enumerate() {
+            let products = product::<BITS, PER_GROUP, AT_ONCE>(&Row::of(m, first + r), x);
+            y[i * AT_ONCE..][..AT_ONCE].copy_from_slice(&products);
+        }
+    }
+    for (r, y) in y.chunks_exact_mut(n).enumerate() {
+        let row = Row::of(m, first + r);
+        for (y, x) in y[n - rest.len()..].iter_mut().zip(rest) {
+            [*y] = product::<BITS, PER_GROUP, 1>(&row, from_ref(x));
+        }
+    }
 }
 
+/// The products of a row and some inputs, which share what becomes of its codes.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn product<const BITS: usize, const PER_GROUP: usize>(row: &Row<WORDS>, x: &Rounded) -> f32 {
-    let mut totals = [_mm256_setzero_ps(); 2];
-    let [low, high] = [0, 1].map(|plane| x.planes[plane].as_flattened().as_chunks::<{ WORDS * BYTES }>().0);
-    let high = if BITS == 4 { high } else { low };
-    let [of_x, sums] = [&x.scales, &x.sums].map(|values| values.as_flattened().as_chunks::<WORDS>().0);
+fn product<const BITS: usize, const PER_GROUP: usize, const K: usize>(
+    row: &Row<WORDS>,
+    x: &[Rounded; K],
+) -> [f32; K] {
+    // two sums of each, so that no addition waits for the one before; a row has the same numbers alone and among others
+    let (mut totals, mut more) = ([_mm256_setzero_ps(); K], [_mm256_setzero_ps(); K]);
+    let planes: [[&[Bytes]; 2]; K] = std::array::from_fn(|k| {
+        let [low, high] = [0, 1].map(|plane| x[k].planes[plane].as_flattened().as_chunks().0);
+        [low, if BITS == 4 { high } else { low }]
+    });
+    let groups: [[&[[f32; WORDS]]; 2]; K] =
+        std::array::from_fn(|k| [&x[k].scales, &x[k].sums].map(|values| values.as_flattened().as_chunks().0));
     for g in 0..row.scales.len() {
-        let (of_x, sums): (__m256, __m256) = (pulp::cast(of_x[g]), pulp::cast(sums[g]));
         let [zeros, rest]: [[u8; WORDS]; 2] = [row.zeros.at(g), [0; WORDS]];
         let zeros = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(pulp::cast([zeros, rest])));
         let own = _mm256_cvtph_ps(pulp::cast(row.scales.at(g)));
-        totals[1] = _mm256_fnmadd_ps(_mm256_mul_ps(own, zeros), sums, totals[1]);
-        let scales: [f32; WORDS] = pulp::cast(_mm256_mul_ps(own, of_x));
+        let zeros = _mm256_mul_ps(own, zeros);
+        let mut scales = [[0.0f32; WORDS]; K];
+        for k in 0..K {
+            let [of_x, sums] = groups[k];
+            more[k] = _mm256_fnmadd_ps(zeros, pulp::cast(sums[g]), more[k]);
+            scales[k] = pulp::cast(_mm256_mul_ps(own, pulp::cast(of_x[g])));
+        }
         // eight groups have as many vectors of words as a group has words
         let first = g * PER_GROUP;
         let whole = &row.words.whole[first..];
@@ -65,17 +98,30 @@ fn product<const BITS: usize, const PER_GROUP: usize>(row: &Row<WORDS>, x: &Roun
             if v % 2 == 0 {
                 fetch_ahead(words);
             }
-            let (low, high) = (pulp::cast(low[first + v]), pulp::cast(high[first + v]));
-            let scale = scale_of::<PER_GROUP>(&scales, v);
-            totals[v % 2] = add::<BITS>(totals[v % 2], *words, low, high, scale);
+            let codes = codes_of::<BITS>(*words);
+            for k in 0..K {
+                let [low, high] = planes[k];
+                let [low, high] = [pulp::cast(low[first + v]), pulp::cast(high[first + v])];
+                let scale = scale_of::<PER_GROUP>(&scales[k], v);
+                let total = if v % 2 == 1 { &mut more[k] } else { &mut totals[k] };
+                *total = add::<BITS>(*total, codes, [low, high], scale);
+            }
         }
         if let (Some(words), true) = (row.words.rest, whole.len() < PER_GROUP) {
-            let v = whole.len();
-            let (low, high) = (pulp::cast(low[first + v]), pulp::cast(high[first + v]));
-            totals[0] = add::<BITS>(totals[0], words, low, high, scale_of::<PER_GROUP>(&scales, v));
+            let (v, codes) = (whole.len(), codes_of::<BITS>(words));
+            for k in 0..K {
+                let [low, high] = planes[k];
+                let [low, high] = [pulp::cast(low[first + v]), pulp::cast(high[first + v])];
+                let scale = scale_of::<PER_GROUP>(&scales[k], v);
+                totals[k] = add::<BITS>(totals[k], codes, [low, high], scale);
+            }
         }
     }
-    sum(_mm256_add_ps(totals[0], totals[1]))
+    let mut products = [0.0; K];
+    for k in 0..K {
+        products[k] = sum(_mm256_add_ps(totals[k], more[k]));
+    }
+    products
 }
 
 /// The scale of each word of a vector, which is the one of this number in eight groups.
@@ -89,41 +135,49 @@ fn scale_of<const PER_GROUP: usize>(scales: &[f32; WORDS], v: usize) -> __m256 {
     }
 }
 
+/// The codes of a vector of words, two bytes of each pair apart: the lower and the upper ones of 4 bits, or the even and the odd of 8.
+#[target_feature(enable = "avx2")]
+fn codes_of<const BITS: usize>(words: [i32; WORDS]) -> [__m256i; 2] {
+    let words = pulp::cast(words);
+    if BITS == 4 {
+        let mask = _mm256_set1_epi8(15);
+        let upper = _mm256_and_si256(_mm256_srli_epi16::<4>(words), mask);
+        [_mm256_and_si256(words, mask), upper]
+    } else {
+        [
+            _mm256_and_si256(words, _mm256_set1_epi16(255)),
+            _mm256_srli_epi16::<8>(words),
+        ]
+    }
+}
+
 /// `total` and the scaled sums of each word's products.
 #[target_feature(enable = "avx2,fma")]
-fn add<const BITS: usize>(
-    total: __m256,
-    words: [i32; WORDS],
-    low: __m256i,
-    high: __m256i,
-    scale: __m256,
-) -> __m256 {
+fn add<const BITS: usize>(total: __m256, codes: [__m256i; 2], x: [__m256i; 2], scale: __m256) -> __m256 {
     let sums = if BITS == 4 {
-        of_halves(pulp::cast(words), low, high)
+        of_halves(codes, x)
     } else {
-        of_bytes(pulp::cast(words), low)
+        of_bytes(codes, x[0])
     };
     _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), scale, total)
 }
 
 /// Sums of a word's eight products of 4-bit codes, none of which exceeds 15 · 127, so that four of them fit in 16 bits.
 #[target_feature(enable = "avx2")]
-fn of_halves(words: __m256i, low: __m256i, high: __m256i) -> __m256i {
-    let mask = _mm256_set1_epi8(15);
-    let lower = _mm256_maddubs_epi16(_mm256_and_si256(words, mask), low);
-    let upper = _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16::<4>(words), mask), high);
-    _mm256_madd_epi16(_mm256_add_epi16(lower, upper), _mm256_set1_epi16(1))
+fn of_halves([lower, upper]: [__m256i; 2], [low, high]: [__m256i; 2]) -> __m256i {
+    let products = _mm256_add_epi16(
+        _mm256_maddubs_epi16(lower, low),
+        _mm256_maddubs_epi16(upper, high),
+    );
+    _mm256_madd_epi16(products, _mm256_set1_epi16(1))
 }
 
 /// Sums of a word's four products of 8-bit codes: every other byte is widened, because two products exceed 16 bits.
 #[target_feature(enable = "avx2")]
-fn of_bytes(words: __m256i, x: __m256i) -> __m256i {
-    let even = _mm256_madd_epi16(
-        _mm256_and_si256(words, _mm256_set1_epi16(255)),
-        _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(x)),
-    );
-    let odd = _mm256_madd_epi16(_mm256_srli_epi16::<8>(words), _mm256_srai_epi16::<8>(x));
-    _mm256_add_epi32(even, odd)
+fn of_bytes([even, odd]: [__m256i; 2], x: __m256i) -> __m256i {
+    let low = _mm256_madd_epi16(even, _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(x)));
+    let high = _mm256_madd_epi16(odd, _mm256_srai_epi16::<8>(x));
+    _mm256_add_epi32(low, high)
 }
 
 /// The sum of a vector.
