@@ -20,8 +20,18 @@ const WIDE: &str = "width = 256\nlayers = 2\ncontext = 16";
 
 /// The most bytes that were live in two steps of a training, its weights included, and the bytes of the base in 32 bits.
 fn training_bytes(tuning: &str) -> (f64, f64) {
+    training_bytes_in(2, tuning)
+}
+
+/// The same in so many steps.
+fn training_bytes_in(steps: usize, tuning: &str) -> (f64, f64) {
     let data = Dataset::load(&config(recall(), "").data, &DataAccess::anywhere()).unwrap();
-    let plan = plan_for(data.vocab, &format!("{WIDE}\n{tuning}\nbatch = 1\ntokens = 32")).unwrap();
+    let tokens = 16 * steps;
+    let plan = plan_for(
+        data.vocab,
+        &format!("{WIDE}\n{tuning}\nbatch = 1\ntokens = {tokens}"),
+    );
+    let plan = plan.unwrap();
     let dir = tempfile::tempdir().unwrap();
     let before = live_bytes();
     let mut model = Model::<A>::new(&base_plan(&plan), 1, &Default::default());
@@ -68,6 +78,14 @@ fn trainings_take_as_much_as_each_method_says() {
     assert!(mezo < 1.8 * weights, "{all}");
     assert!(lora < 1.8 * weights && lora < 0.5 * adamw, "{all}");
     assert!(eight < 0.6 * lora && four < 0.8 * eight, "{all}");
+}
+
+#[test]
+fn a_training_without_gradients_takes_no_more_the_longer_it_is() {
+    let tuning = "fine_tune = 'full'\noptimizer = 'mezo'";
+    training_bytes(tuning);
+    let [short, long] = [2, 30].map(|steps| training_bytes_in(steps, tuning).0);
+    assert!(long < 1.02 * short, "{short} {long}");
 }
 
 /// Bytes that an optimizer holds after a step, where it changes `each` weights of every tensor or all of them.

@@ -82,12 +82,19 @@ where
         let loss = counter::without_backward(|| task.loss(&model));
         f64::from(loss.into_scalar_f32())
     });
+    forget::<A>(&model.device());
     let slope = (ahead - behind) / (2.0 * epsilon);
     direction.go(model, -rate * slope, rate * plan.weight_decay);
     Tensor::from_data(
         TensorData::from([((ahead + behind) / 2.0) as f32]),
         &model.device(),
     )
+}
+
+/// Operations that need no gradient are noted too, and forgotten with the next gradient: here of a number alone.
+fn forget<A: AutodiffBackend>(device: &A::Device) {
+    let alone = Tensor::<A, 1>::zeros([1], device).require_grad();
+    drop(alone.backward());
 }
 
 #[cfg(test)]
