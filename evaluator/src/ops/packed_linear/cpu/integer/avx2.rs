@@ -1,15 +1,12 @@
 //! Products in whole numbers with AVX2: products of bytes are summed up in 16 bits where they fit, else in 32.
 
-use std::{
-    arch::x86_64::{
-        __m256, __m256i, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehdup_ps, _mm_movehl_ps, _mm_set1_ps,
-        _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_castps256_ps128,
-        _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtph_ps, _mm256_extractf128_ps, _mm256_fmadd_ps,
-        _mm256_fnmadd_ps, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_set_m128,
-        _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi16,
-        _mm256_srai_epi16, _mm256_srli_epi16,
-    },
-    array::from_ref,
+use std::arch::x86_64::{
+    __m256, __m256i, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehdup_ps, _mm_movehl_ps, _mm_set1_ps,
+    _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_castps256_ps128,
+    _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtph_ps, _mm256_extractf128_ps, _mm256_fmadd_ps,
+    _mm256_fnmadd_ps, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_set_m128,
+    _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi16,
+    _mm256_srai_epi16, _mm256_srli_epi16,
 };
 
 use super::{BYTES, Matrix, Rounded, Row, fetch_ahead};
@@ -54,39 +51,77 @@ fn rows<const BITS: usize, const PER_GROUP: usize>(
     let (together, rest) = inputs.as_chunks::<AT_ONCE>();
     for (i, x) in together.iter().enumerate() {
         for (r, y) in y.chunks_exact_mut(n).enumerate() {
-            let products = product::<BITS, PER_GROUP, AT_ONCE>(&Row::of(m, first + r), x);
+            let products = products::<BITS, PER_GROUP>(&Row::of(m, first + r), x);
             y[i * AT_ONCE..][..AT_ONCE].copy_from_slice(&products);
         }
     }
     for (r, y) in y.chunks_exact_mut(n).enumerate() {
         let row = Row::of(m, first + r);
         for (y, x) in y[n - rest.len()..].iter_mut().zip(rest) {
-            [*y] = product::<BITS, PER_GROUP, 1>(&row, from_ref(x));
+            *y = product::<BITS, PER_GROUP>(&row, x);
         }
     }
 }
 
-/// The products of a row and some inputs, which share what becomes of its codes.
+/// The product of a row and an input alone: what decoding waits for, so its sums stay in registers.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn product<const BITS: usize, const PER_GROUP: usize, const K: usize>(
+fn product<const BITS: usize, const PER_GROUP: usize>(row: &Row<WORDS>, x: &Rounded) -> f32 {
+    let mut totals = [_mm256_setzero_ps(); 2];
+    let [low, high] = [0, 1].map(|plane| x.planes[plane].as_flattened().as_chunks::<{ WORDS * BYTES }>().0);
+    let high = if BITS == 4 { high } else { low };
+    let [of_x, sums] = [&x.scales, &x.sums].map(|values| values.as_flattened().as_chunks::<WORDS>().0);
+    for g in 0..row.scales.len() {
+        let (of_x, sums): (__m256, __m256) = (pulp::cast(of_x[g]), pulp::cast(sums[g]));
+        let [own, zeros] = levels_of(row, g);
+        totals[1] = _mm256_fnmadd_ps(zeros, sums, totals[1]);
+        let scales: [f32; WORDS] = pulp::cast(_mm256_mul_ps(own, of_x));
+        // eight groups have as many vectors of words as a group has words
+        let first = g * PER_GROUP;
+        let whole = &row.words.whole[first..];
+        for (v, words) in whole.iter().take(PER_GROUP).enumerate() {
+            if v % 2 == 0 {
+                fetch_ahead(words);
+            }
+            let x = [pulp::cast(low[first + v]), pulp::cast(high[first + v])];
+            let scale = scale_of::<PER_GROUP>(&scales, v);
+            totals[v % 2] = add::<BITS>(totals[v % 2], codes_of::<BITS>(*words), x, scale);
+        }
+        if let (Some(words), true) = (row.words.rest, whole.len() < PER_GROUP) {
+            let v = whole.len();
+            let x = [pulp::cast(low[first + v]), pulp::cast(high[first + v])];
+            let scale = scale_of::<PER_GROUP>(&scales, v);
+            totals[0] = add::<BITS>(totals[0], codes_of::<BITS>(words), x, scale);
+        }
+    }
+    sum(_mm256_add_ps(totals[0], totals[1]))
+}
+
+/// The scales of eight groups, and those times their zeros.
+#[target_feature(enable = "avx2,f16c")]
+fn levels_of(row: &Row<WORDS>, g: usize) -> [__m256; 2] {
+    let [zeros, rest]: [[u8; WORDS]; 2] = [row.zeros.at(g), [0; WORDS]];
+    let zeros = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(pulp::cast([zeros, rest])));
+    let own = _mm256_cvtph_ps(pulp::cast(row.scales.at(g)));
+    [own, _mm256_mul_ps(own, zeros)]
+}
+
+/// The products of a row and some inputs, which share what becomes of its codes; the same numbers as each alone.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn products<const BITS: usize, const PER_GROUP: usize>(
     row: &Row<WORDS>,
-    x: &[Rounded; K],
-) -> [f32; K] {
-    // two sums of each, so that no addition waits for the one before; a row has the same numbers alone and among others
-    let (mut totals, mut more) = ([_mm256_setzero_ps(); K], [_mm256_setzero_ps(); K]);
-    let planes: [[&[Bytes]; 2]; K] = std::array::from_fn(|k| {
+    x: &[Rounded; AT_ONCE],
+) -> [f32; AT_ONCE] {
+    let (mut totals, mut more) = ([_mm256_setzero_ps(); AT_ONCE], [_mm256_setzero_ps(); AT_ONCE]);
+    let planes: [[&[Bytes]; 2]; AT_ONCE] = std::array::from_fn(|k| {
         let [low, high] = [0, 1].map(|plane| x[k].planes[plane].as_flattened().as_chunks().0);
         [low, if BITS == 4 { high } else { low }]
     });
-    let groups: [[&[[f32; WORDS]]; 2]; K] =
+    let groups: [[&[[f32; WORDS]]; 2]; AT_ONCE] =
         std::array::from_fn(|k| [&x[k].scales, &x[k].sums].map(|values| values.as_flattened().as_chunks().0));
     for g in 0..row.scales.len() {
-        let [zeros, rest]: [[u8; WORDS]; 2] = [row.zeros.at(g), [0; WORDS]];
-        let zeros = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(pulp::cast([zeros, rest])));
-        let own = _mm256_cvtph_ps(pulp::cast(row.scales.at(g)));
-        let zeros = _mm256_mul_ps(own, zeros);
-        let mut scales = [[0.0f32; WORDS]; K];
-        for k in 0..K {
+        let [own, zeros] = levels_of(row, g);
+        let mut scales = [[0.0f32; WORDS]; AT_ONCE];
+        for k in 0..AT_ONCE {
             let [of_x, sums] = groups[k];
             more[k] = _mm256_fnmadd_ps(zeros, pulp::cast(sums[g]), more[k]);
             scales[k] = pulp::cast(_mm256_mul_ps(own, pulp::cast(of_x[g])));
@@ -99,7 +134,7 @@ fn product<const BITS: usize, const PER_GROUP: usize, const K: usize>(
                 fetch_ahead(words);
             }
             let codes = codes_of::<BITS>(*words);
-            for k in 0..K {
+            for k in 0..AT_ONCE {
                 let [low, high] = planes[k];
                 let [low, high] = [pulp::cast(low[first + v]), pulp::cast(high[first + v])];
                 let scale = scale_of::<PER_GROUP>(&scales[k], v);
@@ -109,7 +144,7 @@ fn product<const BITS: usize, const PER_GROUP: usize, const K: usize>(
         }
         if let (Some(words), true) = (row.words.rest, whole.len() < PER_GROUP) {
             let (v, codes) = (whole.len(), codes_of::<BITS>(words));
-            for k in 0..K {
+            for k in 0..AT_ONCE {
                 let [low, high] = planes[k];
                 let [low, high] = [pulp::cast(low[first + v]), pulp::cast(high[first + v])];
                 let scale = scale_of::<PER_GROUP>(&scales[k], v);
@@ -117,8 +152,8 @@ fn product<const BITS: usize, const PER_GROUP: usize, const K: usize>(
             }
         }
     }
-    let mut products = [0.0; K];
-    for k in 0..K {
+    let mut products = [0.0; AT_ONCE];
+    for k in 0..AT_ONCE {
         products[k] = sum(_mm256_add_ps(totals[k], more[k]));
     }
     products
