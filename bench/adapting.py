@@ -19,17 +19,17 @@ TASKS = {
 METHODS = {
     "none": dict(fine_tune="none"),
     "full": dict(fine_tune="full", learning_rate=1e-3),
-    "full, layerwise": dict(fine_tune="full", learning_rate=1e-3, layerwise_lr_decay=0.7),
-    "full, badam": dict(fine_tune="full", optimizer="badam", learning_rate=1e-3),
-    "full, lomo": dict(fine_tune="full", optimizer="lomo", learning_rate=1e-1),
-    "full, mezo": dict(fine_tune="full", optimizer="mezo", learning_rate=1e-4),
+    "full layerwise": dict(fine_tune="full", learning_rate=1e-3, layerwise_lr_decay=0.7),
+    "full badam": dict(fine_tune="full", optimizer="badam", learning_rate=1e-3),
+    "full lomo": dict(fine_tune="full", optimizer="lomo", learning_rate=1e-1),
+    "full mezo": dict(fine_tune="full", optimizer="mezo", learning_rate=1e-4),
     "lora": dict(fine_tune="lora", lora_targets="all", learning_rate=2e-3),
     "qlora": dict(fine_tune="lora", lora_targets="all", base_bits=4, learning_rate=2e-3),
     "adapter": dict(fine_tune="adapter", learning_rate=2e-3),
     "ia3": dict(fine_tune="ia3", learning_rate=1e-2),
-    "mask, bias": dict(fine_tune="mask", mask="bias", learning_rate=1e-2),
-    "mask, fisher": dict(fine_tune="mask", mask="fisher", learning_rate=2e-3),
-    "mask, layer_subset": dict(fine_tune="mask", mask="layer_subset", learning_rate=1e-3),
+    "mask bias": dict(fine_tune="mask", mask="bias", learning_rate=1e-2),
+    "mask fisher": dict(fine_tune="mask", mask="fisher", learning_rate=2e-3),
+    "mask layer_subset": dict(fine_tune="mask", mask="layer_subset", learning_rate=1e-3),
 }  # fmt: skip
 
 
@@ -51,11 +51,10 @@ def measure(program, data, fixed, seed, out, base=None):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", default="target/release/parsimony")
-    parser.add_argument("--method", default=",".join(METHODS).replace(", ", "+"), help="names, with + for a comma and space")
+    parser.add_argument("--method", default=",".join(METHODS))
     parser.add_argument("--tokens", type=int, default=200_000, help="of each adaptation")
     parser.add_argument("--seeds", type=int, default=1)
     options = parser.parse_args()
-    methods = [name.replace("+", ", ") for name in options.method.split(",")]
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         folders = (folder / str(number) for number in itertools.count())
@@ -64,7 +63,7 @@ def main():
         print(f"base: accuracy {known:.3f} on its own task; each method: {options.tokens} tokens, mean of {options.seeds} seeds\n")
         print("| method | " + " | ".join(f"{task}: accuracy" for task in TASKS) + " | peak memory, MiB | energy, J (hard) |")
         print("|---|" + "---:|" * (len(TASKS) + 2))
-        for method in methods:
+        for method in options.method.split(","):
             cells, rows = [], {}
             for task, data in TASKS.items():
                 fixed = dict(context=40, batch=32, tokens=options.tokens) | METHODS[method]

@@ -213,7 +213,7 @@ impl<B: Ops> Model<B> {
         let logits = self.logits(x, lengths);
         let outputs = logits.dims()[2];
         let values = to_host(logits.clone());
-        let places = exits.depths(self.blocks.len()).count();
+        let places = exits.places(self.blocks.len());
         let confidences = values
             .chunks_exact(outputs)
             .zip(heard)

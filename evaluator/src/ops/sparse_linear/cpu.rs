@@ -9,7 +9,8 @@ use rayon::prelude::*;
 use super::{
     COLUMNS_PER_WORD, NonzeroParts, SparseLayout, SparseLinearOp, SparseMatrixParts,
     codes::{Codes, LANES, unpack},
-    few, many,
+    few::Task,
+    many,
 };
 use crate::{
     counter,
@@ -57,7 +58,8 @@ impl SparseLinearOp for Flex {
                     [n, FLOATS_FOR_FEW / per_row],
                     y,
                     |m, first, y| {
-                        few::multiply(m, first, &inputs, y);
+                        let inputs = &inputs;
+                        Task { m, first, inputs, y }.multiply();
                     },
                 );
             });
@@ -238,7 +240,7 @@ const SET_BITS: [u64; 256] = {
 pub(super) mod tests {
     use burn::tensor::{DType, Distribution, Int, Tensor, TensorData, Tolerance};
 
-    use super::*;
+    use super::{super::few, *};
     use crate::ops::{sparse_linear, unwrap, with_zeros};
 
     /// A matrix of random places: row `r` of a bitmap keeps about one of `r % 5 + 1` columns, and one row none.
@@ -338,14 +340,23 @@ pub(super) mod tests {
             let m = Stored::of(&w).matrix;
             let x: Vec<f32> = (0..columns).map(|i| (i as f32 * 0.37).sin()).collect();
             let x = vec![padded(&x)];
-            let mut found = vec![vec![0.0; 23]; 2];
-            few::multiply_plainly(&m, 0, &x, &mut found[0]);
-            few::multiply(&m, 0, &x, &mut found[1]);
+            let mut found: Vec<Vec<f32>> = vec![];
+            let mut find = |multiply: &dyn Fn(Task)| {
+                let mut y = vec![0.0; 23];
+                multiply(Task {
+                    m: &m,
+                    first: 0,
+                    inputs: &x,
+                    y: &mut y,
+                });
+                found.push(y);
+            };
+            find(&|task| task.multiply_plainly());
+            find(&|task| task.multiply());
             // which a processor with wider vectors does not use
             #[cfg(target_arch = "x86_64")]
             if let Some(simd) = pulp::x86::V3::try_new() {
-                found.push(vec![0.0; 23]);
-                few::v3::multiply(simd, &m, 0, &x, &mut found[2]);
+                find(&|task| simd.vectorize(few::InVectors(simd, task)));
             }
             for vectors in &found[1..] {
                 for (a, b) in vectors.iter().zip(&found[0]) {

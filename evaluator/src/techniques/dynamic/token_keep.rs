@@ -36,12 +36,8 @@ pub struct TokenKeep {
     #[serde(default)]
     pub score: TokenScore,
     /// Of layers that pass on another share.
-    #[serde(default, skip_serializing_if = "is_same")]
+    #[serde(default, skip_serializing_if = "LayerKeeps::is_same")]
     pub layers: LayerKeeps,
-}
-
-fn is_same(layers: &LayerKeeps) -> bool {
-    layers.is_same()
 }
 
 /// What says how much a token matters.

@@ -136,7 +136,6 @@ pub(super) fn unpack_rows(m: Matrix, first: usize, out: &mut [f32]) {
                 }
                 continue;
             }
-            (8, _) => set::<8, 4>(low, &mut codes),
             (4..=6, _) => set::<4, 8>(low, &mut codes),
             _ => set::<2, 16>(low, &mut codes),
         }

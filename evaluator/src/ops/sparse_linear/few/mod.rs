@@ -2,10 +2,12 @@
 //! they were dense, so that no zero is multiplied.
 
 #[cfg(target_arch = "x86_64")]
-pub(super) mod v3;
+mod v3;
 #[cfg(target_arch = "x86_64")]
 mod v4;
 
+#[cfg(target_arch = "x86_64")]
+use pulp::x86::{V3, V4};
 use pulp::{Arch, Simd, WithSimd};
 
 use super::{
@@ -14,37 +16,44 @@ use super::{
 };
 
 /// `y[r][s] = row r · x[s]` for the rows of one task, of which `first` is the first; inputs are filled up to whole words.
-pub(super) fn multiply(m: &Matrix, first: usize, inputs: &[Vec<f32>], y: &mut [f32]) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if let Some(simd) = pulp::x86::V4::try_new() {
-            return v4::multiply(simd, m, first, inputs, y);
+pub(super) struct Task<'a> {
+    pub(super) m: &'a Matrix<'a>,
+    pub(super) first: usize,
+    pub(super) inputs: &'a [Vec<f32>],
+    pub(super) y: &'a mut [f32],
+}
+
+impl Task<'_> {
+    /// By the widest vectors that this processor has.
+    pub(super) fn multiply(self) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if let Some(simd) = V4::try_new() {
+                return simd.vectorize(InVectors(simd, self));
+            }
+            if let Some(simd) = V3::try_new() {
+                return simd.vectorize(InVectors(simd, self));
+            }
         }
-        if let Some(simd) = pulp::x86::V3::try_new() {
-            return v3::multiply(simd, m, first, inputs, y);
-        }
+        self.multiply_plainly();
     }
-    multiply_plainly(m, first, inputs, y);
+
+    /// The same without instructions that move inputs within vectors.
+    pub(super) fn multiply_plainly(self) {
+        Arch::new().dispatch(self);
+    }
 }
 
-/// The same without instructions that move inputs within vectors.
-pub(super) fn multiply_plainly(m: &Matrix, first: usize, inputs: &[Vec<f32>], y: &mut [f32]) {
-    Arch::new().dispatch(Plain { m, first, inputs, y });
-}
+/// A task for vectors of a kind whose inputs can be moved within them.
+#[cfg(target_arch = "x86_64")]
+pub(super) struct InVectors<'a, S>(pub(super) S, pub(super) Task<'a>);
 
-struct Plain<'a> {
-    m: &'a Matrix<'a>,
-    first: usize,
-    inputs: &'a [Vec<f32>],
-    y: &'a mut [f32],
-}
-
-impl WithSimd for Plain<'_> {
+impl WithSimd for Task<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Plain { m, first, inputs, y } = self;
+        let Task { m, first, inputs, y } = self;
         let mut columns: BlockColumns = [0; _];
         let mut met = vec![0.0f32; m.words_per_row * COLUMNS_PER_WORD];
         for (r, y) in y.chunks_exact_mut(inputs.len()).enumerate() {
@@ -85,6 +94,10 @@ fn product<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
         let (a, b) = (simd.partial_load_f32s(a_rest), simd.partial_load_f32s(b_rest));
         sums[1] = simd.mul_add_e_f32s(a, b, sums[1]);
     }
-    let (low, high) = (simd.add_f32s(sums[0], sums[1]), simd.add_f32s(sums[2], sums[3]));
-    simd.reduce_sum_f32s(simd.add_f32s(low, high))
+    sum(simd, sums)
+}
+
+#[inline(always)]
+fn sum<S: Simd>(simd: S, [a, b, c, d]: [S::f32s; 4]) -> f32 {
+    simd.reduce_sum_f32s(simd.add_f32s(simd.add_f32s(a, b), simd.add_f32s(c, d)))
 }

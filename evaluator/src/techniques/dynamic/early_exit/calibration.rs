@@ -137,7 +137,7 @@ fn said<B: Ops>(model: &Model<B>, exits: EarlyExit, batch: Batch) -> Vec<Said> {
     let targets: Vec<i64> = targets.into_data().iter().collect();
     let mut all: Vec<Said> = targets.iter().map(|_| Said { depths: vec![] }).collect();
     let mut heard = vec![Heard::default(); all.len()];
-    let places = exits.depths(model.blocks.len()).count();
+    let places = exits.places(model.blocks.len());
     for logits in model.forward_at_exits(inputs).0 {
         let outputs = logits.dims()[2];
         let values: Vec<f32> = logits.into_data().iter().collect();

@@ -106,13 +106,18 @@ impl EarlyExit {
         } else if depth < layers {
             depth / self.every
         } else {
-            self.depths(layers).count()
+            self.places(layers)
         }
     }
 
     /// The depths at which a text can leave, the last layer's among them.
     pub(crate) fn depths(self, layers: usize) -> impl Iterator<Item = usize> {
         (1..=layers).filter(move |depth| *depth == layers || self.is_after(*depth, layers))
+    }
+
+    /// How many they are.
+    pub(crate) fn places(self, layers: usize) -> usize {
+        self.depths(layers).count()
     }
 
     /// What the loss of each of these depths counts in training; together one (2012.15701 and others weigh by depth).

@@ -41,7 +41,7 @@ impl LayerKeeps {
     }
 
     /// Whether all layers have the share of the model.
-    pub(crate) fn is_same(self) -> bool {
+    pub(crate) fn is_same(&self) -> bool {
         self.0.iter().all(|share| *share == SAME)
     }
 
