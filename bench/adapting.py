@@ -4,8 +4,8 @@
 python3 bench/adapting.py [--program PARSIMONY] [--method full,lora,..] [--tokens N] [--seeds N]
 
 The base knows ListOps of two levels. Each method is given the same texts of two more tasks: two levels with longer lists, and four
-levels, of which the base has not seen the like. Accuracy, peak memory and energy are those of the adaptation alone, not of
-the base. Rates are each method's usual ones, the same for both tasks.
+levels, of which the base has not seen the like. Peak memory of the process and estimated energy are those of adapting to the hard
+task, without the base's own training. Rates are each method's usual ones, the same for both tasks.
 """
 import argparse, itertools, json, subprocess, tempfile
 from pathlib import Path
@@ -61,7 +61,7 @@ def main():
         fixed = SHAPE | dict(batch=32, learning_rate=2e-3, tokens=1_000_000)
         known = measure(options.program, BASE, fixed, 0, folder / "base")["accuracy"]
         print(f"base: accuracy {known:.3f} on its own task; each method: {options.tokens} tokens, mean of {options.seeds} seeds\n")
-        print("| method | " + " | ".join(f"{task}: accuracy" for task in TASKS) + " | peak memory, MiB | energy, J (hard) |")
+        print("| method | " + " | ".join(f"{task}: accuracy" for task in TASKS) + " | hard: peak memory, MiB | hard: energy, J (estimated) |")
         print("|---|" + "---:|" * (len(TASKS) + 2))
         for method in options.method.split(","):
             cells, rows = [], {}

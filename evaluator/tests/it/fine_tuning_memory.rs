@@ -26,12 +26,8 @@ fn training_bytes(tuning: &str) -> (f64, f64) {
 /// The same in so many steps.
 fn training_bytes_in(steps: usize, tuning: &str) -> (f64, f64) {
     let data = Dataset::load(&config(recall(), "").data, &DataAccess::anywhere()).unwrap();
-    let tokens = 16 * steps;
-    let plan = plan_for(
-        data.vocab,
-        &format!("{WIDE}\n{tuning}\nbatch = 1\ntokens = {tokens}"),
-    );
-    let plan = plan.unwrap();
+    let fixed = format!("{WIDE}\n{tuning}\nbatch = 1\ntokens = {}", 16 * steps);
+    let plan = plan_for(data.vocab, &fixed).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let before = live_bytes();
     let mut model = Model::<A>::new(&base_plan(&plan), 1, &Default::default());

@@ -122,7 +122,6 @@ pub(super) fn unpack_rows(m: Matrix, first: usize, out: &mut [f32]) {
                         *w = scale * (f32::from(*code) - zero);
                     }
                 }
-                continue;
             }
             (4, View::Even(_)) => {
                 for ((out, (scale, zero)), words) in groups.zip(low.chunks(m.group / 8)) {
@@ -134,23 +133,26 @@ pub(super) fn unpack_rows(m: Matrix, first: usize, out: &mut [f32]) {
                         rest.copy_from_slice(&weights_of(*word, *scale, *zero)[..rest.len()]);
                     }
                 }
-                continue;
             }
-            (4..=6, _) => set::<4, 8>(low, &mut codes),
-            _ => set::<2, 16>(low, &mut codes),
-        }
-        match m.bits {
-            6 => add_high::<2, 16>(high, 16.0, &mut codes),
-            5 => add_high::<1, 32>(high, 16.0, &mut codes),
-            3 => add_high::<1, 32>(high, 4.0, &mut codes),
-            _ => {}
-        }
-        for ((out, (scale, zero)), codes) in groups.zip(codes.chunks(m.group)) {
-            for (w, code) in out.iter_mut().zip(codes) {
-                *w = match m.levels {
-                    View::Even(_) => scale * (code - zero),
-                    View::Book(levels) => scale * levels[*code as usize % levels.len()],
-                };
+            (bits, levels) => {
+                match bits {
+                    4..=6 => set::<4, 8>(low, &mut codes),
+                    _ => set::<2, 16>(low, &mut codes),
+                }
+                match bits {
+                    6 => add_high::<2, 16>(high, 16.0, &mut codes),
+                    5 => add_high::<1, 32>(high, 16.0, &mut codes),
+                    3 => add_high::<1, 32>(high, 4.0, &mut codes),
+                    _ => {}
+                }
+                for ((out, (scale, zero)), codes) in groups.zip(codes.chunks(m.group)) {
+                    for (w, code) in out.iter_mut().zip(codes) {
+                        *w = match levels {
+                            View::Even(_) => scale * (code - zero),
+                            View::Book(levels) => scale * levels[*code as usize % levels.len()],
+                        };
+                    }
+                }
             }
         }
     }
