@@ -214,7 +214,7 @@ fn what_cannot_be_left_out_is_refused_in_one_sentence() {
         ),
         (
             "kind = 'encoder'\nlayers = 3\ntoken_keep = 0.99",
-            "3 layers of a row of 16 tokens are too few for one to go",
+            "this share leaves none of a row of 16 tokens out in 3 layers",
         ),
         (
             "kind = 'encoder'\nlayers = 2\ntoken_keep = 0.5\ntoken_keep_layer_1 = 1",

@@ -107,7 +107,7 @@ impl TokenKeep {
         let row = values.int("context") + kind.leading();
         if keep.read_by(layers.len() - 1, row) == row {
             return refused(format!(
-                "{} layers of a row of {row} tokens are too few for one to go",
+                "this share leaves none of a row of {row} tokens out in {} layers",
                 layers.len()
             ));
         }
